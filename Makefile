@@ -1,0 +1,52 @@
+# `make help` lists the commands. Everything is installed into .venv from the lock files.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+IMAGES ?=
+
+.PHONY: help
+help:  ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: .venv/run  ## Remove the background of the samples on this machine (or of IMAGES="a.jpg b.png")
+	$(BIN)/cutout demo $(IMAGES)
+
+.PHONY: test
+test: .venv/dev  ## Run the tests
+	$(BIN)/pytest --cov --cov-report=term
+
+.PHONY: check
+check: .venv/dev  ## Lint, check types, the arrows between modules, and the template; changes nothing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/cfn-lint template.yaml
+
+.PHONY: format
+format: .venv/dev  ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: lock
+lock: .venv/dev  ## Pin the newest versions, with hashes, in the lock files
+	$(BIN)/uv pip compile $(LOCK) functions/requirements.in -o functions/requirements.txt
+	$(BIN)/uv pip compile $(LOCK) requirements.in -o requirements.txt
+	$(BIN)/uv pip compile $(LOCK) requirements-dev.in -o requirements-dev.txt
+LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
+
+# A stamp file a set of packages: installed again only when its lock file changed.
+.venv/run: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cutout needs Python 3.11 or newer; call: make PYTHON=python3.13 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the packages of requirements.txt into .venv ..."
+	@$(PIP) install --require-hashes -r requirements.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev: requirements-dev.txt .venv/run
+	@echo "Installing the packages of requirements-dev.txt into .venv ..."
+	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@

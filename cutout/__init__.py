@@ -1,0 +1,1 @@
+"""The `cutout` command: what a person runs on a laptop."""
