@@ -22,7 +22,7 @@ check: .venv/dev  ## Lint, check types, the arrows between modules, and the temp
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=functions $(BIN)/lint-imports
 	$(BIN)/cfn-lint template.yaml
 
 .PHONY: format

@@ -1,0 +1,38 @@
+"""The Pixelcut API key, from Secrets Manager."""
+
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+
+from .aws import error_code
+from .errors import ApiKeyMissing, StorageUnavailable
+
+# A key that was replaced is noticed by the 401 that the old one gets; this bounds how long a revoked one is kept.
+MAX_AGE_SECONDS = 300
+
+_NO_VALUE = ("ResourceNotFoundException", "InvalidRequestException")
+
+
+class ApiKey:
+    def __init__(self, secrets: SecretsProvider, secret: str) -> None:
+        """`secret` is the name or the ARN of a secret that holds the key as plain text."""
+        self._secrets = secrets
+        self._secret = secret
+
+    def __call__(self, fresh: bool) -> str:
+        """The key, read again when `fresh`. Raises ApiKeyMissing or StorageUnavailable."""
+        try:
+            value = self._secrets.get(self._secret, max_age=MAX_AGE_SECONDS, force_fetch=fresh)
+        except GetParameterError as error:
+            code = error_code(error.__cause__)
+            if code in _NO_VALUE:
+                raise ApiKeyMissing(
+                    f"The secret {self._secret} has no value. Put the Pixelcut API key into it."
+                ) from None
+            raise StorageUnavailable(f"Secrets Manager did not give the API key ({code}). It is tried again.") from None
+        key = value.strip() if isinstance(value, str) else ""
+        # Anything else would be refused by the HTTP client with the key in its message.
+        if not key or not key.isascii() or not key.isprintable() or " " in key or key.startswith("{"):
+            raise ApiKeyMissing(
+                f"The secret {self._secret} must hold the Pixelcut API key as plain text, nothing else."
+            )
+        return key

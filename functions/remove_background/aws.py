@@ -1,0 +1,42 @@
+"""boto3: one session for all clients, and what their errors say."""
+
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+
+AwsError = (ClientError, BotoCoreError)
+
+_TIMEOUTS = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
+# By default boto3 presigns for the global host, and in older regions with the signature that S3 has retired.
+_S3 = Config(signature_version="s3v4", s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"})
+
+
+class Clients:
+    """`threads` is how many of them use the clients at the same time."""
+
+    def __init__(self, *, threads: int) -> None:
+        session = boto3.Session()
+        config = _TIMEOUTS.merge(Config(max_pool_connections=threads))
+        self.s3: S3Client = session.client("s3", config=config.merge(_S3))
+        self.sqs: SQSClient = session.client("sqs", config=config)
+        self.secrets: SecretsManagerClient = session.client("secretsmanager", config=config)
+
+
+def error_code(error: BaseException | None) -> str:
+    """AWS's code for the error; the name of its class where there was no answer. Its text may hold a URL."""
+    if isinstance(error, ClientError):
+        return error.response.get("Error", {}).get("Code", "Unknown")
+    return type(error).__name__
+
+
+def http_status(error: Exception) -> int | None:
+    if isinstance(error, ClientError):
+        return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return None

@@ -1,0 +1,69 @@
+"""The function's settings: the only reader of the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Self, cast
+from urllib.parse import urlsplit
+
+
+class ConfigError(Exception):
+    """An environment variable is missing or wrong; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`template.yaml` gives each variable its value, and says what its parameter means."""
+
+    output_bucket: str
+    output_key: str
+    upload_queue_url: str
+    dead_letter_queue_url: str
+    max_attempts: int
+    pixelcut_api_url: str
+    pixelcut_api_key_secret: str
+    image_delivery: Literal["url", "upload"]
+    presigned_url_seconds: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigError."""
+        return cls(
+            output_bucket=_text(environment, "OUTPUT_BUCKET"),
+            output_key=_text(environment, "OUTPUT_KEY"),
+            upload_queue_url=_text(environment, "UPLOAD_QUEUE_URL"),
+            dead_letter_queue_url=_text(environment, "DEAD_LETTER_QUEUE_URL"),
+            max_attempts=_number(environment, "MAX_ATTEMPTS", 1, 1000),
+            pixelcut_api_url=_url(environment, "PIXELCUT_API_URL"),
+            pixelcut_api_key_secret=_text(environment, "PIXELCUT_API_KEY_SECRET"),
+            image_delivery=cast("Literal['url', 'upload']", _choice(environment, "IMAGE_DELIVERY", ("url", "upload"))),
+            presigned_url_seconds=_number(environment, "PRESIGNED_URL_SECONDS", 60, 3600),
+        )
+
+
+def _text(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "").strip()
+    if not value:
+        raise ConfigError(f"The environment variable {name} is missing or empty.")
+    return value
+
+
+def _number(environment: Mapping[str, str], name: str, least: int, most: int) -> int:
+    value = _text(environment, name)
+    if not value.isdecimal() or not least <= int(value) <= most:
+        raise ConfigError(f"The environment variable {name} must be a number from {least} to {most}, not {value!r}.")
+    return int(value)
+
+
+def _choice(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = _text(environment, name)
+    if value not in choices:
+        raise ConfigError(f"The environment variable {name} must be {' or '.join(choices)}, not {value!r}.")
+    return value
+
+
+def _url(environment: Mapping[str, str], name: str) -> str:
+    value = _text(environment, name)
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"The environment variable {name} must be an http or https URL.")
+    return value

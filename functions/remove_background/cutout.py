@@ -1,0 +1,129 @@
+"""What happens to one upload, in order, until it is a cutout; and how cutouts are named."""
+
+import posixpath
+import string
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from . import preflight
+from .deadline import Deadline
+from .errors import OutputKeyConflict, OutputKeyTooLong, StorageUnavailable
+from .images import Cutout, Result, Source
+from .uploads import Outcome, Upload
+
+MAX_KEY_BYTES = 1_024
+WRITE_ATTEMPTS = 3
+
+
+class Storage(Protocol):
+    def find_cutout(self, key: str) -> Cutout | None: ...
+    def look_at(self, upload: Upload) -> Source | Outcome: ...
+    def presign(self, source: Source, seconds: int) -> str: ...
+    def read(self, source: Source) -> Iterator[bytes]: ...
+    def write_cutout(self, key: str, result: Result, upload: Upload, replaces: Cutout | None) -> bool: ...
+
+
+class Service(Protocol):
+    def remove_background_of_url(self, image_url: str, deadline: Deadline) -> str: ...
+    def remove_background_of_image(self, image: Iterable[bytes], format_: str | None, deadline: Deadline) -> str: ...
+
+
+class Results(Protocol):
+    def fetch(self, result_url: str, deadline: Deadline) -> AbstractContextManager[Result]: ...
+
+
+class OutputKey:
+    """The pattern by which cutouts are named after their uploads.
+
+    For the upload photos/cat.jpg, `{key}` is photos/cat.jpg, `{stem}` photos/cat, `{ext}` jpg, `{dir}` photos/ and
+    `{name}` cat.
+    """
+
+    FIELDS = ("key", "stem", "ext", "dir", "name")
+
+    def __init__(self, pattern: str) -> None:
+        """Raises ValueError, with a sentence for a person, for a pattern that cannot name cutouts."""
+        try:
+            parts = list(string.Formatter().parse(pattern))
+        except ValueError:
+            parts = []
+        plain = all(not spec and not conversion for _, _, spec, conversion in parts)
+        fields = {field for _, field, _, _ in parts if field is not None}
+        if not plain or not fields <= set(self.FIELDS) or not fields & {"key", "stem", "name"}:
+            raise ValueError("must hold {key}, {stem} or {name}, and of other fields only {ext} and {dir}")
+        self._pattern = pattern
+
+    def of(self, key: str) -> str:
+        """Raises OutputKeyTooLong."""
+        file_name = posixpath.basename(key)
+        stem, extension = posixpath.splitext(key)
+        output_key = self._pattern.format(
+            key=key,
+            stem=stem,
+            ext=extension.removeprefix("."),
+            dir=key.removesuffix(file_name),
+            name=posixpath.splitext(file_name)[0],
+        )
+        if len(output_key.encode()) > MAX_KEY_BYTES:
+            raise OutputKeyTooLong(
+                "The cutout's key would be longer than the 1,024 bytes that S3 allows. Upload under a shorter key."
+            )
+        return output_key
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundRemover:
+    """The way from an upload to its cutout. `presigned_url_seconds` is None where the image itself is sent."""
+
+    storage: Storage
+    service: Service
+    results: Results
+    output_key: OutputKey
+    presigned_url_seconds: int | None
+
+    def process(self, upload: Upload, deadline: Deadline) -> Outcome:
+        """Raises a CutoutError when there is no cutout, and when there is one already of another upload."""
+        key = self.output_key.of(upload.key)
+        present = self.storage.find_cutout(key)
+        if settled := _settled(upload, key, present):
+            return settled
+        source = self.storage.look_at(upload)
+        if isinstance(source, Outcome):
+            return source
+        header = preflight.check(source.head, source.size)
+        result_url = self._pay(source, header.format, deadline)
+        with self.results.fetch(result_url, deadline) as result:
+            for _ in range(WRITE_ATTEMPTS):
+                if self.storage.write_cutout(key, result, upload, replaces=present):
+                    return Outcome.CUTOUT
+                present = self.storage.find_cutout(key)
+                if settled := _settled(upload, key, present):
+                    return settled
+        raise StorageUnavailable("Others kept writing under the cutout's key. It is tried again.")
+
+    def _pay(self, source: Source, format_: str | None, deadline: Deadline) -> str:
+        """The one call that costs a credit; returns its `result_url`."""
+        if self.presigned_url_seconds is None:
+            return self.service.remove_background_of_image(self.storage.read(source), format_, deadline)
+        image_url = self.storage.presign(source, self.presigned_url_seconds)
+        return self.service.remove_background_of_url(image_url, deadline)
+
+
+def _settled(upload: Upload, key: str, present: Cutout | None) -> Outcome | None:
+    """What has become of the upload already, judged by what stands under its output key.
+
+    Raises OutputKeyConflict where that is not a cutout of the same upload's key.
+    """
+    if present is None:
+        return None
+    if not present.is_of_key(upload):
+        raise OutputKeyConflict(
+            f"The output key {key} is taken by "
+            + ("the cutout of another upload" if present.source_key else "an object that is no cutout")
+            + ". Upload under another name, or choose an OutputKey pattern that keeps the two apart."
+        )
+    if present.is_of(upload):
+        return Outcome.DUPLICATE
+    return Outcome.SUPERSEDED if present.is_newer_than(upload) else None

@@ -1,0 +1,28 @@
+"""The time that an invocation has left."""
+
+import time
+
+from .errors import OutOfTime
+
+
+class Deadline:
+    """Moment at which the work on an upload must be over, in seconds from now."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+
+    def remaining(self, *, reserve: float = 0) -> float:
+        """Seconds left before `reserve` seconds to the end.
+
+        Raises OutOfTime when there are none.
+        """
+        left = self._left(reserve)
+        if left <= 0:
+            raise OutOfTime("The invocation had too little time left for this upload. It is tried again.")
+        return left
+
+    def is_over(self, *, reserve: float = 0) -> bool:
+        return self._left(reserve) <= 0
+
+    def _left(self, reserve: float) -> float:
+        return self._ends - time.monotonic() - reserve

@@ -1,0 +1,213 @@
+"""Every way in which an upload can fail to become a cutout.
+
+CutoutError
+├── Rejected                      never succeeds: a letter at once
+│   ├── BadNotification           bad_notification
+│   ├── OutputKeyConflict         output_key_conflict
+│   ├── OutputKeyTooLong          output_key_too_long
+│   ├── FileSizeTooLarge          file_size_too_large
+│   ├── ResolutionTooHigh         resolution_too_high
+│   ├── ResolutionTooLow          resolution_too_low
+│   ├── MalformedImage            malformed_image
+│   ├── UnsupportedImageFormat    unsupported_image_format
+│   └── UnknownForeground         unknown_foreground
+├── Unavailable                   may succeed later: back to the queue
+│   ├── RequestRefused            the API's own code (invalid_parameter, ...)
+│   ├── RateLimitExceeded         rate_limit_exceeded
+│   ├── ServiceUnavailable        service_unavailable
+│   ├── UnexpectedAnswer          unexpected_answer
+│   ├── ResultUnavailable         result_unavailable
+│   ├── ResultGone                result_gone
+│   ├── ResultInvalid             result_invalid
+│   ├── StorageUnavailable        storage_unavailable
+│   ├── OutOfTime                 out_of_time
+│   └── UnexpectedError           unexpected_error
+└── AccountBlocked                every upload would fail the same way
+    ├── ApiKeyMissing             api_key_missing
+    ├── InvalidApiKey             invalid_auth_token
+    ├── InsufficientCredits       insufficient_api_credits
+    └── Forbidden                 forbidden
+
+A message is for a person: it says what happened and what to do, and holds no signed URL, key or result URL.
+"""
+
+import re
+from enum import StrEnum
+from typing import ClassVar
+
+# A word that may hold a URL, a signature, a key or a token. Words of a sentence are shorter.
+_SECRET = re.compile(r"\S*(?:://|[=%]|X-Amz)\S*|\S{33,}", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """Text from elsewhere, fit for a person and a log: at most 200 characters of it, and nothing secret in it."""
+    return _SECRET.sub("[redacted]", " ".join(text.split()))[:200]
+
+
+class Billed(StrEnum):
+    """Whether Pixelcut charged a credit for an upload that did not become a cutout."""
+
+    NO = "no"
+    MAYBE = "maybe"
+    YES = "yes"
+
+
+class CutoutError(Exception):
+    code: ClassVar[str]
+    billed: Billed = Billed.NO
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Rejected(CutoutError):
+    """The upload can never become a cutout."""
+
+
+class Unavailable(CutoutError):
+    """The upload may become a cutout later."""
+
+
+class AccountBlocked(CutoutError):
+    """The account must be mended before any upload can become a cutout."""
+
+
+class BadNotification(Rejected):
+    """A message that is no S3 notification of an upload."""
+
+    code = "bad_notification"
+
+
+class OutputKeyConflict(Rejected):
+    """The output key belongs to another upload's cutout, or to an object that is no cutout."""
+
+    code = "output_key_conflict"
+
+
+class OutputKeyTooLong(Rejected):
+    """The output key would be longer than the 1,024 bytes that S3 allows."""
+
+    code = "output_key_too_long"
+
+
+class FileSizeTooLarge(Rejected):
+    code = "file_size_too_large"
+
+
+class ResolutionTooHigh(Rejected):
+    code = "resolution_too_high"
+
+
+class ResolutionTooLow(Rejected):
+    """Our own code: Pixelcut documents the limit of 64x64 pixels, but no code for it."""
+
+    code = "resolution_too_low"
+
+
+class MalformedImage(Rejected):
+    code = "malformed_image"
+
+
+class UnsupportedImageFormat(Rejected):
+    code = "unsupported_image_format"
+
+
+class UnknownForeground(Rejected):
+    code = "unknown_foreground"
+
+
+class RequestRefused(Unavailable):
+    """A 400 that is about the request, not about the image, or one with a code that is not documented.
+
+    It carries the API's own code. It is retried: an `image_url` that the service could not fetch may be
+    reported this way, too.
+    """
+
+    code = "request_refused"
+
+    def __init__(self, message: str, api_code: str | None = None) -> None:
+        super().__init__(message)
+        if api_code:
+            self.code = api_code  # type: ignore[misc]  # narrower than its class, on purpose
+
+
+class RateLimitExceeded(Unavailable):
+    """429. `retry_after` is in seconds; None when the service named none."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ServiceUnavailable(Unavailable):
+    """Pixelcut could not be reached, did not answer in time, or answered 5xx."""
+
+    code = "service_unavailable"
+
+
+class UnexpectedAnswer(Unavailable):
+    """Pixelcut answered something that its reference does not describe."""
+
+    code = "unexpected_answer"
+    billed = Billed.MAYBE
+
+
+class ResultUnavailable(Unavailable):
+    """The paid result could not be fetched this time."""
+
+    code = "result_unavailable"
+    billed = Billed.YES
+
+
+class ResultGone(ResultUnavailable):
+    """The paid result is not there any more."""
+
+    code = "result_gone"
+
+
+class ResultInvalid(ResultUnavailable):
+    """The paid result is not a whole PNG with transparency."""
+
+    code = "result_invalid"
+
+
+class StorageUnavailable(Unavailable):
+    """S3, SQS or Secrets Manager refused or failed."""
+
+    code = "storage_unavailable"
+
+
+class OutOfTime(Unavailable):
+    """The invocation has too little time left for the next step."""
+
+    code = "out_of_time"
+
+
+class UnexpectedError(Unavailable):
+    """A fault of ours: the log has the traceback."""
+
+    code = "unexpected_error"
+    billed = Billed.MAYBE
+
+
+class ApiKeyMissing(AccountBlocked):
+    """The secret holds no usable API key."""
+
+    code = "api_key_missing"
+
+
+class InvalidApiKey(AccountBlocked):
+    code = "invalid_auth_token"
+
+
+class InsufficientCredits(AccountBlocked):
+    code = "insufficient_api_credits"
+
+
+class Forbidden(AccountBlocked):
+    """A 403 that does not say that the credits are used up."""
+
+    code = "forbidden"

@@ -1,0 +1,81 @@
+"""What the parts hand to each other on an upload's way: its source, the result that was paid for, the cutout."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Self
+from urllib.parse import quote
+
+from .uploads import Upload
+
+# S3 allows 2 KB for all of an object's metadata.
+MAX_SOURCE_KEY_LENGTH = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The object of an upload as it is now: `head` its first bytes, `size` in bytes."""
+
+    upload: Upload
+    head: bytes
+    size: int
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A whole PNG: `size` in bytes, `sha256` in base64, as S3 wants it."""
+
+    file: IO[bytes]
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """What stands under an output key; all but `etag` is None where this stack has not written it."""
+
+    etag: str
+    source_key: str | None
+    source_etag: str | None
+    source_sequencer: str | None
+
+    @classmethod
+    def from_metadata(cls, etag: str, metadata: Mapping[str, str]) -> Self:
+        return cls(etag, metadata.get("source-key"), metadata.get("source-etag"), metadata.get("source-sequencer"))
+
+    def is_of_key(self, upload: Upload) -> bool:
+        return self.source_key == _as_metadata(upload.key)
+
+    def is_of(self, upload: Upload) -> bool:
+        """Whether this is the cutout of just these bytes under this key."""
+        return self.is_of_key(upload) and self.source_etag == upload.etag
+
+    def is_newer_than(self, upload: Upload) -> bool:
+        """Whether S3 put the cutout's source under the key after this upload.
+
+        Sequencers compare as text of one length, padded with zeros on the right:
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+        """
+        mine, theirs = upload.sequencer, self.source_sequencer
+        if mine is None or theirs is None:
+            return False
+        length = max(len(mine), len(theirs))
+        return theirs.lower().ljust(length, "0") > mine.lower().ljust(length, "0")
+
+
+def cutout_metadata(upload: Upload) -> dict[str, str]:
+    """The metadata that tells what a cutout was made of."""
+    metadata = {
+        "source-key": _as_metadata(upload.key),
+        "source-etag": upload.etag,
+        "source-version": upload.version_id,
+        "source-sequencer": upload.sequencer,
+    }
+    return {name: value for name, value in metadata.items() if value is not None}
+
+
+def _as_metadata(key: str) -> str:
+    """A key as metadata can hold it: of characters that a header may have, and short."""
+    quoted = quote(key)
+    return quoted if len(quoted) <= MAX_SOURCE_KEY_LENGTH else f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"

@@ -1,0 +1,181 @@
+"""The Pixelcut API: the one place where an HTTP status becomes an error.
+
+The reference is that of `POST /v1/remove-background`; what it leaves open is retried, never taken as the image's fault.
+"""
+
+import json
+import re
+import secrets
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from typing import IO, Any
+
+import requests
+
+from .connections import CONNECT_SECONDS, was_sent
+from .deadline import Deadline
+from .errors import (
+    Billed,
+    CutoutError,
+    FileSizeTooLarge,
+    Forbidden,
+    InsufficientCredits,
+    InvalidApiKey,
+    MalformedImage,
+    RateLimitExceeded,
+    Rejected,
+    RequestRefused,
+    ResolutionTooHigh,
+    ServiceUnavailable,
+    UnexpectedAnswer,
+    UnknownForeground,
+    UnsupportedImageFormat,
+    redact,
+)
+
+# Seconds kept back from the call for what must still be done with its result.
+RESERVE_SECONDS = 20.0
+# The answers are a URL or a sentence; more is not what the reference describes.
+MAX_ANSWER_BYTES = 65_536
+CHUNK_BYTES = 8_192
+# Bytes of a multipart body kept in memory; the rest goes to the disk, since ten are sent at once.
+SPOOL_BYTES = 1_048_576
+
+_ABOUT_THE_IMAGE: Mapping[str, type[Rejected]] = {
+    error.code: error
+    for error in (
+        FileSizeTooLarge,
+        MalformedImage,
+        ResolutionTooHigh,
+        UnknownForeground,
+        UnsupportedImageFormat,
+    )
+}
+
+
+class Pixelcut:
+    def __init__(self, session: requests.Session, api_url: str, api_key: Callable[[bool], str]) -> None:
+        """`api_key(fresh)` returns the key, read again from its source when `fresh`."""
+        self._session = session
+        self._url = f"{api_url.rstrip('/')}/v1/remove-background"
+        self._api_key = api_key
+
+    def remove_background_of_url(self, image_url: str, deadline: Deadline) -> str:
+        """Have the service fetch an image; returns the `result_url` that was paid for."""
+        return self._post(json.dumps({"image_url": image_url}).encode(), "application/json", deadline)
+
+    def remove_background_of_image(self, image: Iterable[bytes], format_: str | None, deadline: Deadline) -> str:
+        """Send the image itself; returns the `result_url` that was paid for.
+
+        `format_` is the last part of its media type ("jpeg"), None where it is not known.
+        """
+        boundary = secrets.token_hex(16)
+        media_type = f"image/{format_}" if format_ else "application/octet-stream"
+        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as body:
+            body.write(
+                f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image.{format_ or "bin"}"\r\n'
+                f"Content-Type: {media_type}\r\n\r\n".encode()
+            )
+            body.writelines(image)
+            body.write(f"\r\n--{boundary}--\r\n".encode())
+            return self._post(body, f"multipart/form-data; boundary={boundary}", deadline)
+
+    def _post(self, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
+        key = self._api_key(False)
+        try:
+            return self._post_with(key, body, content_type, deadline)
+        except InvalidApiKey:
+            # It may have been replaced since it was read. A 401 is not billed.
+            fresh_key = self._api_key(True)
+            if fresh_key == key:
+                raise
+        return self._post_with(fresh_key, body, content_type, deadline)
+
+    def _post_with(self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
+        if not isinstance(body, bytes):
+            body.seek(0)
+        seconds = deadline.remaining(reserve=RESERVE_SECONDS)
+        try:
+            with self._session.post(
+                self._url,
+                data=body,
+                headers={"X-API-KEY": key, "Content-Type": content_type, "Accept": "application/json"},
+                timeout=(min(CONNECT_SECONDS, seconds), seconds),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                answer = _read_json(response, deadline)
+                status, headers = response.status_code, response.headers
+        except requests.RequestException as error:
+            # `from None`: the text of the original holds URLs.
+            raise _no_answer(error) from None
+        if status == requests.codes.ok:
+            return _result_url(answer)
+        raise _error(status, headers, answer)
+
+
+def _read_json(response: requests.Response, deadline: Deadline) -> dict[str, Any]:
+    """The JSON object that was answered; empty for anything else, such as a proxy's HTML."""
+    content = b""
+    for chunk in response.iter_content(CHUNK_BYTES):
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            return {}
+        if deadline.is_over(reserve=RESERVE_SECONDS):
+            raise requests.Timeout
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _result_url(answer: Mapping[str, Any]) -> str:
+    match answer:
+        case {"result_url": str(url)} if url:
+            return url
+    raise UnexpectedAnswer("Pixelcut answered 200 without a result_url. It is tried again.")
+
+
+def _no_answer(error: requests.RequestException) -> ServiceUnavailable:
+    unavailable = ServiceUnavailable(
+        "Pixelcut did not answer in time. It is tried again."
+        if isinstance(error, requests.Timeout)
+        else "The connection to Pixelcut failed. It is tried again."
+    )
+    unavailable.billed = Billed.MAYBE if was_sent(error) else Billed.NO
+    return unavailable
+
+
+def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any]) -> CutoutError:
+    """The error that an answer other than 200 stands for."""
+    code = answer.get("error_code")
+    code = code if isinstance(code, str) and re.fullmatch(r"[a-z0-9_]{1,64}", code) else None
+    said = f" ({redact(answer['error'])})" if isinstance(answer.get("error"), str) else ""
+    match status:
+        case 400 if code and code in _ABOUT_THE_IMAGE:
+            return _ABOUT_THE_IMAGE[code](f"Pixelcut cannot process this image{said}.")
+        case 400:
+            return RequestRefused(f"Pixelcut refused the request, not the image{said}. It is tried again.", code)
+        case 401:
+            return InvalidApiKey("Pixelcut does not know the API key. Put the right one into the stack's secret.")
+        case 403 if code == InsufficientCredits.code:
+            return InsufficientCredits("The Pixelcut account has no credits left. Buy some.")
+        case 403:
+            return Forbidden(f"Pixelcut forbids the request{said}. Look at the account, or ask Pixelcut's support.")
+        case 429:
+            return RateLimitExceeded(
+                "Pixelcut's request rate was exceeded. It is tried again later.", _retry_after(headers)
+            )
+        case _ if status >= 500:  # the class of server errors
+            unavailable = ServiceUnavailable(f"Pixelcut answered {status}. It is tried again.")
+            unavailable.billed = Billed.MAYBE
+            return unavailable
+        case _:
+            return UnexpectedAnswer(f"Pixelcut answered {status}, which its reference does not describe{said}.")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a `Retry-After`; its other form, a date, is left to the back-off."""
+    value = headers.get("Retry-After", "").strip()
+    return float(value) if value.isdecimal() else None

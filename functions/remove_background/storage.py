@@ -1,0 +1,98 @@
+"""S3: look at an upload, presign it, write a cutout unless somebody else has written there meanwhile."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .aws import AwsError, error_code, http_status
+from .errors import StorageUnavailable
+from .images import Cutout, Result, Source, cutout_metadata
+from .uploads import Outcome, Upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# Enough for the size in the header of nearly every image; the API judges the rest.
+HEAD_BYTES = 65_536
+CHUNK_BYTES = 65_536
+
+
+class Storage:
+    """Each method raises StorageUnavailable for what S3 answers beside what is asked of it."""
+
+    def __init__(self, s3: "S3Client", output_bucket: str) -> None:
+        self._s3 = s3
+        self._output_bucket = output_bucket
+
+    def find_cutout(self, key: str) -> Cutout | None:
+        try:
+            found = self._s3.head_object(Bucket=self._output_bucket, Key=key)
+        except AwsError as error:
+            if http_status(error) == 404:
+                return None
+            raise _unavailable("look for the cutout", error) from None
+        return Cutout.from_metadata(found["ETag"], found["Metadata"])
+
+    def look_at(self, upload: Upload) -> Source | Outcome:
+        """The first bytes of an upload, or what its owner has done to it meanwhile.
+
+        Asks for the object as it is now, not for the upload's own version: that one would still be there after its
+        owner has deleted or overwritten it, and would be paid for.
+        """
+        try:
+            answer = self._s3.get_object(
+                Bucket=upload.bucket, Key=upload.key, IfMatch=f'"{upload.etag}"', Range=f"bytes=0-{HEAD_BYTES - 1}"
+            )
+            head = answer["Body"].read()
+        except AwsError as error:
+            match http_status(error):
+                case 404:
+                    return Outcome.DELETED
+                case 412:
+                    return Outcome.SUPERSEDED
+                case 416:  # an empty object has no first byte
+                    return Source(upload, head=b"", size=0)
+            raise _unavailable("read the upload", error) from None
+        return Source(upload, head, int(answer["ContentRange"].rpartition("/")[2]), answer.get("VersionId"))
+
+    def presign(self, source: Source, seconds: int) -> str:
+        """A URL with which anybody can read just this version for that many seconds."""
+        return self._s3.generate_presigned_url("get_object", Params=_address(source), ExpiresIn=seconds)
+
+    def read(self, source: Source) -> Iterator[bytes]:
+        try:
+            yield from self._s3.get_object(**_address(source))["Body"].iter_chunks(CHUNK_BYTES)
+        except AwsError as error:
+            raise _unavailable("read the upload", error) from None
+
+    def write_cutout(self, key: str, result: Result, upload: Upload, replaces: Cutout | None) -> bool:
+        """Write a cutout where `replaces` was found; False when something else stands there by now."""
+        condition: dict[str, Any] = {"IfMatch": replaces.etag} if replaces else {"IfNoneMatch": "*"}
+        result.file.seek(0)
+        try:
+            self._s3.put_object(
+                Bucket=self._output_bucket,
+                Key=key,
+                Body=result.file,
+                ContentLength=result.size,
+                ContentType="image/png",
+                ChecksumSHA256=result.sha256,
+                Metadata=cutout_metadata(upload),
+                **condition,
+            )
+        except AwsError as error:
+            # 404: what was to be replaced is gone. 409: somebody else writes at the same moment.
+            if http_status(error) in (404, 409, 412):
+                return False
+            raise _unavailable("write the cutout", error) from None
+        return True
+
+
+def _address(source: Source) -> dict[str, Any]:
+    """The version that was looked at; without versions, whatever stands under the key."""
+    upload = source.upload
+    version = {"VersionId": source.version_id} if source.version_id else {}
+    return {"Bucket": upload.bucket, "Key": upload.key, **version}
+
+
+def _unavailable(task: str, error: Exception) -> StorageUnavailable:
+    return StorageUnavailable(f"S3 did not let the function {task} ({error_code(error)}). It is tried again.")

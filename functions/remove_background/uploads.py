@@ -1,0 +1,93 @@
+"""S3 notifications, as they arrive in the body of an SQS message, and the uploads that they tell of."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import unquote_plus
+
+from .errors import BadNotification
+
+
+class Outcome(StrEnum):
+    """What became of an upload that did not fail."""
+
+    CUTOUT = "cutout"
+    DUPLICATE = "duplicate"  # its cutout was there already
+    SUPERSEDED = "superseded"  # its owner has uploaded another image under its key
+    DELETED = "deleted"  # its owner has deleted it
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One object that was put into the input bucket.
+
+    `sequencer` orders the events of one key, `version_id` is None in a bucket without versions, `size` is in bytes.
+    See https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+    """
+
+    bucket: str
+    key: str
+    etag: str
+    version_id: str | None = None
+    sequencer: str | None = None
+    size: int | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def read_records(body: str) -> list[Mapping[str, Any]]:
+    """The records of a notification; none for the test event that S3 sends when a notification is configured.
+
+    Raises BadNotification for a body that is something else.
+    """
+    try:
+        notification = json.loads(body)
+    except (ValueError, RecursionError):
+        notification = None
+    match notification:
+        case {"Event": "s3:TestEvent"}:
+            return []
+        case {"Records": [_, *_] as records} if all(isinstance(record, dict) and "s3" in record for record in records):
+            return list(records)
+        case _:
+            raise BadNotification("The message is not an S3 event notification. Find out who sends it, and discard it.")
+
+
+def read_upload(record: Mapping[str, Any]) -> Upload | None:
+    """The upload that a record tells of; None for a folder and for any event that is not the creation of an object.
+
+    Raises BadNotification for a record without a bucket, a key or an ETag.
+    """
+    if not str(record.get("eventName", "ObjectCreated:")).removeprefix("s3:").startswith("ObjectCreated:"):
+        return None
+    try:
+        s3, object_ = record["s3"], record["s3"]["object"]
+        # Strict: a key that is not UTF-8 would otherwise become another key.
+        key = unquote_plus(object_["key"], errors="strict")
+        upload = Upload(
+            bucket=_text(s3["bucket"]["name"]),
+            key=_text(key),
+            etag=_text(object_["eTag"]).strip('"'),
+            version_id=_optional_text(object_.get("versionId")),
+            sequencer=_optional_text(object_.get("sequencer")),
+            size=int(object_["size"]) if object_.get("size") is not None else None,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BadNotification(
+            "A record of the notification lacks the object's bucket, key or eTag, or holds one that cannot be read."
+        ) from None
+    return None if upload.key.endswith("/") else upload
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError
+    return value
+
+
+def _optional_text(value: object) -> str | None:
+    return None if value is None else _text(value)
