@@ -23,7 +23,7 @@ class ApiKey:
         try:
             value = self._secrets.get(self._secret, max_age=MAX_AGE_SECONDS, force_fetch=fresh)
         except GetParameterError as error:
-            code = error_code(error.__cause__)
+            code = error_code(error.__context__)
             if code in _NO_VALUE:
                 raise ApiKeyMissing(
                     f"The secret {self._secret} has no value. Put the Pixelcut API key into it."

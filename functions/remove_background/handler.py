@@ -51,10 +51,10 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
     deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - LETTER_SECONDS)
     endings: list[Ending] = []
 
-    async def handle(message: SQSRecord) -> None:
+    async def handle(record: SQSRecord) -> None:
         delivery = Delivery(
-            body=message.body,
-            attempt=int(message.attributes.approximate_receive_count),
+            body=record.body,
+            attempt=int(record.attributes.approximate_receive_count),
             request_id=context.aws_request_id,
             deadline=deadline,
         )
@@ -67,6 +67,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
     # A batch of which nothing succeeded is answered like any other: raising would count as an error of the function.
     processor = AsyncBatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
     response = async_process_partial_response(event, handle, processor, context)
+    for _, error, _ in processor.exceptions:
+        if not isinstance(error, NotDoneError):
+            _log_unexpected(error)
     _count(endings)
     return response
 
@@ -126,8 +129,7 @@ class Worker:
         except CutoutError as error:
             return self._fail(delivery, notification([record]), upload, error, started)
         except Exception as error:  # noqa: BLE001  # whatever it is, the upload is tried again or gets its letter
-            # Not logger.exception: the text of an error, or of one that it came from, may hold a URL.
-            logger.error("unexpected error", extra={"error": redact(repr(error)), "at": _places(error)})
+            _log_unexpected(error)
             unexpected = UnexpectedError(f"The function failed ({type(error).__name__}). Its log says where.")
             return self._fail(delivery, notification([record]), upload, unexpected, started)
         logger.info(outcome.value, extra=_fields(delivery, upload, started))
@@ -196,9 +198,13 @@ def _fields(delivery: Delivery, upload: Upload | None, started: float) -> dict[s
     }
 
 
-def _places(error: BaseException) -> list[str]:
-    """The lines of code that an error came through."""
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+def _log_unexpected(error: BaseException | None) -> None:
+    """Say what failed and where. Not by a traceback: that holds the text of errors, and this may hold a URL."""
+    places = traceback.extract_tb(error.__traceback__ if error else None)
+    at = [f"{place.filename}:{place.lineno} {place.name}" for place in places]
+    logger.error(
+        "unexpected error", extra={"error": type(error).__name__, "error_message": redact(str(error)), "at": at}
+    )
 
 
 def _count(endings: Sequence[Ending]) -> None:

@@ -111,7 +111,7 @@ class Pixelcut:
             raise _no_answer(error) from None
         if status == requests.codes.ok:
             return _result_url(answer)
-        raise _error(status, headers, answer)
+        raise _error(status, headers, answer, key)
 
 
 def _read_json(response: requests.Response, deadline: Deadline) -> dict[str, Any]:
@@ -147,11 +147,12 @@ def _no_answer(error: requests.RequestException) -> ServiceUnavailable:
     return unavailable
 
 
-def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any]) -> CutoutError:
+def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any], key: str) -> CutoutError:
     """The error that an answer other than 200 stands for."""
     code = answer.get("error_code")
     code = code if isinstance(code, str) and re.fullmatch(r"[a-z0-9_]{1,64}", code) else None
-    said = f" ({redact(answer['error'])})" if isinstance(answer.get("error"), str) else ""
+    reason = answer.get("error")
+    said = f" ({redact(reason.replace(key, '[redacted]'))})" if isinstance(reason, str) else ""
     match status:
         case 400 if code and code in _ABOUT_THE_IMAGE:
             return _ABOUT_THE_IMAGE[code](f"Pixelcut cannot process this image{said}.")

@@ -22,7 +22,7 @@ MAX_BYTES = 26_214_400  # "25MB" may mean 25,000,000 bytes, too: between the two
 MIN_PIXELS = 64
 MAX_PIXELS = 6000
 
-LARGEST_SIDE = 2**31 - 1  # that a PNG or a BMP can have; no format holds an image that is larger
+LARGEST_SIDE = 2**31 - 1  # of a PNG or a BMP; in any format, a larger number is a broken one
 
 Size = tuple[int, int]
 
@@ -49,12 +49,12 @@ def check(head: bytes, size: int) -> Header:
     `head` is the image's first 64 KiB, or all of it when it is smaller. The more of it, the less is left in doubt.
     """
     if size == 0:
-        raise MalformedImage("The file is empty.")
+        raise MalformedImage("The file is empty: upload it again.")
     if size > MAX_BYTES:
         raise FileSizeTooLarge(f"The file has {size:,} bytes; at most {MAX_BYTES:,} are allowed.")
     header, cut_off = _read(head)
     if cut_off and len(head) >= size:
-        raise MalformedImage(f"The {header.format} file ends within its header.")
+        raise MalformedImage(f"The {header.format} file ends within its header: upload it again, whole.")
     if header.format is None and _is_no_image(head):
         raise UnsupportedImageFormat("The file is no image.")
     if header.width is not None and header.height is not None:
@@ -167,9 +167,9 @@ def _read_heif(head: bytes) -> Size | None:
     meta = next((box for box in _boxes(head, 0, len(head)) if box[0] == b"meta"), None)
     if meta is None:
         return None
-    primary: int | None = None
+    primary = -1
     properties: list[tuple[bytes, int]] = []
-    associations: dict[int | None, list[int]] = {}
+    associations: dict[int, list[int]] = {}
     for kind, start, end in _boxes(head, meta[1] + 4, meta[2]):
         if kind == b"pitm":
             primary = struct.unpack_from(">L" if head[start] else ">H", head, start + 4)[0]
@@ -178,7 +178,7 @@ def _read_heif(head: bytes) -> Size | None:
                 if part == b"ipco":
                     properties = [(name, at) for name, at, _ in _boxes(head, part_start, part_end)]
                 elif part == b"ipma":
-                    associations |= _read_associations(head, part_start)
+                    associations |= _read_associations(head[part_start:part_end])
     own = dict(properties[index - 1] for index in associations.get(primary, ()) if 0 < index <= len(properties))
     if b"ispe" not in own or b"clap" in own:  # clap: cropped, which some decoders ignore
         return None
@@ -186,16 +186,16 @@ def _read_heif(head: bytes) -> Size | None:
     return width, height
 
 
-def _read_associations(head: bytes, start: int) -> dict[int | None, list[int]]:
+def _read_associations(ipma: bytes) -> dict[int, list[int]]:
     """Return the numbers, from one, of each item's properties."""
-    version, wide = head[start], head[start + 3] & 1
-    count = struct.unpack_from(">L", head, start + 4)[0]
-    associations: dict[int | None, list[int]] = {}
-    at = start + 8
+    version, wide = ipma[0], ipma[3] & 1
+    count = struct.unpack_from(">L", ipma, 4)[0]
+    associations = {}
+    at = 8
     for _ in range(count):
-        item, length = struct.unpack_from(">LB" if version else ">HB", head, at)
+        item, length = struct.unpack_from(">LB" if version else ">HB", ipma, at)
         at += 5 if version else 3
-        indexes = struct.unpack_from(f">{length}{'H' if wide else 'B'}", head, at)
+        indexes = struct.unpack_from(f">{length}{'H' if wide else 'B'}", ipma, at)
         at += length * (2 if wide else 1)
         associations[item] = [index & (0x7FFF if wide else 0x7F) for index in indexes]
     return associations

@@ -1,0 +1,88 @@
+"""What tests of every kind share: uploads, notifications and PNGs that differ only in what a test is about."""
+
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from remove_background.uploads import Upload
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.fixture
+def make_png() -> Callable[..., bytes]:
+    """A small PNG of one colour type: 6 has an alpha channel, 2 has none."""
+
+    def make(*, colour_type: int = 6, extra: bytes = b"", pixels: bool = True, red: int = 0) -> bytes:
+        channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
+        rows = b"".join(b"\0" + bytes([red] * 2 * channels) for _ in range(2))
+        header = _chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 8, colour_type, 0, 0, 0))
+        body = _chunk(b"IDAT", zlib.compress(rows)) if pixels else b""
+        return b"\x89PNG\r\n\x1a\n" + header + extra + body + _chunk(b"IEND", b"")
+
+    return make
+
+
+@pytest.fixture
+def make_chunk() -> Callable[[bytes, bytes], bytes]:
+    return _chunk
+
+
+@pytest.fixture
+def make_upload() -> Callable[..., Upload]:
+    def make(key: str = "photo.jpg", **changes: Any) -> Upload:
+        defaults: dict[str, Any] = {
+            "bucket": "input",
+            "etag": "0f343b0931126a20f133d67c2b018a3b",
+            "version_id": "v1",
+            "sequencer": "0055AED6DCD90281E5",
+            "size": 1000,
+        }
+        return Upload(key=key, **(defaults | changes))
+
+    return make
+
+
+@pytest.fixture
+def make_record() -> Callable[..., dict[str, Any]]:
+    """A record of an S3 notification; the key is given as S3 sends it, encoded."""
+
+    def make(key: str = "photo.jpg", *, event: str = "ObjectCreated:Put", **object_: Any) -> dict[str, Any]:
+        defaults = {"eTag": "0f343b0931126a20f133d67c2b018a3b", "size": 1000, "sequencer": "0055AED6DCD90281E5"}
+        return {
+            "eventSource": "aws:s3",
+            "eventName": event,
+            "s3": {"bucket": {"name": "input"}, "object": {"key": key} | defaults | object_},
+        }
+
+    return make
+
+
+@pytest.fixture
+def make_event() -> Callable[..., dict[str, Any]]:
+    """What Lambda gets from SQS for messages with these bodies."""
+
+    def make(*bodies: str | dict[str, Any], attempt: int = 1) -> dict[str, Any]:
+        return {
+            "Records": [
+                {
+                    "messageId": f"message-{number}",
+                    "receiptHandle": "receipt",
+                    "body": body if isinstance(body, str) else json.dumps(body),
+                    "attributes": {"ApproximateReceiveCount": str(attempt)},
+                    "messageAttributes": {},
+                    "eventSource": "aws:sqs",
+                    "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:uploads",
+                    "awsRegion": "us-east-1",
+                }
+                for number, body in enumerate(bodies, start=1)
+            ]
+        }
+
+    return make

@@ -1,0 +1,37 @@
+"""Unit tests open no socket, and see no credentials but these."""
+
+from collections.abc import Iterator
+
+import pytest
+import pytest_socket
+from moto import mock_aws
+
+from remove_background.aws import Clients
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets() -> None:
+    pytest_socket.disable_socket(allow_unix_socket=True)  # asyncio wakes its loop through one
+
+
+@pytest.fixture(autouse=True)
+def _aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    """boto3's clients as the function makes them, on an AWS in memory."""
+    with mock_aws():
+        clients = Clients(threads=1)
+        for bucket in ("input", "output"):
+            clients.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        clients.s3.put_bucket_versioning(Bucket="input", VersioningConfiguration={"Status": "Enabled"})
+        yield clients

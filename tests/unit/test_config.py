@@ -1,0 +1,51 @@
+from typing import Any
+
+import pytest
+
+from remove_background.config import Config, ConfigError
+
+ENVIRONMENT = {
+    "OUTPUT_BUCKET": "output",
+    "OUTPUT_KEY": "{stem}.png",
+    "UPLOAD_QUEUE_URL": "https://sqs/uploads",
+    "DEAD_LETTER_QUEUE_URL": "https://sqs/letters",
+    "MAX_ATTEMPTS": "5",
+    "PIXELCUT_API_URL": "https://api.example.com",
+    "PIXELCUT_API_KEY_SECRET": "pixelcut",
+    "IMAGE_DELIVERY": "url",
+    "PRESIGNED_URL_SECONDS": "300",
+}
+
+
+def test_settings_are_read_from_the_environment() -> None:
+    config = Config.from_environment(ENVIRONMENT | {"PATH": "/bin"})
+    assert (config.output_bucket, config.max_attempts, config.presigned_url_seconds) == ("output", 5, 300)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_a_missing_setting_is_named(name: str, value: str | None) -> None:
+    environment: dict[str, Any] = {k: v for k, v in ENVIRONMENT.items() if k != name}
+    if value is not None:
+        environment[name] = value
+    with pytest.raises(ConfigError, match=rf"\b{name}\b.*missing"):
+        Config.from_environment(environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_ATTEMPTS", "0"),
+        ("MAX_ATTEMPTS", "five"),
+        ("PRESIGNED_URL_SECONDS", "59"),
+        ("PRESIGNED_URL_SECONDS", "3601"),
+        ("PRESIGNED_URL_SECONDS", "-300"),
+        ("IMAGE_DELIVERY", "post"),
+        ("PIXELCUT_API_URL", "api.example.com"),
+        ("PIXELCUT_API_URL", "ftp://api.example.com"),
+        ("PIXELCUT_API_URL", "https://"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"\b{name}\b must be"):
+        Config.from_environment(ENVIRONMENT | {name: value})

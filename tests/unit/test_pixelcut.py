@@ -1,0 +1,318 @@
+"""Every answer of the service becomes a result URL or a typed error, and none of them tells a secret."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+import requests
+import responses
+import urllib3
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remove_background.deadline import Deadline
+from remove_background.errors import (
+    Billed,
+    CutoutError,
+    FileSizeTooLarge,
+    Forbidden,
+    InsufficientCredits,
+    InvalidApiKey,
+    MalformedImage,
+    OutOfTime,
+    RateLimitExceeded,
+    RequestRefused,
+    ResolutionTooHigh,
+    ServiceUnavailable,
+    Unavailable,
+    UnexpectedAnswer,
+    UnknownForeground,
+    UnsupportedImageFormat,
+    redact,
+)
+from remove_background.pixelcut import Pixelcut
+
+API = "https://api.example.com"
+ENDPOINT = f"{API}/v1/remove-background"
+SIGNED = "https://bucket.s3.amazonaws.com/a.jpg?X-Amz-Signature=5ec4e7"
+RESULT = "https://assets.example.com/result/5ec4e7.png"
+KEY = "sk-5ec4e7-5ec4e7"
+
+
+@pytest.fixture
+def service() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock() as mock:
+        yield mock
+
+
+@pytest.fixture
+def pixelcut() -> Pixelcut:
+    return Pixelcut(requests.Session(), API, lambda _: KEY)
+
+
+def call(pixelcut: Pixelcut, seconds: float = 60) -> str:
+    return pixelcut.remove_background_of_url(SIGNED, Deadline(seconds))
+
+
+def error_of(pixelcut: Pixelcut) -> CutoutError:
+    with pytest.raises(CutoutError) as caught:
+        call(pixelcut)
+    assert_tells_no_secret(caught.value)
+    return caught.value
+
+
+def assert_tells_no_secret(error: BaseException | None) -> None:
+    while error is not None:
+        assert "5ec4e7" not in f"{error!r} {error}"
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def test_the_url_of_the_image_is_posted(service: responses.RequestsMock, pixelcut: Pixelcut) -> None:
+    service.post(ENDPOINT, json={"result_url": RESULT})
+    assert call(pixelcut) == RESULT
+    request = service.calls[0].request
+    assert json.loads(request.body or b"") == {"image_url": SIGNED}
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["Accept"] == "application/json"
+    assert request.headers["X-API-KEY"] == KEY
+
+
+@pytest.mark.parametrize(("format_", "media_type"), [("jpeg", b"image/jpeg"), (None, b"application/octet-stream")])
+def test_the_image_itself_is_posted(
+    service: responses.RequestsMock, pixelcut: Pixelcut, format_: str | None, media_type: bytes
+) -> None:
+    sent: list[tuple[str, bytes]] = []
+
+    def receive(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        assert isinstance(request.body, bytes)
+        sent.append((request.headers["Content-Type"], request.body))
+        assert request.headers["Content-Length"] == str(len(sent[0][1]))
+        return 200, {}, json.dumps({"result_url": RESULT})
+
+    service.add_callback("POST", ENDPOINT, receive)
+    image = bytes(range(256)) * 8192  # 2 MiB: more than is kept in memory
+    chunks = [image[start : start + 65_536] for start in range(0, len(image), 65_536)]
+    assert pixelcut.remove_background_of_image(chunks, format_, Deadline(60)) == RESULT
+    ((content_type, body),) = sent
+    media, _, boundary = content_type.partition("; boundary=")
+    assert media == "multipart/form-data"
+    start, part, end = body.split(b"--" + boundary.encode())
+    headers, _, content = part.partition(b"\r\n\r\n")
+    assert (start, end) == (b"", b"--\r\n")
+    assert b'name="image"; filename="image.' in headers
+    assert b"Content-Type: " + media_type in headers
+    assert content == image + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (400, "malformed_image", MalformedImage),
+        (400, "unsupported_image_format", UnsupportedImageFormat),
+        (400, "file_size_too_large", FileSizeTooLarge),
+        (400, "resolution_too_high", ResolutionTooHigh),
+        (400, "unknown_foreground", UnknownForeground),
+        (400, "invalid_request_body", RequestRefused),
+        (400, "missing_parameter", RequestRefused),
+        (400, "invalid_parameter", RequestRefused),
+        (400, "unsupported_content_type", RequestRefused),
+        (400, "a_code_of_tomorrow", RequestRefused),
+        (401, "invalid_auth_token", InvalidApiKey),
+        (403, "insufficient_api_credits", InsufficientCredits),
+        (429, "rate_limit_exceeded", RateLimitExceeded),
+    ],
+)
+def test_a_documented_code_becomes_its_error(
+    service: responses.RequestsMock, pixelcut: Pixelcut, status: int, code: str, error: type[CutoutError]
+) -> None:
+    service.post(ENDPOINT, status=status, json={"error": f"Says {SIGNED} and {KEY}", "error_code": code})
+    raised = error_of(pixelcut)
+    assert type(raised) is error
+    assert raised.code == code
+    assert raised.billed is Billed.NO
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "billed"),
+    [
+        (201, UnexpectedAnswer, Billed.MAYBE),
+        (302, UnexpectedAnswer, Billed.MAYBE),
+        (400, RequestRefused, Billed.NO),
+        (401, InvalidApiKey, Billed.NO),
+        (403, Forbidden, Billed.NO),
+        (404, UnexpectedAnswer, Billed.MAYBE),
+        (413, UnexpectedAnswer, Billed.MAYBE),
+        (429, RateLimitExceeded, Billed.NO),
+        (500, ServiceUnavailable, Billed.MAYBE),
+        (503, ServiceUnavailable, Billed.MAYBE),
+        (599, ServiceUnavailable, Billed.MAYBE),
+    ],
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>504 Gateway Time-out</html>",
+        b'"text"',
+        b"[1]",
+        b'{"error": 5, "error_code": ["x"]}',
+        b'{"error_code": "Not A Code"}',
+        b"\xff\xfe",
+        b"x" * 100_000,
+        b"[" * 60_000,
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+def test_an_answer_beside_the_reference_becomes_an_error(
+    service: responses.RequestsMock,
+    pixelcut: Pixelcut,
+    status: int,
+    error: type[CutoutError],
+    billed: Billed,
+    body: bytes,
+) -> None:
+    service.post(ENDPOINT, status=status, body=body, headers={"Location": RESULT})
+    raised = error_of(pixelcut)
+    assert type(raised) is error
+    assert raised.billed is billed
+    assert len(service.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"{}", b'{"result_url": null}', b'{"result_url": ""}', b'["result_url"]', b"x" * 100_000]
+)
+def test_a_200_without_a_result_url_is_an_error_that_may_have_been_billed(
+    service: responses.RequestsMock, pixelcut: Pixelcut, body: bytes
+) -> None:
+    service.post(ENDPOINT, status=200, body=body)
+    raised = error_of(pixelcut)
+    assert isinstance(raised, UnexpectedAnswer)
+    assert raised.billed is Billed.MAYBE
+
+
+@pytest.mark.parametrize(
+    ("exception", "billed"),
+    [
+        (requests.ConnectTimeout(SIGNED), Billed.NO),
+        (requests.ReadTimeout(SIGNED), Billed.MAYBE),
+        (requests.ConnectionError(SIGNED), Billed.MAYBE),
+        (requests.ConnectionError(), Billed.MAYBE),
+        (requests.exceptions.ChunkedEncodingError(SIGNED), Billed.MAYBE),
+        (
+            requests.ConnectionError(
+                urllib3.exceptions.MaxRetryError(
+                    None,  # type: ignore[arg-type]
+                    RESULT,
+                    urllib3.exceptions.NewConnectionError(None, SIGNED),  # type: ignore[arg-type]
+                )
+            ),
+            Billed.NO,
+        ),
+        (
+            requests.exceptions.SSLError(
+                urllib3.exceptions.MaxRetryError(
+                    None,  # type: ignore[arg-type]
+                    RESULT,
+                    urllib3.exceptions.SSLError(SIGNED),
+                )
+            ),
+            Billed.NO,
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_no_answer_may_have_been_billed_unless_the_connection_could_not_be_opened(
+    service: responses.RequestsMock, pixelcut: Pixelcut, exception: Exception, billed: Billed
+) -> None:
+    service.post(ENDPOINT, body=exception)
+    raised = error_of(pixelcut)
+    assert isinstance(raised, ServiceUnavailable)
+    assert raised.billed is billed
+    assert len(service.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7.0), ("0", 0.0), (None, None), ("soon", None), ("-1", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)],
+)
+def test_retry_after_is_kept(
+    service: responses.RequestsMock, pixelcut: Pixelcut, header: str | None, seconds: float | None
+) -> None:
+    service.post(ENDPOINT, status=429, headers={"Retry-After": header} if header else {})
+    raised = error_of(pixelcut)
+    assert isinstance(raised, RateLimitExceeded)
+    assert raised.retry_after == seconds
+
+
+def test_a_key_that_was_replaced_is_read_again_once(service: responses.RequestsMock) -> None:
+    keys = {False: "old", True: "new"}
+    service.post(ENDPOINT, status=401, match=[responses.matchers.header_matcher({"X-API-KEY": "old"})])
+    service.post(ENDPOINT, json={"result_url": RESULT}, match=[responses.matchers.header_matcher({"X-API-KEY": "new"})])
+    assert call(Pixelcut(requests.Session(), API, keys.__getitem__)) == RESULT
+    assert len(service.calls) == 2
+
+
+def test_a_replaced_key_sends_the_whole_image_again(service: responses.RequestsMock) -> None:
+    bodies = []
+
+    def receive(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        bodies.append(request.body)
+        known = request.headers["X-API-KEY"] == "new"
+        return (200, {}, json.dumps({"result_url": RESULT})) if known else (401, {}, "")
+
+    service.add_callback("POST", ENDPOINT, receive)
+    pixelcut = Pixelcut(requests.Session(), API, {False: "old", True: "new"}.__getitem__)
+    assert pixelcut.remove_background_of_image([b"image"], "jpeg", Deadline(60)) == RESULT
+    assert bodies[0] == bodies[1] != b""
+
+
+@pytest.mark.parametrize("fresh", ["old", "new"])
+def test_a_key_that_stays_unknown_is_not_tried_a_third_time(service: responses.RequestsMock, fresh: str) -> None:
+    service.post(ENDPOINT, status=401)
+    with pytest.raises(InvalidApiKey):
+        call(Pixelcut(requests.Session(), API, {False: "old", True: fresh}.__getitem__))
+    assert len(service.calls) == (1 if fresh == "old" else 2)
+
+
+def test_without_time_nothing_is_paid(service: responses.RequestsMock, pixelcut: Pixelcut) -> None:
+    with pytest.raises(OutOfTime):
+        call(pixelcut, seconds=10)
+    assert len(service.calls) == 0
+
+
+def test_the_reason_that_the_service_gives_is_told(service: responses.RequestsMock, pixelcut: Pixelcut) -> None:
+    service.post(ENDPOINT, status=400, json={"error": "Parameter 'format' is off", "error_code": "invalid_parameter"})
+    assert "Parameter 'format' is off" in error_of(pixelcut).message
+
+
+@given(
+    secret=st.sampled_from([SIGNED, RESULT, "X-Amz-Signature=5ec4e7", "a%2F5ec4e7", "5ec4e7" * 6]),
+    before=st.text(max_size=20),
+    after=st.text(max_size=20),
+)
+def test_text_from_elsewhere_is_redacted(secret: str, before: str, after: str) -> None:
+    assert "5ec4e7" not in redact(f"{before}{secret}{after}")
+
+
+@given(status=st.integers(201, 599), body=st.binary(max_size=200), code=st.text(max_size=80))
+def test_no_answer_crashes_the_client(status: int, body: bytes, code: str) -> None:
+    with responses.RequestsMock() as service:
+        service.post(ENDPOINT, status=status, body=body or json.dumps({"error": code, "error_code": code}))
+        with pytest.raises(CutoutError) as caught:
+            call(Pixelcut(requests.Session(), API, lambda _: KEY))
+    assert isinstance(caught.value, Unavailable) or status in (400, 401, 403)
+
+
+def make_slow_clock(step: float) -> Callable[[], float]:
+    now = iter(range(1_000_000))
+    return lambda: next(now) * step
+
+
+def test_an_answer_that_trickles_in_is_no_answer(
+    service: responses.RequestsMock, pixelcut: Pixelcut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.post(ENDPOINT, body=b" " * 60_000)
+    monkeypatch.setattr("remove_background.deadline.time.monotonic", make_slow_clock(10.0))
+    raised = error_of(pixelcut)
+    assert isinstance(raised, ServiceUnavailable)
+    assert raised.billed is Billed.MAYBE

@@ -1,0 +1,187 @@
+import base64
+import hashlib
+import io
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from botocore.stub import Stubber
+
+from remove_background.aws import Clients
+from remove_background.errors import StorageUnavailable
+from remove_background.images import Result, Source
+from remove_background.storage import HEAD_BYTES, Storage
+from remove_background.uploads import Outcome, Upload
+
+MakeUpload = Callable[..., Upload]
+
+
+@pytest.fixture
+def storage(clients: Clients) -> Storage:
+    return Storage(clients.s3, "output")
+
+
+def put(clients: Clients, body: bytes, key: str = "photo.jpg") -> Upload:
+    answer = clients.s3.put_object(Bucket="input", Key=key, Body=body)
+    return Upload("input", key, answer["ETag"].strip('"'), answer["VersionId"], "0055", len(body))
+
+
+def look(storage: Storage, upload: Upload) -> Source:
+    source = storage.look_at(upload)
+    assert isinstance(source, Source)
+    return source
+
+
+def result_of(content: bytes) -> Result:
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    return Result(io.BytesIO(content), len(content), digest)
+
+
+@pytest.mark.parametrize("size", [1, HEAD_BYTES - 1, HEAD_BYTES, HEAD_BYTES + 1])
+def test_the_first_bytes_of_an_upload_are_read(clients: Clients, storage: Storage, size: int) -> None:
+    body = bytes(range(256)) * (size // 256 + 1)
+    source = look(storage, put(clients, body[:size]))
+    assert (source.head, source.size) == (body[: min(size, HEAD_BYTES)], size)
+
+
+def test_an_empty_upload_has_no_first_bytes(clients: Clients, storage: Storage) -> None:
+    source = look(storage, put(clients, b""))
+    assert (source.head, source.size) == (b"", 0)
+
+
+def test_an_upload_without_versions_is_looked_at_by_its_etag(clients: Clients, make_upload: MakeUpload) -> None:
+    etag = clients.s3.put_object(Bucket="output", Key="photo.jpg", Body=b"image")["ETag"].strip('"')
+    storage = Storage(clients.s3, "output")
+    assert look(storage, make_upload(bucket="output", etag=etag, version_id=None)).version_id is None
+    assert storage.look_at(make_upload(bucket="output", etag="other", version_id=None)) is Outcome.SUPERSEDED
+
+
+def test_an_overwritten_upload_is_superseded(clients: Clients, storage: Storage) -> None:
+    older, newer = put(clients, b"older"), put(clients, b"newer")
+    assert storage.look_at(older) is Outcome.SUPERSEDED
+    assert look(storage, newer).version_id == newer.version_id
+
+
+def test_a_deleted_upload_is_deleted_though_its_version_is_still_there(clients: Clients, storage: Storage) -> None:
+    upload = put(clients, b"image")
+    clients.s3.delete_object(Bucket="input", Key=upload.key)
+    assert storage.look_at(upload) is Outcome.DELETED
+
+
+def test_an_upload_that_never_was_is_deleted(storage: Storage, make_upload: MakeUpload) -> None:
+    assert storage.look_at(make_upload("nowhere.jpg")) is Outcome.DELETED
+
+
+def test_the_version_that_was_looked_at_is_presigned(clients: Clients, storage: Storage) -> None:
+    upload = put(clients, b"image", 'a folder/100% "best"+🐈.jpg')
+    url = urlsplit(storage.presign(look(storage, upload), 300))
+    query = parse_qs(url.query)
+    assert (url.scheme, url.netloc) == ("https", "input.s3.eu-central-1.amazonaws.com")
+    assert url.path == "/a%20folder/100%25%20%22best%22%2B%F0%9F%90%88.jpg"
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert query["X-Amz-Expires"] == ["300"]
+    assert query["versionId"] == [upload.version_id]
+
+
+def test_an_old_region_is_presigned_for_its_own_host(monkeypatch: pytest.MonkeyPatch, make_upload: MakeUpload) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    url = Storage(Clients(threads=1).s3, "output").presign(Source(make_upload(), b"", 0), 60)
+    assert urlsplit(url).netloc == "input.s3.us-east-1.amazonaws.com"
+    assert "versionId" not in url
+
+
+def test_the_version_that_was_looked_at_is_read(clients: Clients, storage: Storage) -> None:
+    source = look(storage, put(clients, b"older" * 100_000))
+    put(clients, b"newer")
+    assert b"".join(storage.read(source)) == b"older" * 100_000
+
+
+def test_a_cutout_is_written_with_what_it_was_made_of(
+    clients: Clients, storage: Storage, make_upload: MakeUpload
+) -> None:
+    upload = make_upload("été.jpg")
+    assert storage.find_cutout("été.png") is None
+    assert storage.write_cutout("été.png", result_of(b"png"), upload, replaces=None)
+    answer = clients.s3.get_object(Bucket="output", Key="été.png")
+    assert answer["Body"].read() == b"png"
+    assert answer["ContentType"] == "image/png"
+    assert answer["Metadata"] == {
+        "source-key": "%C3%A9t%C3%A9.jpg",
+        "source-etag": upload.etag,
+        "source-version": "v1",
+        "source-sequencer": upload.sequencer,
+    }
+    cutout = storage.find_cutout("été.png")
+    assert cutout is not None
+    assert cutout.is_of(upload)
+
+
+def test_a_cutout_is_written_with_its_checksum(clients: Clients, storage: Storage, make_upload: MakeUpload) -> None:
+    damaged = Result(io.BytesIO(b"pmg"), 3, result_of(b"png").sha256)
+    sent: list[str] = []
+    clients.s3.meta.events.register(
+        "before-send.s3", lambda request, **_: sent.append(request.headers["x-amz-checksum-sha256"])
+    )
+    storage.write_cutout("photo.png", damaged, make_upload(), replaces=None)
+    assert [value.decode() if isinstance(value, bytes) else value for value in sent] == [damaged.sha256]
+
+
+def test_a_cutout_is_written_only_where_what_was_found_still_stands(storage: Storage, make_upload: MakeUpload) -> None:
+    upload = make_upload()
+    assert storage.write_cutout("photo.png", result_of(b"first"), upload, replaces=None)
+    assert not storage.write_cutout("photo.png", result_of(b"second"), upload, replaces=None)
+    first = storage.find_cutout("photo.png")
+    assert storage.write_cutout("photo.png", result_of(b"third"), upload, replaces=first)
+    assert not storage.write_cutout("photo.png", result_of(b"fourth"), upload, replaces=first)
+
+
+def test_a_cutout_that_was_to_be_replaced_and_is_gone_is_not_written(
+    clients: Clients, storage: Storage, make_upload: MakeUpload
+) -> None:
+    storage.write_cutout("photo.png", result_of(b"first"), make_upload(), replaces=None)
+    first = storage.find_cutout("photo.png")
+    clients.s3.delete_object(Bucket="output", Key="photo.png")
+    assert not storage.write_cutout("photo.png", result_of(b"second"), make_upload(), replaces=first)
+
+
+@pytest.mark.parametrize(
+    ("operation", "call"),
+    [
+        ("head_object", lambda storage, upload: storage.find_cutout("k")),
+        ("get_object", lambda storage, upload: storage.look_at(upload)),
+        ("get_object", lambda storage, upload: list(storage.read(Source(upload, b"", 1)))),
+        ("put_object", lambda storage, upload: storage.write_cutout("k", result_of(b"png"), upload, None)),
+    ],
+)
+@pytest.mark.parametrize("status", [403, 500, 503])
+def test_whatever_else_s3_answers_is_unavailable(
+    clients: Clients,
+    make_upload: MakeUpload,
+    operation: str,
+    call: Callable[[Storage, Upload], object],
+    status: int,
+) -> None:
+    with Stubber(clients.s3) as stub:
+        stub.add_client_error(operation, "SlowDown", "see https://signed?X-Amz-Signature=1", http_status_code=status)
+        with pytest.raises(StorageUnavailable, match=r"\(SlowDown\)") as caught:
+            call(Storage(clients.s3, "output"), make_upload())
+    assert "https:" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_an_s3_that_does_not_answer_is_unavailable(
+    clients: Clients, make_upload: MakeUpload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="https://signed?X-Amz-Signature=1")
+
+    monkeypatch.setattr(clients.s3, "head_object", fail)
+    with pytest.raises(StorageUnavailable, match=r"\(EndpointConnectionError\)"):
+        Storage(clients.s3, "output").find_cutout("k")
+
+
+def test_a_concurrent_write_is_not_a_failure(clients: Clients, make_upload: MakeUpload) -> None:
+    with Stubber(clients.s3) as stub:
+        stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)
+        assert not Storage(clients.s3, "output").write_cutout("k", result_of(b"png"), make_upload(), None)

@@ -1,0 +1,113 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remove_background.errors import BadNotification
+from remove_background.uploads import read_records, read_upload
+
+EVENTS = Path(__file__).parents[2] / "events"
+
+
+def body_of(event: str) -> str:
+    body = json.loads((EVENTS / event).read_text())["Records"][0]["body"]
+    assert isinstance(body, str)
+    return body
+
+
+def test_an_upload_is_read_from_its_record(make_record: Callable[..., dict[str, Any]]) -> None:
+    upload = read_upload(make_record("photo.jpg", eTag='"abc"', versionId="v7", sequencer="00AB", size=12))
+    assert upload is not None
+    assert (upload.bucket, upload.key, upload.etag) == ("input", "photo.jpg", "abc")
+    assert (upload.version_id, upload.sequencer, upload.size) == ("v7", "00AB", 12)
+    assert upload.uri == "s3://input/photo.jpg"
+
+
+def test_every_record_of_a_body_is_read() -> None:
+    uploads = [read_upload(record) for record in read_records(body_of("two-records.json"))]
+    assert [upload.key for upload in uploads if upload] == ["first.jpg", "second.jpg"]
+
+
+def test_keys_are_decoded_as_s3_encodes_them() -> None:
+    (record,) = read_records(body_of("encoded-key.json"))
+    upload = read_upload(record)
+    assert upload is not None
+    assert upload.key == 'summer café/100% "best" 🐈.jpg'
+
+
+@given(key=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda key: not key.endswith("/")))
+def test_any_key_survives_the_encoding(key: str) -> None:
+    record = {"s3": {"bucket": {"name": "input"}, "object": {"key": quote_plus(key), "eTag": "e"}}}
+    upload = read_upload(record)
+    assert upload is not None
+    assert upload.key == key
+
+
+def test_a_version_is_read_where_there_is_one() -> None:
+    versions = [
+        upload.version_id if (upload := read_upload(record)) else "no upload"
+        for event in ("versioned-object.json", "upload.json")
+        for record in read_records(body_of(event))
+    ]
+    assert versions == ["096fKKXTRTtl3on89fVO.nfljtsv6qko", None]
+
+
+def test_the_test_event_holds_nothing() -> None:
+    assert read_records(body_of("test-event.json")) == []
+
+
+@pytest.mark.parametrize("key", ["folder/", "a/b/"])
+def test_a_folder_is_no_upload(make_record: Callable[..., dict[str, Any]], key: str) -> None:
+    assert read_upload(make_record(key)) is None
+
+
+def test_the_removal_of_an_object_is_no_upload(make_record: Callable[..., dict[str, Any]]) -> None:
+    assert read_upload(make_record(event="ObjectRemoved:Delete")) is None
+
+
+@pytest.mark.parametrize(
+    "event", ["ObjectCreated:Copy", "ObjectCreated:CompleteMultipartUpload", "s3:ObjectCreated:Post"]
+)
+def test_every_way_to_create_an_object_is_an_upload(make_record: Callable[..., dict[str, Any]], event: str) -> None:
+    assert read_upload(make_record(event=event)) is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "hello", "{", "[]", "null", "7", "{}", '{"Records": []}', '{"Records": {}}', '{"Records": [{}]}',
+     '{"Records": [1]}', '{"Records": "s3"}', '{"detail-type": "Object Created"}', "[" * 100_000],
+)  # fmt: skip
+def test_a_foreign_body_is_a_bad_notification(body: str) -> None:
+    with pytest.raises(BadNotification):
+        read_records(body)
+
+
+def test_the_foreign_sample_is_a_bad_notification() -> None:
+    with pytest.raises(BadNotification, match="not an S3 event notification"):
+        read_records(body_of("foreign-body.json"))
+
+
+@pytest.mark.parametrize(
+    "s3",
+    [
+        None,
+        "text",
+        {},
+        {"bucket": {"name": "input"}, "object": {"eTag": "e"}},
+        {"bucket": {"name": "input"}, "object": {"key": "k"}},
+        {"bucket": {"name": "input"}, "object": {"key": "", "eTag": "e"}},
+        {"bucket": {"name": ""}, "object": {"key": "k", "eTag": "e"}},
+        {"bucket": {"name": "input"}, "object": {"key": 7, "eTag": "e"}},
+        {"bucket": {"name": "input"}, "object": {"key": "%ff", "eTag": "e"}},
+        {"bucket": {"name": "input"}, "object": {"key": "k", "eTag": "e", "versionId": 7}},
+        {"bucket": {"name": "input"}, "object": {"key": "k", "eTag": "e", "size": "many"}},
+    ],
+)
+def test_a_record_that_lacks_something_is_a_bad_notification(s3: object) -> None:
+    with pytest.raises(BadNotification):
+        read_upload({"eventName": "ObjectCreated:Put", "s3": s3})
