@@ -1,0 +1,256 @@
+"""What the function's HTTP connections do with real sockets: TLS, private addresses, requests that go wrong."""
+
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from remove_background import connections as module
+from remove_background.connections import Connections
+from remove_background.deadline import Deadline
+from remove_background.errors import Billed, ResultInvalid, ResultUnavailable, ServiceUnavailable
+from remove_background.pixelcut import Pixelcut
+from remove_background.results import FETCH_ATTEMPTS, Results
+
+ADDRESSES = ["127.0.0.1", "::ffff:127.0.0.1"]
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
+
+
+@dataclass
+class Server:
+    """Answers each request with the next of `answers`; an empty one closes the connection without an answer."""
+
+    port: int
+    answers: list[bytes] = field(default_factory=list)
+    connections: int = 0
+    requests: list[bytes] = field(default_factory=list)
+
+
+@contextmanager
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(listener.getsockname()[1])
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:  # the listener was closed: the test is over
+                    return
+                server.connections += 1
+                connection.settimeout(10)  # no test may hang here
+                with connection:
+                    try:
+                        with tls.wrap_socket(connection, server_side=True) if tls else connection as secured:
+                            answer(secured)
+                    except OSError:  # the client went away
+                        continue
+
+        def answer(connection: socket.socket) -> None:
+            stream = connection.makefile("rb")
+            while head := b"".join(takewhile(lambda line: line != b"\r\n", stream)):
+                length = next(
+                    (line for line in head.lower().splitlines() if line.startswith(b"content-length:")), b":0"
+                )
+                server.requests.append(head + stream.read(int(length.partition(b":")[2])))
+                reply = server.answers.pop(0) if server.answers else b""
+                if not reply:
+                    return
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and its certificate for 127.0.0.1, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address)) for address in ADDRESSES]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@pytest.fixture
+def tls_server(certificate: Path) -> Iterator[Server]:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    with serving(tls) as server:
+        yield server
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def connections(certificate: Path) -> Iterator[Connections]:
+    connections = Connections(threads=2, tls=ssl.create_default_context(cafile=str(certificate)))
+    yield connections
+    connections.api.close()
+    connections.public.close()
+
+
+def pay(connections: Connections, api_url: str, seconds: float = 60) -> str:
+    return Pixelcut(connections.api, api_url, lambda _: "key").remove_background_of_url("https://x", Deadline(seconds))
+
+
+def test_the_api_may_be_on_a_private_address_with_tls(tls_server: Server, connections: Connections) -> None:
+    tls_server.answers = [OK % (19, b'{"result_url": "u"}')]
+    assert pay(connections, f"https://127.0.0.1:{tls_server.port}") == "u"
+
+
+def test_a_certificate_that_nobody_trusts_ends_before_anything_is_sent(tls_server: Server) -> None:
+    with pytest.raises(ServiceUnavailable) as caught:
+        pay(Connections(threads=1), f"https://127.0.0.1:{tls_server.port}")
+    assert caught.value.billed is Billed.NO
+    assert tls_server.requests == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::ffff:127.0.0.1]"])
+def test_a_result_on_a_private_address_is_refused_before_anything_is_asked(
+    tls_server: Server, connections: Connections, host: str
+) -> None:
+    results = Results(connections, "https://api.example.com")
+    url = f"https://{host}:{tls_server.port}/5ec4e7.png"
+    with pytest.raises(ResultInvalid, match="not on a public address") as caught, results.fetch(url, Deadline(60)):
+        pass
+    assert caught.value.__suppress_context__
+    assert tls_server.connections == FETCH_ATTEMPTS
+    assert tls_server.requests == []
+
+
+def test_connections_are_kept(server: Server, connections: Connections) -> None:
+    server.answers = [OK % (19, b'{"result_url": "u"}')] * 3
+    for _ in range(3):
+        connections.refresh()
+        pay(connections, f"http://127.0.0.1:{server.port}")
+    assert server.connections == 1
+
+
+def test_connections_that_may_have_died_while_frozen_are_dropped(
+    server: Server, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers = [OK % (19, b'{"result_url": "u"}')] * 2
+    pay(connections, f"http://127.0.0.1:{server.port}")
+    now = module.time.time() + module.IDLE_SECONDS + 1
+    monkeypatch.setattr(module.time, "time", lambda: now)
+    connections.refresh()
+    pay(connections, f"http://127.0.0.1:{server.port}")
+    assert server.connections == 2
+
+
+def test_a_request_that_may_have_arrived_is_never_sent_again(server: Server, connections: Connections) -> None:
+    server.answers = [b""]
+    with pytest.raises(ServiceUnavailable) as caught:
+        pay(connections, f"http://127.0.0.1:{server.port}")
+    assert caught.value.billed is Billed.MAYBE
+    assert len(server.requests) == 1
+
+
+def test_an_answer_that_is_cut_short_is_not_asked_for_again(server: Server, connections: Connections) -> None:
+    server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"]
+    with pytest.raises(ServiceUnavailable) as caught:
+        pay(connections, f"http://127.0.0.1:{server.port}", seconds=20.3)
+    assert caught.value.billed is Billed.MAYBE
+    assert len(server.requests) == 1
+
+
+def test_a_connection_that_cannot_be_opened_is_tried_once_more(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[object] = []
+
+    def refuse(address: object, *_: object, **__: object) -> None:
+        tries.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", refuse)
+    with pytest.raises(ServiceUnavailable) as caught:
+        pay(connections, "http://127.0.0.1:9")
+    assert caught.value.billed is Billed.NO
+    assert len(tries) == 2
+
+
+def test_a_service_that_does_not_answer_in_time_may_have_billed(server: Server, connections: Connections) -> None:
+    server.answers = [b"HTTP/1.1 200 OK\r\n"]  # the headers never end
+    with pytest.raises(ServiceUnavailable, match=r"in time|failed") as caught:
+        pay(connections, f"http://127.0.0.1:{server.port}", seconds=20.3)
+    assert caught.value.billed is Billed.MAYBE
+
+
+def test_a_download_that_is_cut_short_is_asked_for_again(
+    server: Server, connections: Connections, make_png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("remove_background.results.READ_SECONDS", 0.3)
+    png = make_png()
+    cut_short = OK % (len(png) + 9, png)
+    server.answers = [cut_short, OK % (len(png), png)]
+    url = f"http://127.0.0.1:{server.port}"
+    with Results(connections, url).fetch(f"{url}/5ec4e7.png", Deadline(60)) as result:
+        assert result.file.read() == png
+
+
+def test_a_download_that_never_comes_is_unavailable(
+    server: Server, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("remove_background.results.READ_SECONDS", 0.1)
+    server.answers = [b"HTTP/1.1 200 OK\r\n"] * FETCH_ATTEMPTS
+    url = f"http://127.0.0.1:{server.port}"
+    with (
+        pytest.raises(ResultUnavailable) as caught,
+        Results(connections, url).fetch(f"{url}/5ec4e7.png", Deadline(60)),
+    ):
+        pass
+    assert "5ec4e7" not in f"{caught.value!r} {caught.value.__cause__}"
+    assert caught.value.__suppress_context__
+
+
+def test_the_environment_gives_no_proxy_and_no_password(
+    server: Server, connections: Connections, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password 5ec4e7")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    server.answers = [OK % (2, b"{}")]
+    response = connections.api.get(f"http://127.0.0.1:{server.port}/", timeout=5)
+    assert response.status_code == requests.codes.ok
+    assert b"Authorization" not in server.requests[0]
