@@ -1,5 +1,6 @@
 """boto3: one session for all clients, and what their errors say."""
 
+import logging
 from typing import TYPE_CHECKING
 
 import boto3
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 AwsError = (ClientError, BotoCoreError)
+
+# At DEBUG, botocore logs signatures and the value of the secret.
+logging.getLogger("botocore").setLevel(logging.INFO)
 
 _TIMEOUTS = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 # By default boto3 presigns for the global host, and in older regions with the signature that S3 has retired.
