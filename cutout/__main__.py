@@ -2,7 +2,19 @@
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+from cutout.demo import demo
+from cutout.local_command import local
+
+# Plain help and plain tracebacks: one shows a sentence whole, the other no values of variables.
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Remove the background of images through an S3 bucket.",
+)
+app.command()(demo)
+app.command()(local)
 
 
 def main() -> None:

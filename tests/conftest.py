@@ -36,7 +36,7 @@ def make_chunk() -> Callable[[bytes, bytes], bytes]:
 
 @pytest.fixture
 def make_upload() -> Callable[..., Upload]:
-    def make(key: str = "photo.jpg", **changes: Any) -> Upload:
+    def make(key: str = "photo.jpg", **changes: object) -> Upload:
         defaults: dict[str, Any] = {
             "bucket": "input",
             "etag": "0f343b0931126a20f133d67c2b018a3b",
@@ -53,7 +53,7 @@ def make_upload() -> Callable[..., Upload]:
 def make_record() -> Callable[..., dict[str, Any]]:
     """A record of an S3 notification; the key is given as S3 sends it, encoded."""
 
-    def make(key: str = "photo.jpg", *, event: str = "ObjectCreated:Put", **object_: Any) -> dict[str, Any]:
+    def make(key: str = "photo.jpg", *, event: str = "ObjectCreated:Put", **object_: object) -> dict[str, Any]:
         defaults = {"eTag": "0f343b0931126a20f133d67c2b018a3b", "size": 1000, "sequencer": "0055AED6DCD90281E5"}
         return {
             "eventSource": "aws:s3",

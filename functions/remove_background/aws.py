@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 AwsError = (ClientError, BotoCoreError)
 
-# At DEBUG, botocore logs signatures and the value of the secret.
-logging.getLogger("botocore").setLevel(logging.INFO)
+# Below WARNING, botocore logs signatures and the value of the secret.
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 _TIMEOUTS = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 # By default boto3 presigns for the global host, and in older regions with the signature that S3 has retired.

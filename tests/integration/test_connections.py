@@ -5,6 +5,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from remove_background import connections as module
-from remove_background.connections import Connections
+from remove_background.connections import IDLE_SECONDS, Connections
 from remove_background.deadline import Deadline
 from remove_background.errors import Billed, ResultInvalid, ResultUnavailable, ServiceUnavailable
 from remove_background.pixelcut import Pixelcut
@@ -171,8 +171,8 @@ def test_connections_that_may_have_died_while_frozen_are_dropped(
 ) -> None:
     server.answers = [OK % (19, b'{"result_url": "u"}')] * 2
     pay(connections, f"http://127.0.0.1:{server.port}")
-    now = module.time.time() + module.IDLE_SECONDS + 1
-    monkeypatch.setattr(module.time, "time", lambda: now)
+    now = time.time() + IDLE_SECONDS + 1
+    monkeypatch.setattr("remove_background.connections.time.time", lambda: now)
     connections.refresh()
     pay(connections, f"http://127.0.0.1:{server.port}")
     assert server.connections == 2

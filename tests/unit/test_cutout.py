@@ -197,7 +197,11 @@ def test_losing_a_race_to_an_older_upload_replaces_its_cutout_without_paying_aga
     process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload
 ) -> None:
     older, newer = make_upload(etag="a", sequencer="0055"), make_upload(etag="b", sequencer="0056")
-    bucket.before_write = lambda bucket: bucket.cutouts.setdefault("photo.png", cutout_of(older)) and None
+
+    def write_unless_something_is_there(bucket: Bucket) -> None:
+        bucket.cutouts.setdefault("photo.png", cutout_of(older))
+
+    bucket.before_write = write_unless_something_is_there
     assert process(newer) is Outcome.CUTOUT
     assert bucket.cutouts["photo.png"].is_of(newer)
     assert (len(api.paid), len(api.fetched)) == (1, 1)

@@ -61,7 +61,7 @@ class Stack:
     def invoke(self, event: dict[str, Any], context: Context | None = None) -> list[str]:
         """The ids of the messages that come back."""
         as_lambda: LambdaContext = context or Context()  # type: ignore[assignment]
-        return [item["itemIdentifier"] for item in handler.lambda_handler(event, as_lambda)["batchItemFailures"]]
+        return [str(item["itemIdentifier"]) for item in handler.lambda_handler(event, as_lambda)["batchItemFailures"]]
 
     def read_log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.getvalue().splitlines()]

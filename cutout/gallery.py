@@ -1,0 +1,98 @@
+"""A page that shows each upload beside its cutout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from urllib.parse import quote
+
+# What makes a page recognisable as one of ours, so that a folder that holds something else is left alone.
+MARK = '<meta name="generator" content="cutout demo">'
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One upload on the page. Paths are relative to the page, with slashes."""
+
+    name: str
+    original: str
+    outcome: str
+    cutout: str | None = None
+    seconds: float | None = None
+    reason: str = ""
+
+
+def render(entries: Sequence[Entry], note: str) -> str:
+    """The page as HTML, without scripts or anything fetched from elsewhere. The note says who made the cutouts."""
+    cutouts = sum(entry.cutout is not None for entry in entries)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+{MARK}
+<title>Cutouts</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<header>
+<h1>Cutouts</h1>
+<p>{cutouts} of {len(entries)} {"upload" if len(entries) == 1 else "uploads"} became a cutout. {escape(note)}</p>
+</header>
+<main>
+{"".join(_article(entry) for entry in entries)}</main>
+</body>
+</html>
+"""
+
+
+def _article(entry: Entry) -> str:
+    name = escape(entry.name)
+    seconds = "" if entry.seconds is None else f", {entry.seconds:.1f} s"
+    if entry.cutout is None:
+        after = f'<p class="reason">{escape(entry.reason)}</p>'
+    else:
+        after = _picture(entry.cutout, f"{entry.name} without its background")
+    return f"""<article>
+<h2>{name}</h2>
+<p class="outcome {"good" if entry.cutout else "bad"}">{escape(entry.outcome)}{seconds}</p>
+<div class="pair">
+<figure>{_picture(entry.original, f"{entry.name} as uploaded")}<figcaption>Before</figcaption></figure>
+<figure>{after}<figcaption>After</figcaption></figure>
+</div>
+</article>
+"""
+
+
+def _picture(path: str, alternative: str) -> str:
+    address = escape(quote(path))
+    return f'<a href="{address}"><img src="{address}" alt="{escape(alternative)}" loading="lazy"></a>'
+
+
+_STYLE = """
+:root { color-scheme: light dark; --page: #f6f6f4; --card: #fff; --text: #1c1c1a; --quiet: #62625c; --line: #deded8;
+  --good: #17693a; --bad: #a1361a; --light: #fff; --dark: #dcdcdc; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #161615; --card: #20201f; --text: #ecece8; --quiet: #a3a39b; --line: #383835;
+    --good: #6fce96; --bad: #f19a80; --light: #4a4a4a; --dark: #363636; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 2rem 1rem; background: var(--page); color: var(--text);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1 { margin: 0; font-size: 1.75rem; }
+header p { margin: .25rem 0 1.5rem; color: var(--quiet); }
+main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1rem;
+  align-items: start; }
+article { padding: 1rem; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; min-width: 0; }
+h2 { margin: 0; font-size: 1rem; overflow-wrap: anywhere; }
+.outcome { margin: 0 0 .75rem; font-size: .875rem; }
+.good { color: var(--good); }
+.bad { color: var(--bad); }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: .75rem; }
+figure { display: flex; flex-direction: column; margin: 0; min-width: 0; }
+figure > * { display: grid; place-items: center; flex: 1; min-height: 6rem; margin: 0; }
+figure a { background: repeating-conic-gradient(var(--dark) 0 25%, var(--light) 0 50%) 50% / 20px 20px; }
+img { display: block; max-width: 100%; max-height: 24rem; }
+.reason { padding: 1rem; border: 1px dashed var(--line); color: var(--quiet); font-size: .875rem;
+  overflow-wrap: anywhere; }
+figcaption { flex: none; min-height: 0; padding-top: .25rem; color: var(--quiet); font-size: .8125rem; }
+"""

@@ -1,0 +1,85 @@
+"""The stack deployed to a local cloud, with a stand-in that cares little for the pictures."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_plus
+
+import pytest
+
+from cutout.local.cloud import LocalCloud
+from cutout.local.pixelcut import API_KEY, StandIn
+
+TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+
+
+@dataclass
+class Stack:
+    cloud: LocalCloud
+    stand_in: StandIn
+    outputs: dict[str, str]
+    log: Path
+    letters: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.s3, self.sqs = self.cloud.client("s3"), self.cloud.client("sqs")
+
+    def deploy(self, **parameters: str) -> None:
+        parameters = {"PixelcutApiUrl": self.stand_in.url} | parameters
+        self.outputs |= self.cloud.deploy(TEMPLATE, parameters=parameters)
+
+    @staticmethod
+    def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+            time.sleep(0.1)
+
+    def upload(self, key: str, body: bytes) -> None:
+        self.s3.put_object(Bucket=self.outputs["InputBucketName"], Key=key, Body=body)
+
+    def wait_for_cutout(self, key: str) -> dict[str, Any]:
+        """What S3 answers for a cutout, as soon as it is there."""
+        bucket = self.outputs["OutputBucketName"]
+        self.wait_until(lambda: any(found == key for found in self._keys(bucket)), f"cutout {key}")
+        answer: dict[str, Any] = self.s3.get_object(Bucket=bucket, Key=key)
+        return answer | {"Body": answer["Body"].read()}
+
+    def wait_for_letter(self, key: str) -> dict[str, str]:
+        """The message attributes of the letter of an upload, as soon as it is there."""
+        self.wait_until(lambda: key in self._read_letters(), f"letter of {key}")
+        return self.letters[key]
+
+    def _keys(self, bucket: str) -> list[str]:
+        return [found["Key"] for found in self.s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+    def _read_letters(self) -> dict[str, dict[str, str]]:
+        url = self.outputs["DeadLetterQueueUrl"]
+        answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"])
+        for message in answer.get("Messages", []):
+            (record,) = json.loads(message["Body"])["Records"]
+            self.letters[unquote_plus(record["s3"]["object"]["key"])] = {
+                name: value["StringValue"] for name, value in message["MessageAttributes"].items()
+            }
+            self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return self.letters
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    logs = tmp_path_factory.mktemp("logs")
+    with LocalCloud(log_dir=logs) as cloud, StandIn(quick=True) as stand_in:
+        outputs = cloud.deploy(TEMPLATE, parameters={"PixelcutApiUrl": stand_in.url})
+        secrets = cloud.client("secretsmanager")
+        (secret,) = secrets.list_secrets()["SecretList"]
+        secrets.put_secret_value(SecretId=secret["ARN"], SecretString=API_KEY)
+        yield Stack(cloud, stand_in, outputs, logs / f"{outputs['FunctionName']}.log")
+
+
+@pytest.fixture
+def stack(deployed: Stack) -> Iterator[Stack]:
+    yield deployed
+    deployed.stand_in.set_faults()
