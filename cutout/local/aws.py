@@ -1,0 +1,98 @@
+"""moto as a server: the AWS services of the local cloud, on one port of this machine."""
+
+import logging
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from moto.awslambda.models import lambda_backends
+from moto.moto_api._internal.models import moto_api_backend
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import create_server
+from waitress.task import WSGITask
+
+# moto checks a condition (If-None-Match, a ConditionExpression) and then writes; these services do both at once.
+ONE_CALL_AT_A_TIME = {"s3", "dynamodb"}
+THREADS = 32
+CALL_ENDS_SECONDS = 1  # for a call that still runs when the server stops
+_one_in_a_process = threading.Lock()
+
+
+@contextmanager
+def serving(port: int) -> Iterator[int]:
+    """Empty services on `port` of 127.0.0.1 (0: one that is free), which is handed out.
+
+    Raises RuntimeError when this process serves them already: moto's state is the process's.
+    """
+    if not _one_in_a_process.acquire(blocking=False):
+        raise RuntimeError("a local cloud runs in this process already")
+    try:
+        with _server(port) as effective_port:
+            yield effective_port
+    finally:
+        moto_api_backend.reset()
+        _one_in_a_process.release()
+
+
+@contextmanager
+def _server(port: int) -> Iterator[int]:
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a call that waits for a thread is no news
+    sockets: dict[int, Any] = {}
+    server: Any = create_server(_application(), map=sockets, host="127.0.0.1", port=port, threads=THREADS)
+    server.channel_class = _Channel
+    loop = threading.Thread(target=server.run, name="aws")
+    loop.start()
+    try:
+        yield int(server.effective_port)
+    finally:
+        server.task_dispatcher.shutdown(timeout=CALL_ENDS_SECONDS)
+        server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
+        loop.join()
+
+
+class _Parser(HTTPRequestParser):
+    """Waitress answers `Expect: 100-continue` and then waits for a body, also for that of an empty object."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        if self.body_rcv is None:
+            self.expect_continue = False
+
+
+class _Task(WSGITask):
+    """Waitress capitalises the names of headers. S3 spells those of metadata small, and its clients keep them so."""
+
+    def build_response_header(self) -> bytes:
+        header: bytes = super().build_response_header()
+        return re.sub(rb"(?m)^X-Amz-Meta-[^:]+", lambda name: name[0].lower(), header)
+
+
+class _Channel(HTTPChannel):
+    parser_class = _Parser
+    task_class = _Task
+
+
+def _application() -> Any:  # noqa: ANN401 WSGI's types exist for type checkers only
+    dispatcher = DomainDispatcherApplication(create_backend_app)
+    turn = threading.Lock()
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
+        environ["RAW_URI"] = environ["REQUEST_URI"]  # where moto looks for a key that holds %, ? or #
+        service: Any = dispatcher.get_application(environ)
+        if service.service in ONE_CALL_AT_A_TIME:
+            with turn:
+                return cast("Iterable[bytes]", service(environ, start_response))
+        return cast("Iterable[bytes]", service(environ, start_response))
+
+    return application
+
+
+def read_code(arn: str) -> bytes:
+    """The artefact of a function; Lambda's API would give a URL to fetch it from, which moto does not serve."""
+    _, _, _, region, account, *_ = arn.split(":")
+    return bytes(lambda_backends[account][region].get_function(arn).code_bytes)

@@ -1,0 +1,100 @@
+"""The local cloud: the AWS services, the stack deployed to them, and the functions running, on one machine."""
+
+import os
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+import boto3
+import botocore.session
+from botocore.config import Config
+
+import cutout.local.resources  # noqa: F401 moto finds them by their being defined
+from cutout.local import aws, gaps, stack
+from cutout.local.environments import Environments
+from cutout.local.event_source import EventSources
+
+ACCESS_KEY = "local"  # moto takes any
+NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
+
+
+class LocalCloud:
+    """A context manager; one at a time in a process, as moto's state is the process's.
+
+    Starts empty. `endpoint_url` is for people and the official clients; `log_dir` gets a file for each function.
+    """
+
+    region = "us-east-1"
+
+    def __init__(self, *, port: int = 0, log_dir: Path) -> None:
+        """`port` 0: one that is free."""
+        self._port = port
+        self._log_dir = log_dir
+        self._exit = ExitStack()
+        # The caller's AWS settings are for another cloud.
+        settings = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
+        self._session = boto3.Session(
+            ACCESS_KEY, ACCESS_KEY, region_name=self.region, botocore_session=botocore.session.Session(settings)
+        )
+        self._clients: dict[str, Any] = {}
+        self._making_client = threading.Lock()  # clients may be shared between threads, sessions not
+
+    def __enter__(self) -> Self:
+        with ExitStack() as exiting:
+            self._log_dir.mkdir(parents=True, exist_ok=True)
+            folder = exiting.enter_context(tempfile.TemporaryDirectory(prefix="cutout-artefacts-"))
+            self._port = exiting.enter_context(aws.serving(self._port))
+            self._environments = Environments(
+                self.client("lambda"), aws.read_code, self._services(), Path(folder), self._log_dir
+            )
+            exiting.enter_context(gaps.filled(self._environments.invoke))
+            sources = EventSources(self.client("lambda"), self.client("sqs"), self._environments.invoke)
+            exiting.callback(sources.join)
+            exiting.callback(self._environments.close)
+            exiting.callback(sources.stop)
+            self._exit = exiting.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._exit.close()
+
+    def _services(self) -> dict[str, str]:
+        """What leads the AWS SDK of a function here. By its address, so that a bucket stays in the path of a URL."""
+        return {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port}",
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://localhost:{self._port}"  # moto finds a TemplateURL on this name only
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 its type depends on the service
+        """A boto3 client of the local cloud, whatever the caller's AWS settings and proxies are."""
+        with self._making_client:
+            if service not in self._clients:
+                make: Any = self._session.client  # has an overload for each of the services' names
+                config = Config(proxies={}, max_pool_connections=50)
+                self._clients[service] = make(service, endpoint_url=self.endpoint_url, config=config)
+            return self._clients[service]
+
+    def deploy(
+        self, template: Path, *, stack_name: str = "cutout", parameters: Mapping[str, str] = NO_PARAMETERS
+    ) -> dict[str, str]:
+        """Makes or changes a stack; returns its Outputs. Raises stack.DeployError."""
+        return stack.deploy(
+            template, stack_name, parameters, self._session, self.client("cloudformation"), self.client("s3")
+        )
+
+    def kill_environments(self) -> int:
+        """SIGKILL to every execution environment; answers how many there were."""
+        return self._environments.kill()

@@ -1,0 +1,282 @@
+"""An execution environment of a function: a process of AWS's own runtime client, and the Runtime API that it asks.
+
+The process is `python -m awslambdaric HANDLER` with the Python that runs the local cloud, whatever Runtime the template
+names. What the function's artefact does not carry (boto3, Powertools, ...) comes from that Python's packages.
+The Runtime API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+"""
+
+import contextlib
+import json
+import math
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import IO, cast
+
+INIT_SECONDS = 10  # Lambda's own limit for the time before the first event is asked for
+OUTPUT_BYTES = 1 << 20  # more than a pipe holds
+GLANCE_SECONDS = 0.1  # how often a process that keeps silent is looked at
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function as it is configured now; an environment made for another configuration is outdated."""
+
+    name: str
+    arn: str
+    handler: str
+    runtime: str
+    timeout: int  # seconds
+    memory: int  # MB
+    code: Path  # the unpacked artefact
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    payload: bytes  # JSON: what the handler returned, or the error as Lambda words it
+    failed: bool
+
+
+class _RuntimeApi(HTTPServer):
+    """Hands out one invocation and takes its outcome, one request at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _RuntimeApiRequest)
+        self.event: bytes = b""
+        self.headers: dict[str, str] = {}
+        self.seconds = 0
+        self.taken_at: float | None = None  # on the monotonic clock
+        self.outcome: Outcome | None = None
+
+    def offer(self, function: Function, request_id: str, event: object) -> None:
+        self.event = json.dumps(event).encode()
+        self.headers = {
+            "Lambda-Runtime-Aws-Request-Id": request_id,
+            "Lambda-Runtime-Invoked-Function-Arn": function.arn,
+            "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0",
+        }
+        self.seconds = function.timeout
+        self.taken_at = None
+        self.outcome = None
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # the process was killed, and whoever waits looks at that
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+    def take(self) -> dict[str, str]:
+        self.taken_at = time.monotonic()
+        return {**self.headers, "Lambda-Runtime-Deadline-Ms": str(int((time.time() + self.seconds) * 1000))}
+
+
+class _RuntimeApiRequest(BaseHTTPRequestHandler):
+    wbufsize = -1  # headers and body leave in one write: two cost 40 ms of delayed acknowledgement
+    timeout = 10
+    server: _RuntimeApi
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/runtime/invocation/next"):
+            self._answer(200, self.server.event, self.server.take())
+        else:
+            self._answer(404, b"{}")
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionError("the process was killed while it answered")
+        self.server.outcome = Outcome(body, failed=not self.path.endswith("/response"))
+        self._answer(202, b"{}")
+
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name that http.server gives
+        """Nothing: START, END and REPORT lines say it."""
+
+
+class Environment:
+    """One process, which runs one invocation at a time; what it prints goes to `log`, line by line."""
+
+    def __init__(self, function: Function, services: Mapping[str, str], log: Path) -> None:
+        """`services`: the variables that lead the AWS SDK to the local cloud."""
+        self.function = function
+        self._log = log.open("ab", buffering=0)  # environments share the file: a line is one system call
+        self._partial_line = b""
+        self._started_at = time.monotonic()
+        self._warm = False
+        # Its own temporary folder, as each environment has its own /tmp, and no home with settings for the SDK.
+        self._temporary = tempfile.TemporaryDirectory(prefix="cutout-environment-", ignore_cleanup_errors=True)
+        self._api = _RuntimeApi()
+        self._process = subprocess.Popen(  # noqa: S603 the handler is the template's own
+            [sys.executable, "-m", "awslambdaric", function.handler],
+            cwd=function.code,
+            env=self._variables(services),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C is for the local cloud, which then ends its environments
+        )
+        self._output = cast("IO[bytes]", self._process.stdout)
+        os.set_blocking(self._output.fileno(), False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._api, selectors.EVENT_READ)
+        self._selector.register(self._output, selectors.EVENT_READ)
+
+    def _variables(self, services: Mapping[str, str]) -> dict[str, str]:
+        """https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html"""
+        function = self.function
+        return {
+            **function.variables,
+            **services,
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._api.server_port}",
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d')}/[$LATEST]{uuid.uuid4().hex}",
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
+            "LAMBDA_TASK_ROOT": str(function.code),
+            "_HANDLER": function.handler,
+            "HOME": self._temporary.name,
+            "TMPDIR": self._temporary.name,
+            "LANG": "en_US.UTF-8",
+            "PATH": os.environ.get("PATH", os.defpath),
+            "TZ": ":UTC",
+        }
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """Ends the process (and those that it started) at once; safe beside `invoke`, whose invocation then fails."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):  # it has ended in this moment
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        self._end()
+        self._end_output()
+        self._selector.close()
+        self._output.close()
+        self._log.close()
+        self._api.server_close()
+        self._temporary.cleanup()
+
+    def _end(self) -> None:
+        self.kill()
+        self._process.wait()
+
+    def invoke(self, event: object) -> Outcome:
+        """Runs the handler once. After a failure look at `alive`: Lambda ends what overran its time."""
+        request_id = str(uuid.uuid4())
+        offered_at = time.monotonic()
+        self._api.offer(self.function, request_id, event)
+        self._write(f"START RequestId: {request_id} Version: $LATEST")
+        outcome = self._wait(request_id)
+        self._end_output()
+        self._report(request_id, offered_at)
+        self._warm = True
+        return outcome
+
+    def _wait(self, request_id: str) -> Outcome:
+        init_ends = time.monotonic() + max(INIT_SECONDS, self.function.timeout)
+        while True:
+            taken_at = self._api.taken_at
+            ends = init_ends if taken_at is None else taken_at + self.function.timeout
+            for key, _ in self._selector.select(timeout=max(0, min(GLANCE_SECONDS, ends - time.monotonic()))):
+                if key.fileobj is self._api:
+                    self._api.handle_request()
+                else:
+                    self._read_output()
+            if self._api.outcome is not None:
+                if self._api.taken_at is None:  # the handler could not be loaded: the process is about to exit
+                    self._end()
+                return self._api.outcome
+            if not self.alive:
+                reason = f"Error: Runtime exited with {_exit_reason(self._process.returncode)}"
+                return self._fail("Runtime.ExitError", f"RequestId: {request_id} {reason}")
+            if time.monotonic() >= ends:
+                self._end()
+                return self._fail(
+                    "Sandbox.Timedout",
+                    f"RequestId: {request_id} Error: Task timed out after {self.function.timeout:.2f} seconds",
+                )
+
+    def _fail(self, kind: str, message: str) -> Outcome:
+        self._end_output()
+        self._write(message)
+        return Outcome(json.dumps({"errorType": kind, "errorMessage": message}).encode(), failed=True)
+
+    def _report(self, request_id: str, offered_at: float) -> None:
+        now = time.monotonic()
+        milliseconds = (now - (self._api.taken_at or offered_at)) * 1000
+        fields = [
+            f"REPORT RequestId: {request_id}",
+            f"Duration: {milliseconds:.2f} ms",
+            f"Billed Duration: {math.ceil(milliseconds)} ms",
+            f"Memory Size: {self.function.memory} MB",
+        ]
+        if (peak := _peak_memory_mb(self._process.pid)) is not None:
+            fields.append(f"Max Memory Used: {peak} MB")
+        if not self._warm:
+            fields.append(f"Init Duration: {((self._api.taken_at or now) - self._started_at) * 1000:.2f} ms")
+        self._write(f"END RequestId: {request_id}")
+        self._write("\t".join(fields))
+
+    def _read_output(self) -> None:
+        """Passes on what waits in the pipe, once: a process that never stops printing must not keep us."""
+        chunk = self._output.read(OUTPUT_BYTES)
+        if chunk is None:  # nothing for now
+            return
+        if not chunk:  # and nothing ever after
+            if self._output in self._selector.get_map():
+                self._selector.unregister(self._output)
+            return
+        # The runtime client puts a carriage return between the lines of a traceback.
+        *lines, self._partial_line = (self._partial_line + chunk).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            self._write(line.decode(errors="replace"))
+
+    def _end_output(self) -> None:
+        """Passes on what was printed up to now, with a last line that is not ended."""
+        self._read_output()
+        if self._partial_line:
+            self._write(self._partial_line.decode(errors="replace"))
+            self._partial_line = b""
+
+    def _write(self, line: str) -> None:
+        self._log.write(f"{line}\n".encode())
+
+
+def _exit_reason(returncode: int) -> str:
+    if returncode < 0:
+        return f"error: signal: {signal.Signals(-returncode).name}"
+    return f"error: exit status {returncode}" if returncode else "without providing a reason"
+
+
+def _peak_memory_mb(pid: int) -> int | None:
+    """None where there is no /proc, and for a process that has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)

@@ -1,0 +1,105 @@
+"""A SAM template becomes a stack: its code is packaged, its transform expanded, the rest is CloudFormation's."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import ClientError
+from samtranslator.metrics.metrics import DummyMetricsPublisher, Metrics
+from samtranslator.model.exceptions import InvalidDocumentException
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_s3 import S3Client
+
+ARTEFACTS = "local-artefacts"  # the bucket that `sam deploy` names with --s3-bucket
+UNCHANGING = (1980, 1, 1, 0, 0, 0)  # a time of file that leaves an artefact's hash to its content
+
+
+class DeployError(Exception):
+    """The template or its parameters are wrong; the text says how."""
+
+
+def deploy(
+    template: Path,
+    stack_name: str,
+    parameters: Mapping[str, str],
+    session: boto3.Session,
+    cloudformation: "CloudFormationClient",
+    storage: "S3Client",
+) -> dict[str, str]:
+    """Makes or changes the stack, as `sam deploy` would; returns its Outputs.
+
+    A parameter that is not given keeps its value. Raises DeployError.
+    """
+    body = yaml_parse(template.read_text(encoding="utf-8"))
+    _package(body, template.parent, storage)
+    request: dict[str, Any] = {
+        "StackName": stack_name,
+        "TemplateBody": json.dumps(_expand(body, parameters, session)),
+        "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    }
+    change = cloudformation.update_stack if _exists(stack_name, cloudformation) else cloudformation.create_stack
+    try:
+        change(**request)
+    except ClientError as error:
+        raise DeployError(str(error)) from error
+    stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def _exists(stack_name: str, cloudformation: "CloudFormationClient") -> bool:
+    try:
+        cloudformation.describe_stacks(StackName=stack_name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ValidationError":
+            return False
+        raise
+    return True
+
+
+def _expand(body: dict[str, Any], parameters: Mapping[str, str], session: boto3.Session) -> Any:  # noqa: ANN401 JSON
+    metrics = Metrics("local", DummyMetricsPublisher())
+    # Without a map of AWS's managed policies, whose names IAM would have to look up: the templates name none.
+    try:
+        return Translator({}, Parser(), boto_session=session, metrics=metrics).translate(body, dict(parameters))
+    except InvalidDocumentException as error:
+        raise DeployError(f"{error}: {'; '.join(str(cause) for cause in error.causes)}") from error
+    finally:
+        metrics.publish()  # to nowhere: it complains of those that were not
+
+
+def _package(body: dict[str, Any], folder: Path, storage: "S3Client") -> None:
+    """Uploads each local CodeUri, as `sam package` does; one that is in S3 already stays."""
+    storage.create_bucket(Bucket=ARTEFACTS)
+    functions = [body.get("Globals", {}).get("Function", {})] + [
+        resource.get("Properties", {})
+        for resource in body["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    ]
+    for properties in functions:
+        code = properties.get("CodeUri")
+        if isinstance(code, str) and not code.startswith("s3://"):
+            artefact = _zip(folder / code)
+            key = f"{hashlib.sha256(artefact).hexdigest()}.zip"
+            storage.put_object(Bucket=ARTEFACTS, Key=key, Body=artefact)
+            properties["CodeUri"] = f"s3://{ARTEFACTS}/{key}"
+
+
+def _zip(folder: Path) -> bytes:
+    """The same content is the same artefact, so that deploying it again keeps warm environments warm."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                archive.writestr(zipfile.ZipInfo(str(file.relative_to(folder)), UNCHANGING), file.read_bytes())
+    return content.getvalue()
