@@ -6,9 +6,14 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis
 import pytest
 
 from remove_background.uploads import Upload
+
+# A test's time says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("cutout", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("cutout")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -8,6 +8,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
@@ -26,11 +28,16 @@ class Clients:
     """`threads` is how many of them use the clients at the same time."""
 
     def __init__(self, *, threads: int) -> None:
-        session = boto3.Session()
-        config = _TIMEOUTS.merge(Config(max_pool_connections=threads))
+        self._session = session = boto3.Session()
+        self._config = config = _TIMEOUTS.merge(Config(max_pool_connections=threads))
         self.s3: S3Client = session.client("s3", config=config.merge(_S3))
         self.sqs: SQSClient = session.client("sqs", config=config)
+        self.dynamodb: DynamoDBClient = session.client("dynamodb", config=config)
         self.secrets: SecretsManagerClient = session.client("secretsmanager", config=config)
+
+    def make_lambda(self) -> "LambdaClient":
+        """Made when it is wanted: only pausing the intake wants it, and to make a client takes a while."""
+        return self._session.client("lambda", config=self._config)
 
 
 def error_code(error: BaseException | None) -> str:

@@ -23,6 +23,10 @@ class Config:
     pixelcut_api_key_secret: str
     image_delivery: Literal["url", "upload"]
     presigned_url_seconds: int
+    ledger_table: str
+    requests_per_second: float
+    backoff_seconds: int
+    function_name: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -37,6 +41,30 @@ class Config:
             pixelcut_api_key_secret=_text(environment, "PIXELCUT_API_KEY_SECRET"),
             image_delivery=cast("Literal['url', 'upload']", _choice(environment, "IMAGE_DELIVERY", ("url", "upload"))),
             presigned_url_seconds=_number(environment, "PRESIGNED_URL_SECONDS", 60, 3600),
+            ledger_table=_text(environment, "LEDGER_TABLE"),
+            requests_per_second=_decimal(environment, "REQUESTS_PER_SECOND"),
+            backoff_seconds=_number(environment, "BACKOFF_SECONDS", 0, 900),
+            function_name=_text(environment, "AWS_LAMBDA_FUNCTION_NAME"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenConfig:
+    """The settings of the function that reopens the intake."""
+
+    ledger_table: str
+    event_source_mapping: str
+    pixelcut_api_url: str
+    pixelcut_api_key_secret: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ConfigError."""
+        return cls(
+            ledger_table=_text(environment, "LEDGER_TABLE"),
+            event_source_mapping=_text(environment, "EVENT_SOURCE_MAPPING"),
+            pixelcut_api_url=_url(environment, "PIXELCUT_API_URL"),
+            pixelcut_api_key_secret=_text(environment, "PIXELCUT_API_KEY_SECRET"),
         )
 
 
@@ -52,6 +80,17 @@ def _number(environment: Mapping[str, str], name: str, least: int, most: int) ->
     if not value.isdecimal() or not least <= int(value) <= most:
         raise ConfigError(f"The environment variable {name} must be a number from {least} to {most}, not {value!r}.")
     return int(value)
+
+
+def _decimal(environment: Mapping[str, str], name: str) -> float:
+    value = _text(environment, name)
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0
+    if not 0.01 <= number <= 1000:
+        raise ConfigError(f"The environment variable {name} must be a number from 0.01 to 1000, not {value!r}.")
+    return number
 
 
 def _choice(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

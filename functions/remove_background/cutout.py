@@ -2,14 +2,14 @@
 
 import posixpath
 import string
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from . import preflight
 from .deadline import Deadline
-from .errors import OutputKeyConflict, OutputKeyTooLong, StorageUnavailable
+from .errors import OutputKeyConflict, OutputKeyTooLong, ResultGone, ResultInvalid, StorageUnavailable
 from .images import Cutout, Result, Source
 from .uploads import Outcome, Upload
 
@@ -32,6 +32,15 @@ class Service(Protocol):
 
 class Results(Protocol):
     def fetch(self, result_url: str, deadline: Deadline) -> AbstractContextManager[Result]: ...
+
+
+class Ledger(Protocol):
+    def pay_once(self, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str: ...
+    def forget(self, upload: Upload, result_url: str) -> None: ...
+
+
+class Pace(Protocol):
+    def turn(self, deadline: Deadline) -> AbstractContextManager[None]: ...
 
 
 class OutputKey:
@@ -80,6 +89,8 @@ class BackgroundRemover:
     storage: Storage
     service: Service
     results: Results
+    ledger: Ledger
+    pace: Pace
     output_key: OutputKey
     presigned_url_seconds: int | None
 
@@ -93,9 +104,13 @@ class BackgroundRemover:
         if isinstance(source, Outcome):
             return source
         header = preflight.check(source.head, source.size)
-        result_url = self._pay(source, header.format, deadline)
-        with self.results.fetch(result_url, deadline) as result:
+        result_url = self.ledger.pay_once(upload, lambda: self._pay(source, header.format, deadline), deadline)
+        with self._fetch(upload, result_url, deadline) as result:
             for _ in range(WRITE_ATTEMPTS):
+                # An older cutout stands there. S3 compares it by its bytes only, and would not notice that it was
+                # replaced by one of the same bytes; what its owner has done meanwhile tells more.
+                if present and isinstance(ended := self.storage.look_at(upload), Outcome):
+                    return ended
                 if self.storage.write_cutout(key, result, upload, replaces=present):
                     return Outcome.CUTOUT
                 present = self.storage.find_cutout(key)
@@ -105,10 +120,21 @@ class BackgroundRemover:
 
     def _pay(self, source: Source, format_: str | None, deadline: Deadline) -> str:
         """The one call that costs a credit; returns its `result_url`."""
-        if self.presigned_url_seconds is None:
-            return self.service.remove_background_of_image(self.storage.read(source), format_, deadline)
-        image_url = self.storage.presign(source, self.presigned_url_seconds)
-        return self.service.remove_background_of_url(image_url, deadline)
+        with self.pace.turn(deadline):
+            if self.presigned_url_seconds is None:
+                return self.service.remove_background_of_image(self.storage.read(source), format_, deadline)
+            image_url = self.storage.presign(source, self.presigned_url_seconds)
+            return self.service.remove_background_of_url(image_url, deadline)
+
+    @contextmanager
+    def _fetch(self, upload: Upload, result_url: str, deadline: Deadline) -> Iterator[Result]:
+        """Only a result that is gone or broken is forgotten; one that cannot be had now stays paid for."""
+        try:
+            with self.results.fetch(result_url, deadline) as result:
+                yield result
+        except (ResultGone, ResultInvalid):
+            self.ledger.forget(upload, result_url)
+            raise
 
 
 def _settled(upload: Upload, key: str, present: Cutout | None) -> Outcome | None:

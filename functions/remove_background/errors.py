@@ -20,6 +20,7 @@ CutoutError
 │   ├── ResultGone                result_gone
 │   ├── ResultInvalid             result_invalid
 │   ├── StorageUnavailable        storage_unavailable
+│   ├── InProgress                in_progress
 │   ├── OutOfTime                 out_of_time
 │   └── UnexpectedError           unexpected_error
 └── AccountBlocked                every upload would fail the same way
@@ -51,6 +52,9 @@ class Billed(StrEnum):
     MAYBE = "maybe"
     YES = "yes"
 
+    def or_worse(self, other: "Billed") -> "Billed":
+        return max(self, other, key=list(Billed).index)
+
 
 class CutoutError(Exception):
     code: ClassVar[str]
@@ -66,7 +70,9 @@ class Rejected(CutoutError):
 
 
 class Unavailable(CutoutError):
-    """The upload may become a cutout later."""
+    """The upload may become a cutout later; `retry_after` is the least to wait, in seconds, where that is known."""
+
+    retry_after: float | None = None
 
 
 class AccountBlocked(CutoutError):
@@ -133,8 +139,6 @@ class RequestRefused(Unavailable):
 
 
 class RateLimitExceeded(Unavailable):
-    """429. `retry_after` is in seconds; None when the service named none."""
-
     code = "rate_limit_exceeded"
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -175,9 +179,15 @@ class ResultInvalid(ResultUnavailable):
 
 
 class StorageUnavailable(Unavailable):
-    """S3, SQS or Secrets Manager refused or failed."""
+    """S3, SQS, DynamoDB or Secrets Manager refused or failed."""
 
     code = "storage_unavailable"
+
+
+class InProgress(Unavailable):
+    """Another delivery of the same upload is being worked on."""
+
+    code = "in_progress"
 
 
 class OutOfTime(Unavailable):

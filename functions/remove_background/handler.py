@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+import random
 import time
 import traceback
 from collections import Counter
@@ -26,16 +27,22 @@ from .connections import Connections
 from .cutout import BackgroundRemover, OutputKey
 from .deadline import Deadline
 from .errors import BadNotification, CutoutError, Rejected, StorageUnavailable, UnexpectedError, redact
+from .intake import Intake
+from .ledger import Ledger
 from .letters import Letters, notification
+from .pacing import Pace
 from .pixelcut import Pixelcut
 from .results import Results
 from .storage import Storage
-from .uploads import Upload, read_records, read_upload
+from .uploads import Outcome, Upload, read_records, read_upload
 
 # Uploads worked on at the same time: the batch size of the queue's event source mapping.
 THREADS = 10
 # Seconds kept back from the work on an upload, for its letter.
 LETTER_SECONDS = 3.0
+MAX_DELAY_SECONDS = 900  # SQS's longest delay of a message
+# Message attribute: the attempts that were made before the message was put back as a new one.
+ATTEMPTS = "Attempts"
 
 logger = Logger()
 metrics = Metrics()
@@ -48,13 +55,15 @@ class NotDoneError(Exception):
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     worker = _worker()
     worker.connections.refresh()
+    worker.intake.begin()
     deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - LETTER_SECONDS)
     endings: list[Ending] = []
 
     async def handle(record: SQSRecord) -> None:
         delivery = Delivery(
             body=record.body,
-            attempt=int(record.attributes.approximate_receive_count),
+            receipt=record.receipt_handle,
+            attempt=int(record.attributes.approximate_receive_count) + _previous_attempts(record),
             request_id=context.aws_request_id,
             deadline=deadline,
         )
@@ -76,9 +85,10 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message of the queue: `attempt` counts its deliveries from 1."""
+    """One message of the queue: `attempt` counts from 1 those that may have been the upload's own fault."""
 
     body: str
+    receipt: str
     attempt: int
     request_id: str
     deadline: Deadline
@@ -90,6 +100,8 @@ class Ending:
 
     outcome: str
     comes_back: bool = False
+    counts: bool = True  # as an attempt
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,7 @@ class Worker:
     connections: Connections
     remover: BackgroundRemover
     letters: Letters
+    intake: Intake
     threads: ThreadPoolExecutor
 
     def handle(self, delivery: Delivery) -> tuple[list[Ending], bool]:
@@ -111,12 +124,18 @@ class Worker:
             ending = self._fail(delivery, delivery.body, None, error, time.monotonic())
             return [ending], not ending.comes_back
         endings = [self._handle_record(delivery, record) for record in records]
-        left = [record for record, ending in zip(records, endings, strict=True) if ending.comes_back]
+        left = [(record, ending) for record, ending in zip(records, endings, strict=True) if ending.comes_back]
         if not left:
             return endings, True
-        # A message comes back whole. What is left of one goes on as a message of its own, so that the records that
-        # are done with, or have a letter, are not handled again.
-        return endings, len(left) < len(records) and self._put_back(left)
+        counts = any(ending.counts for _, ending in left)
+        seconds = max(self._back_off(delivery.attempt, ending.retry_after) for _, ending in left)
+        if counts and len(left) == len(records):
+            self._hide(delivery, seconds)
+            return endings, False
+        # A message comes back whole, and one attempt older. What is to come back otherwise goes on as a new message:
+        # without the records that are done with, and without an attempt that was not the upload's fault.
+        attempts = delivery.attempt if counts else delivery.attempt - 1
+        return endings, self._put_back([record for record, _ in left], attempts, seconds)
 
     def _handle_record(self, delivery: Delivery, record: Mapping[str, Any]) -> Ending:
         started = time.monotonic()
@@ -132,6 +151,8 @@ class Worker:
             _log_unexpected(error)
             unexpected = UnexpectedError(f"The function failed ({type(error).__name__}). Its log says where.")
             return self._fail(delivery, notification([record]), upload, unexpected, started)
+        if outcome is Outcome.CUTOUT:  # the others say nothing about the service
+            self.intake.report_success()
         logger.info(outcome.value, extra=_fields(delivery, upload, started))
         return Ending(outcome.value)
 
@@ -142,9 +163,11 @@ class Worker:
             "error_message": error.message,
             "billed": error.billed,
         }
-        if not isinstance(error, Rejected) and delivery.attempt < self.config.max_attempts:
-            logger.warning("unavailable", extra=fields)
-            return Ending("unavailable", comes_back=True)
+        if not isinstance(error, Rejected):
+            counts = self.intake.report_failure(error)
+            if not counts or delivery.attempt < self.config.max_attempts:
+                logger.warning("unavailable", extra=fields | {"counts": counts})
+                return Ending("unavailable", True, counts, getattr(error, "retry_after", None))
         try:
             self.letters.write(
                 body,
@@ -159,13 +182,41 @@ class Worker:
         logger.warning("letter", extra=fields)
         return Ending("letter")
 
-    def _put_back(self, records: Sequence[Mapping[str, Any]]) -> bool:
+    def _back_off(self, attempt: int, retry_after: float | None) -> int:
+        """Seconds until the next attempt: exponential with full jitter, and not before the service wants it.
+
+        https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+        """
+        most = min(MAX_DELAY_SECONDS, self.config.backoff_seconds * 2 ** (attempt - 1))
+        return min(MAX_DELAY_SECONDS, round((retry_after or 0) + random.uniform(0, most)))  # noqa: S311
+
+    def _hide(self, delivery: Delivery, seconds: int) -> None:
         try:
-            self.clients.sqs.send_message(QueueUrl=self.config.upload_queue_url, MessageBody=notification(records))
+            self.clients.sqs.change_message_visibility(
+                QueueUrl=self.config.upload_queue_url, ReceiptHandle=delivery.receipt, VisibilityTimeout=seconds
+            )
+        except AwsError as error:  # it comes back all the same, after the queue's own visibility timeout
+            logger.error("back-off not set", extra={"error_code": error_code(error)})
+
+    def _put_back(self, records: Sequence[Mapping[str, Any]], attempts: int, seconds: int) -> bool:
+        try:
+            self.clients.sqs.send_message(
+                QueueUrl=self.config.upload_queue_url,
+                MessageBody=notification(records),
+                DelaySeconds=seconds,
+                MessageAttributes={ATTEMPTS: {"DataType": "Number", "StringValue": str(attempts)}},
+            )
         except AwsError as error:
             logger.error("message not put back", extra={"error_code": error_code(error)})
             return False
         return True
+
+
+def _previous_attempts(record: SQSRecord) -> int:
+    """Attempts of the messages that this one was put back for."""
+    attribute = record.message_attributes[ATTEMPTS]  # None where there is none
+    value = attribute.string_value if attribute else None
+    return int(value) if value and value.isdecimal() else 0
 
 
 @functools.cache
@@ -183,11 +234,14 @@ def _worker() -> Worker:
         storage=Storage(clients.s3, config.output_bucket),
         service=Pixelcut(connections.api, config.pixelcut_api_url, api_key),
         results=Results(connections, config.pixelcut_api_url),
+        ledger=Ledger(clients.dynamodb, config.ledger_table),
+        pace=Pace(clients.dynamodb, config.ledger_table, config.requests_per_second),
         output_key=output_key,
         presigned_url_seconds=config.presigned_url_seconds if config.image_delivery == "url" else None,
     )
     letters = Letters(clients.sqs, config.dead_letter_queue_url)
-    return Worker(config, clients, connections, remover, letters, ThreadPoolExecutor(THREADS))
+    intake = Intake(clients, config.ledger_table, config.function_name)
+    return Worker(config, clients, connections, remover, letters, intake, ThreadPoolExecutor(THREADS))
 
 
 def _fields(delivery: Delivery, upload: Upload | None, started: float) -> dict[str, object]:

@@ -35,6 +35,7 @@ from .errors import (
 
 # Seconds kept back from the call for what must still be done with its result.
 RESERVE_SECONDS = 20.0
+PROBE_SECONDS = 10.0
 # The answers are a URL or a sentence; more is not what the reference describes.
 MAX_ANSWER_BYTES = 65_536
 CHUNK_BYTES = 8_192
@@ -58,6 +59,7 @@ class Pixelcut:
         """`api_key(fresh)` returns the key, read again from its source when `fresh`."""
         self._session = session
         self._url = f"{api_url.rstrip('/')}/v1/remove-background"
+        self._credits_url = f"{api_url.rstrip('/')}/v1/credits"
         self._api_key = api_key
 
     def remove_background_of_url(self, image_url: str, deadline: Deadline) -> str:
@@ -79,6 +81,30 @@ class Pixelcut:
             body.writelines(image)
             body.write(f"\r\n--{boundary}--\r\n".encode())
             return self._post(body, f"multipart/form-data; boundary={boundary}", deadline)
+
+    def read_credits(self) -> float | None:
+        """The credits left; None where the service is there, but does not say. Costs nothing."""
+        key = self._api_key(True)
+        try:
+            with self._session.get(
+                self._credits_url,
+                headers={"X-API-KEY": key, "Accept": "application/json"},
+                timeout=(CONNECT_SECONDS, PROBE_SECONDS),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                answer = _read_json(response, Deadline(PROBE_SECONDS + RESERVE_SECONDS))
+                status, headers = response.status_code, response.headers
+        except requests.RequestException as error:
+            raise _no_answer(error) from None
+        if status == requests.codes.not_found:
+            return None
+        if status != requests.codes.ok:
+            raise _error(status, headers, answer, key)
+        try:
+            return float(answer["credits_remaining"])  # documented as a string, and shown as a number
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def _post(self, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
         key = self._api_key(False)

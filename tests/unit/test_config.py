@@ -14,6 +14,10 @@ ENVIRONMENT = {
     "PIXELCUT_API_KEY_SECRET": "pixelcut",
     "IMAGE_DELIVERY": "url",
     "PRESIGNED_URL_SECONDS": "300",
+    "LEDGER_TABLE": "ledger",
+    "REQUESTS_PER_SECOND": "5",
+    "BACKOFF_SECONDS": "30",
+    "AWS_LAMBDA_FUNCTION_NAME": "remove-background",
 }
 
 
@@ -40,6 +44,11 @@ def test_a_missing_setting_is_named(name: str, value: str | None) -> None:
         ("PRESIGNED_URL_SECONDS", "59"),
         ("PRESIGNED_URL_SECONDS", "3601"),
         ("PRESIGNED_URL_SECONDS", "-300"),
+        ("REQUESTS_PER_SECOND", "0"),
+        ("REQUESTS_PER_SECOND", "nan"),
+        ("REQUESTS_PER_SECOND", "1001"),
+        ("REQUESTS_PER_SECOND", "fast"),
+        ("BACKOFF_SECONDS", "901"),
         ("IMAGE_DELIVERY", "post"),
         ("PIXELCUT_API_URL", "api.example.com"),
         ("PIXELCUT_API_URL", "ftp://api.example.com"),

@@ -10,10 +10,14 @@ import pytest
 from remove_background.cutout import BackgroundRemover, OutputKey
 from remove_background.deadline import Deadline
 from remove_background.errors import (
+    CutoutError,
     MalformedImage,
     OutputKeyConflict,
     OutputKeyTooLong,
     ResolutionTooLow,
+    ResultGone,
+    ResultInvalid,
+    ResultUnavailable,
     StorageUnavailable,
 )
 from remove_background.images import Cutout, Result, Source, cutout_metadata
@@ -56,6 +60,8 @@ class Api:
 
     paid: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
+    result: CutoutError | None = None
+    while_fetching: Callable[[], None] = lambda: None
 
     def remove_background_of_url(self, image_url: str, deadline: Deadline) -> str:
         self.paid.append(image_url)
@@ -68,7 +74,31 @@ class Api:
     @contextmanager
     def fetch(self, result_url: str, deadline: Deadline) -> Iterator[Result]:
         self.fetched.append(result_url)
+        self.while_fetching()
+        if self.result:
+            raise self.result
         yield Result(io.BytesIO(b"png"), 3, "sha")
+
+
+@dataclass
+class Books:
+    """The ledger and the pace."""
+
+    results: dict[str, str] = field(default_factory=dict)
+    turns: int = 0
+
+    def pay_once(self, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
+        if upload.etag not in self.results:
+            self.results[upload.etag] = pay()
+        return self.results[upload.etag]
+
+    def forget(self, upload: Upload, result_url: str) -> None:
+        del self.results[upload.etag]
+
+    @contextmanager
+    def turn(self, deadline: Deadline) -> Iterator[None]:
+        self.turns += 1
+        yield
 
 
 def cutout_of(upload: Upload) -> Cutout:
@@ -87,9 +117,16 @@ def api() -> Api:
 
 
 @pytest.fixture
-def process(bucket: Bucket, api: Api) -> Callable[..., Outcome]:
+def books() -> Books:
+    return Books()
+
+
+@pytest.fixture
+def process(bucket: Bucket, api: Api, books: Books) -> Callable[..., Outcome]:
     def run(upload: Upload, *, pattern: str = "{stem}.png", seconds: int | None = 300) -> Outcome:
-        return BackgroundRemover(bucket, api, api, OutputKey(pattern), seconds).process(upload, Deadline(60))
+        return BackgroundRemover(bucket, api, api, books, books, OutputKey(pattern), seconds).process(
+            upload, Deadline(60)
+        )
 
     return run
 
@@ -223,3 +260,49 @@ def test_losing_every_race_is_tried_again_later(process: Process, bucket: Bucket
     bucket.before_write = write_an_older_one
     with pytest.raises(StorageUnavailable, match="tried again"):
         process(make_upload())
+
+
+def test_each_paid_call_takes_its_turn(process: Process, books: Books, make_upload: MakeUpload) -> None:
+    process(make_upload("a.jpg"))
+    process(make_upload("a.jpg"))
+    process(make_upload("b.jpg", etag="b"))
+    assert books.turns == 2
+
+
+def test_a_result_that_was_fetched_but_not_written_is_not_paid_again(
+    process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload
+) -> None:
+    def refuse(_: Bucket) -> None:
+        raise StorageUnavailable("Access denied.")
+
+    bucket.before_write = refuse
+    with pytest.raises(StorageUnavailable):
+        process(make_upload())
+    bucket.before_write = lambda _: None
+    assert process(make_upload()) is Outcome.CUTOUT
+    assert len(api.paid) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "paid"), [(ResultGone("Gone."), 2), (ResultInvalid("Broken."), 2), (ResultUnavailable("Later."), 1)]
+)
+def test_only_a_result_that_is_gone_or_broken_is_paid_again(
+    process: Process, api: Api, make_upload: MakeUpload, error: CutoutError, paid: int
+) -> None:
+    api.result = error
+    with pytest.raises(type(error)):
+        process(make_upload())
+    api.result = None
+    assert process(make_upload()) is Outcome.CUTOUT
+    assert len(api.paid) == paid
+
+
+def test_a_cutout_is_not_replaced_by_an_upload_that_was_overwritten_meanwhile(
+    process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload
+) -> None:
+    first = make_upload(etag="a", sequencer="0055")
+    process(first)
+    # By the bytes of the first again, whose cutout is already there:
+    api.while_fetching = lambda: setattr(bucket, "owner_did", Outcome.SUPERSEDED)
+    assert process(make_upload(etag="b", sequencer="0056")) is Outcome.SUPERSEDED
+    assert bucket.cutouts["photo.png"].is_of(first)

@@ -18,8 +18,12 @@ from remove_background.deadline import Deadline
 from remove_background.errors import (
     Billed,
     CutoutError,
+    InProgress,
     InsufficientCredits,
     MalformedImage,
+    OutOfTime,
+    RateLimitExceeded,
+    ResultGone,
     ServiceUnavailable,
 )
 from remove_background.uploads import Outcome, Upload
@@ -94,6 +98,10 @@ def stack(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         "PIXELCUT_API_KEY_SECRET": "pixelcut",
         "IMAGE_DELIVERY": "url",
         "PRESIGNED_URL_SECONDS": "300",
+        "LEDGER_TABLE": "ledger",
+        "REQUESTS_PER_SECOND": "1000",
+        "BACKOFF_SECONDS": "0",
+        "AWS_LAMBDA_FUNCTION_NAME": "remove-background",
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(handler.metrics, "namespace", "Cutout")
@@ -137,7 +145,7 @@ def test_only_the_message_that_is_unavailable_comes_back(
 def test_a_batch_of_which_nothing_succeeds_is_no_error_of_the_function(
     faked: Stack, make_event: MakeEvent, make_record: MakeRecord
 ) -> None:
-    faked.fates = {"a.jpg": ServiceUnavailable("Later."), "b.jpg": InsufficientCredits("Buy some.")}
+    faked.fates = {"a.jpg": ServiceUnavailable("Later."), "b.jpg": ResultGone("Gone.")}
     bodies = [{"Records": [make_record(key)]} for key in ("a.jpg", "b.jpg")]
     assert faked.invoke(make_event(*bodies)) == ["message-1", "message-2"]
 
@@ -153,7 +161,7 @@ def test_a_rejected_upload_becomes_a_letter_at_once(
     assert (attributes["Source"], attributes["RequestId"]) == ("s3://input/a.jpg", "request-1")
 
 
-@pytest.mark.parametrize("error", [ServiceUnavailable("Later."), InsufficientCredits("Buy some.")])
+@pytest.mark.parametrize("error", [ServiceUnavailable("Later."), ResultGone("Gone.")])
 def test_the_last_attempt_writes_the_letter(
     faked: Stack, make_event: MakeEvent, make_record: MakeRecord, error: CutoutError
 ) -> None:
@@ -289,3 +297,63 @@ def test_a_message_without_its_receive_count_comes_back_and_the_log_says_why(
     assert faked.invoke(event) == ["message-1"]
     (line,) = faked.read_log()
     assert (line["message"], line["error"]) == ("unexpected error", "KeyError")
+
+
+def test_a_failure_that_counts_hides_its_message_for_the_back_off(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKOFF_SECONDS", "30")
+    monkeypatch.setattr("remove_background.handler.random.uniform", lambda least, most: most)
+    faked.clients.sqs.send_message(QueueUrl=faked.uploads, MessageBody=json.dumps({"Records": [make_record("a.jpg")]}))
+    hidden = []
+    monkeypatch.setattr(
+        faked.clients.sqs, "change_message_visibility", lambda **call: hidden.append(call["VisibilityTimeout"])
+    )
+    monkeypatch.setattr(handler, "Clients", lambda threads: faked.clients)
+    faked.fates = {"a.jpg": ServiceUnavailable("Later.")}
+    for attempt in range(1, 5):
+        assert faked.invoke(make_event({"Records": [make_record("a.jpg")]}, attempt=attempt)) == ["message-1"]
+    assert hidden == [30, 60, 120, 240]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RateLimitExceeded("Later."),
+        InProgress("Later."),
+        OutOfTime("Later."),
+        InsufficientCredits("Buy some."),
+    ],
+)
+def test_a_failure_that_is_not_the_uploads_fault_uses_up_no_attempt(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, error: CutoutError
+) -> None:
+    faked.fates = {"a.jpg": error}
+    body = {"Records": [make_record("a.jpg")]}
+    assert faked.invoke(make_event(body, attempt=5)) == []
+    assert faked.read_letters() == []
+    ((again, attributes),) = faked._read(faked.uploads)
+    assert json.loads(again) == body
+    assert attributes == {"Attempts": "4"}
+
+
+def test_attempts_are_carried_on_by_a_message_that_was_put_back(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
+) -> None:
+    faked.fates = {"a.jpg": ServiceUnavailable("Later.")}
+    event = make_event({"Records": [make_record("a.jpg")]})
+    event["Records"][0]["messageAttributes"] = {"Attempts": {"stringValue": "4", "dataType": "Number"}}
+    assert faked.invoke(event) == []
+    ((_, attributes),) = faked.read_letters()
+    assert attributes["Attempts"] == "5"
+
+
+def test_retry_after_is_the_least_that_is_waited(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(handler, "Clients", lambda threads: faked.clients)
+    monkeypatch.setattr(faked.clients.sqs, "send_message", lambda **call: sent.append(call))
+    faked.fates = {"a.jpg": RateLimitExceeded("Later.", retry_after=77), "b.jpg": RateLimitExceeded("Later.", 7777)}
+    faked.invoke(make_event(*({"Records": [make_record(key)]} for key in ("a.jpg", "b.jpg"))))
+    assert sorted(call["DelaySeconds"] for call in sent) == [77, 900]

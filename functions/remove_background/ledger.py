@@ -1,0 +1,124 @@
+"""What has been paid for, in DynamoDB: nothing is paid twice while its result can be had.
+
+One item for the bytes of one key. `lease` is the time until which an invocation may be paying for it, `result_url`
+what it got, `valid_until` when that ends, `billed` the worst that the calls for it have cost. Times are in seconds
+since the epoch.
+
+Powertools' idempotency is not used: it deletes its record when the call fails, keeps results for one fixed time, and
+has no way to forget one that turned out to be gone.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from .aws import AwsError, error_code
+from .deadline import Deadline
+from .errors import Billed, CutoutError, InProgress, StorageUnavailable
+from .uploads import Upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# A result_url is valid for an hour. Its last minutes may not do for the download.
+RESULT_SECONDS = 3600 - 300
+# Seconds that an item is kept: a letter may be replayed for as long.
+KEPT_SECONDS = 14 * 24 * 3600
+# Seconds by which a lease outlives the invocation that holds it.
+LEASE_MARGIN = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    def __init__(self, dynamodb: "DynamoDBClient", table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def pay_once(self, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
+        """The `result_url` of an upload: the one that was paid for while it is valid, else that of a new `pay()`.
+
+        Raises InProgress while another invocation pays for it, StorageUnavailable before anything is paid, and what
+        `pay` raises; its `billed` then counts what earlier calls have cost, too.
+        """
+        asked = time.time()
+        found = self._claim(upload, asked, deadline)
+        if not isinstance(found, Billed):
+            return found
+        try:
+            result_url = pay()
+        except CutoutError as error:
+            error.billed = found.or_worse(error.billed)
+            self._update(upload, "SET billed = :billed REMOVE lease", {":billed": error.billed})
+            raise
+        self._update(
+            upload,
+            "SET result_url = :url, valid_until = :until, billed = :billed REMOVE lease",
+            {":url": result_url, ":until": asked + RESULT_SECONDS, ":billed": Billed.YES},
+        )
+        return result_url
+
+    def forget(self, upload: Upload, result_url: str) -> None:
+        """A paid result is gone or broken: the next attempt pays again."""
+        self._update(upload, "REMOVE result_url, valid_until", {":url": result_url}, condition="result_url = :url")
+
+    def _claim(self, upload: Upload, now: float, deadline: Deadline) -> str | Billed:
+        """Either a result that is still valid, or the right to pay, and what has been billed before."""
+        try:
+            answer = self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(upload),
+                UpdateExpression="SET lease = :lease, expires = :expires",
+                ConditionExpression="(attribute_not_exists(lease) OR lease < :now)"
+                " AND (attribute_not_exists(valid_until) OR valid_until < :now)",
+                ExpressionAttributeValues=_values(
+                    {
+                        ":now": now,
+                        ":lease": now + deadline.remaining() + LEASE_MARGIN,
+                        ":expires": int(now + KEPT_SECONDS),
+                    }
+                ),
+                ReturnValues="ALL_OLD",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except AwsError as error:
+            if error_code(error) != _CONDITION_FAILED or not isinstance(error, ClientError):
+                raise StorageUnavailable(
+                    f"DynamoDB did not let the function look into the ledger ({error_code(error)}). It is tried again."
+                ) from None
+            item: dict[str, Any] = error.response.get("Item", {})  # type: ignore[assignment]  # not in the stubs
+            if "valid_until" in item and float(item["valid_until"]["N"]) >= now:
+                return str(item["result_url"]["S"])
+            raise InProgress("Another delivery of this upload is being worked on. It is tried again.") from None
+        billed = answer.get("Attributes", {}).get("billed", {}).get("S", Billed.NO)
+        return Billed(billed)
+
+    def _update(
+        self, upload: Upload, expression: str, values: dict[str, str | float], condition: str | None = None
+    ) -> None:
+        """Raises nothing: the result at hand, or the error, matters more. A lease that is left over ends by itself."""
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(upload),
+                UpdateExpression=expression,
+                ExpressionAttributeValues=_values(values),
+                **({"ConditionExpression": condition} if condition else {}),  # type: ignore[arg-type]
+            )
+        except AwsError as error:
+            if error_code(error) != _CONDITION_FAILED:
+                log.error("The ledger could not be written (%s).", error_code(error))
+
+
+_CONDITION_FAILED = "ConditionalCheckFailedException"
+
+
+def _key(upload: Upload) -> dict[str, Any]:
+    return {"id": {"S": f"{upload.uri}#{upload.etag}"}}
+
+
+def _values(values: dict[str, str | float]) -> dict[str, Any]:
+    return {name: {"S": str(value)} if isinstance(value, str) else {"N": str(value)} for name, value in values.items()}

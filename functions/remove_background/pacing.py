@@ -1,0 +1,100 @@
+"""Keeps the whole stack under the account's request rate, whatever the backlog.
+
+All environments take their turns from one DynamoDB item, `next_at`: the time of the next request, in seconds since the
+epoch. Shares of the rate, one for each environment, would leave those of the idle ones unused.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .aws import AwsError, error_code
+from .deadline import Deadline
+from .errors import OutOfTime, RateLimitExceeded, StorageUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# Requests do not arrive as evenly as they are sent.
+MARGIN = 1.03
+SLOWER, FASTER, SLOWEST = 1.5, 0.97, 16.0
+# Requests that were under way together are refused together: that is one reason to slow down, not ten.
+SECONDS_BETWEEN_SLOWDOWNS = 2.0
+# Seconds that an invocation must have left after its turn, for the paid call and what follows it.
+RESERVE_SECONDS = 40.0
+TRIES = 20
+
+_ITEM = {"id": {"S": "pace"}}
+
+
+class Pace:
+    def __init__(self, dynamodb: "DynamoDBClient", table: str, requests_per_second: float) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._shortest = MARGIN / requests_per_second
+        self._interval = self._shortest
+        self._slowed = 0.0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def turn(self, deadline: Deadline) -> Iterator[None]:
+        """Waits for the turn of one request, and learns from its end: a 429 lowers the pace, successes raise it.
+
+        Raises OutOfTime when the turn would come too late, StorageUnavailable when DynamoDB fails.
+        """
+        deadline.remaining(reserve=RESERVE_SECONDS)
+        wait = self._take() - time.time()
+        if wait > 0:
+            if deadline.is_over(reserve=RESERVE_SECONDS + wait):
+                raise OutOfTime("Too many requests wait for their turn. It is tried again.")
+            time.sleep(wait)
+        try:
+            yield
+        except RateLimitExceeded:
+            self._slow_down()
+            raise
+        with self._lock:
+            self._interval = max(self._shortest, self._interval * FASTER)
+
+    def _slow_down(self) -> None:
+        with self._lock:
+            if time.monotonic() - self._slowed > SECONDS_BETWEEN_SLOWDOWNS:
+                self._interval = min(self._shortest * SLOWEST, self._interval * SLOWER)
+                self._slowed = time.monotonic()
+
+    def _take(self) -> float:
+        """The time of a turn that nobody else has."""
+        with self._lock:
+            interval = self._interval
+        for _ in range(TRIES):
+            now = time.time()
+            # A queue of turns: behind the last of them.
+            if (turn := self._update("next_at + :step", "next_at >= :now", now, interval)) is not None:
+                return turn
+            # Nobody waits: at once.
+            free = "attribute_not_exists(next_at) OR next_at < :now"
+            if self._update(":now + :step", free, now, interval) is not None:
+                return now
+        raise StorageUnavailable("Too many environments took their turns at once. It is tried again.")
+
+    def _update(self, next_at: str, condition: str, now: float, interval: float) -> float | None:
+        """What `next_at` was (`now` where it was nothing); None when the condition does not hold."""
+        try:
+            answer = self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_ITEM,
+                UpdateExpression=f"SET next_at = {next_at}",
+                ConditionExpression=condition,
+                ExpressionAttributeValues={":now": {"N": f"{now:.6f}"}, ":step": {"N": f"{interval:.6f}"}},
+                ReturnValues="UPDATED_OLD",
+            )
+        except AwsError as error:
+            if error_code(error) == "ConditionalCheckFailedException":
+                return None
+            raise StorageUnavailable(
+                f"DynamoDB did not give the function its turn ({error_code(error)}). It is tried again."
+            ) from None
+        old = answer.get("Attributes", {}).get("next_at")
+        return float(old["N"]) if old else now

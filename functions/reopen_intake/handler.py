@@ -1,0 +1,83 @@
+"""The Lambda function that reopens the intake, once the reason for which the other one paused it is gone."""
+
+import functools
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from remove_background.api_key import ApiKey
+from remove_background.aws import Clients
+from remove_background.config import ReopenConfig
+from remove_background.connections import Connections
+from remove_background.errors import CutoutError, InsufficientCredits
+from remove_background.intake import FUNCTION, ITEM
+from remove_background.pixelcut import Pixelcut
+
+logger = Logger()
+
+
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:  # noqa: ARG001
+    """Returns what it found; does nothing while the intake is open, or was paused by an operator."""
+    watch = _watch()
+    watch.connections.refresh()
+    found = watch.look()
+    logger.info(found)
+    return {"intake": found}
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    config: ReopenConfig
+    clients: Clients
+    connections: Connections
+    pixelcut: Pixelcut
+
+    def look(self) -> str:
+        lambda_ = self.clients.make_lambda()
+        state = lambda_.get_event_source_mapping(UUID=self.config.event_source_mapping)["State"]
+        item = self.clients.dynamodb.get_item(TableName=self.config.ledger_table, Key=ITEM, ConsistentRead=True)
+        paused = item.get("Item", {}).get("paused_by", {}).get("S") == FUNCTION
+        if not paused:
+            return "open" if state in OPEN else "paused by an operator"
+        if state not in OPEN:
+            if (trouble := self._trouble(item["Item"]["reason"]["S"])) is not None:
+                return f"still paused: {trouble}"
+            lambda_.update_event_source_mapping(UUID=self.config.event_source_mapping, Enabled=True)
+        # Only now: an intake that is closed while nobody is said to have paused it counts as an operator's.
+        self.clients.dynamodb.update_item(
+            TableName=self.config.ledger_table,
+            Key=ITEM,
+            UpdateExpression="SET reopened_at = :now REMOVE paused_by, reason, since",
+            ConditionExpression="paused_by = :function",
+            ExpressionAttributeValues={":now": {"N": f"{time.time():.3f}"}, ":function": {"S": FUNCTION}},
+        )
+        return "reopened"
+
+    def _trouble(self, reason: str) -> str | None:
+        """The code of what still keeps uploads from succeeding."""
+        try:
+            credits_left = self.pixelcut.read_credits()
+        except CutoutError as error:
+            return error.code
+        if reason == InsufficientCredits.code and credits_left is not None and credits_left < 1:
+            return reason
+        return None
+
+
+# States of an event source mapping that is open, or on its way there:
+# https://docs.aws.amazon.com/lambda/latest/api/API_GetEventSourceMapping.html
+OPEN = ("Enabled", "Enabling", "Creating")
+
+
+@functools.cache
+def _watch() -> Watch:
+    config = ReopenConfig.from_environment(os.environ)
+    clients = Clients(threads=1)
+    connections = Connections(threads=1)
+    api_key = ApiKey(SecretsProvider(boto3_client=clients.secrets), config.pixelcut_api_key_secret)
+    return Watch(config, clients, connections, Pixelcut(connections.api, config.pixelcut_api_url, api_key))

@@ -1,0 +1,119 @@
+"""All environments together stay under the rate; a 429 lowers it, successes raise it again."""
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from remove_background import pacing
+from remove_background.aws import Clients
+from remove_background.deadline import Deadline
+from remove_background.errors import OutOfTime, RateLimitExceeded, StorageUnavailable
+from remove_background.pacing import MARGIN, SLOWEST, Pace
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("remove_background.pacing.time.time", lambda: clock.now)
+    monkeypatch.setattr("remove_background.pacing.time.sleep", clock.sleep)
+    return clock
+
+
+@pytest.fixture
+def make_pace(clients: Clients) -> Callable[[], Pace]:
+    """A Pace for each environment."""
+    return lambda: Pace(clients.dynamodb, "ledger", 5)
+
+
+def turns(clock: Clock, paces: list[Pace], count: int) -> list[float]:
+    times = []
+    for number in range(count):
+        with paces[number % len(paces)].turn(Deadline(100)):
+            times.append(clock.now)
+    return times
+
+
+def test_environments_share_one_rate(clock: Clock, make_pace: Callable[[], Pace]) -> None:
+    times = turns(clock, [make_pace(), make_pace(), make_pace()], 16)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == pytest.approx([MARGIN / 5] * 15, abs=1e-4)
+
+
+def test_time_in_which_nobody_asked_is_not_made_up_for(clock: Clock, make_pace: Callable[[], Pace]) -> None:
+    pace = make_pace()
+    turns(clock, [pace], 2)
+    clock.sleep(60)
+    times = turns(clock, [pace], 3)
+    assert times[2] - times[0] == pytest.approx(2 * MARGIN / 5, abs=1e-4)
+
+
+def test_the_first_turn_is_at_once(clock: Clock, make_pace: Callable[[], Pace]) -> None:
+    before = clock.now
+    assert turns(clock, [make_pace()], 1) == [before]
+
+
+def test_a_429_lowers_the_pace_and_successes_raise_it_again(clock: Clock, make_pace: Callable[[], Pace]) -> None:
+    pace = make_pace()
+    with pytest.raises(RateLimitExceeded), pace.turn(Deadline(100)):
+        raise RateLimitExceeded("Too many.")
+    slow = turns(clock, [pace], 3)
+    assert slow[2] - slow[1] > 1.3 * MARGIN / 5
+    turns(clock, [pace], 30)
+    fast = turns(clock, [pace], 2)
+    assert fast[1] - fast[0] == pytest.approx(MARGIN / 5, abs=1e-4)
+
+
+def test_requests_that_were_refused_together_lower_the_pace_once(clock: Clock, make_pace: Callable[[], Pace]) -> None:
+    pace = make_pace()
+    for _ in range(10):
+        with pytest.raises(RateLimitExceeded), pace.turn(Deadline(100)):
+            raise RateLimitExceeded("Too many.")
+    assert pace._interval == pytest.approx(pacing.SLOWER * MARGIN / 5)
+
+
+def test_the_pace_has_a_floor(clock: Clock, make_pace: Callable[[], Pace], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "SECONDS_BETWEEN_SLOWDOWNS", -1)
+    pace = make_pace()
+    for _ in range(40):
+        with pytest.raises(RateLimitExceeded), pace.turn(Deadline(1e6)):
+            raise RateLimitExceeded("Too many.")
+    assert pace._interval == pytest.approx(SLOWEST * MARGIN / 5)
+
+
+def test_a_turn_that_would_come_too_late_is_left_to_others(clock: Clock, make_pace: Callable[[], Pace]) -> None:
+    pace = make_pace()
+    for _ in range(10):
+        pace._take()
+    with pytest.raises(OutOfTime), pace.turn(Deadline(41)):
+        raise AssertionError("there was no time for it")
+    with pytest.raises(OutOfTime), pace.turn(Deadline(39)):
+        raise AssertionError("there was no time for it")
+
+
+def test_without_the_table_nothing_is_sent(clients: Clients) -> None:
+    with (
+        pytest.raises(StorageUnavailable, match="ResourceNotFoundException"),
+        Pace(clients.dynamodb, "nowhere", 5).turn(Deadline(100)),
+    ):
+        raise AssertionError("there was no turn")
+
+
+def test_real_time_is_kept(clients: Clients) -> None:
+    pace = Pace(clients.dynamodb, "ledger", 50)
+    started = time.time()
+    for _ in range(11):
+        with pace.turn(Deadline(100)):
+            pass
+    assert time.time() - started >= 10 * MARGIN / 50
