@@ -39,10 +39,6 @@ class Ledger(Protocol):
     def forget(self, upload: Upload, result_url: str) -> None: ...
 
 
-class Pace(Protocol):
-    def turn(self, deadline: Deadline) -> AbstractContextManager[None]: ...
-
-
 class OutputKey:
     """The pattern by which cutouts are named after their uploads.
 
@@ -90,7 +86,6 @@ class BackgroundRemover:
     service: Service
     results: Results
     ledger: Ledger
-    pace: Pace
     output_key: OutputKey
     presigned_url_seconds: int | None
 
@@ -120,11 +115,10 @@ class BackgroundRemover:
 
     def _pay(self, source: Source, format_: str | None, deadline: Deadline) -> str:
         """The one call that costs a credit; returns its `result_url`."""
-        with self.pace.turn(deadline):
-            if self.presigned_url_seconds is None:
-                return self.service.remove_background_of_image(self.storage.read(source), format_, deadline)
-            image_url = self.storage.presign(source, self.presigned_url_seconds)
-            return self.service.remove_background_of_url(image_url, deadline)
+        if self.presigned_url_seconds is None:
+            return self.service.remove_background_of_image(self.storage.read(source), format_, deadline)
+        image_url = self.storage.presign(source, self.presigned_url_seconds)
+        return self.service.remove_background_of_url(image_url, deadline)
 
     @contextmanager
     def _fetch(self, upload: Upload, result_url: str, deadline: Deadline) -> Iterator[Result]:

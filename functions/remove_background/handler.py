@@ -26,7 +26,16 @@ from .config import Config, ConfigError
 from .connections import Connections
 from .cutout import BackgroundRemover, OutputKey
 from .deadline import Deadline
-from .errors import BadNotification, CutoutError, Rejected, StorageUnavailable, UnexpectedError, redact
+from .errors import (
+    BadNotification,
+    CutoutError,
+    OutOfTime,
+    RateLimitExceeded,
+    Rejected,
+    StorageUnavailable,
+    UnexpectedError,
+    redact,
+)
 from .intake import Intake
 from .ledger import Ledger
 from .letters import Letters, notification
@@ -40,6 +49,7 @@ from .uploads import Outcome, Upload, read_records, read_upload
 THREADS = 10
 # Seconds kept back from the work on an upload, for its letter.
 LETTER_SECONDS = 3.0
+TURN_SECONDS = 5
 MAX_DELAY_SECONDS = 900  # SQS's longest delay of a message
 # Message attribute: the attempts that were made before the message was put back as a new one.
 ATTEMPTS = "Attempts"
@@ -101,7 +111,7 @@ class Ending:
     outcome: str
     comes_back: bool = False
     counts: bool = True  # as an attempt
-    retry_after: float | None = None
+    seconds: int = 0  # until it is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +138,7 @@ class Worker:
         if not left:
             return endings, True
         counts = any(ending.counts for _, ending in left)
-        seconds = max(self._back_off(delivery.attempt, ending.retry_after) for _, ending in left)
+        seconds = max(ending.seconds for _, ending in left)
         if counts and len(left) == len(records):
             self._hide(delivery, seconds)
             return endings, False
@@ -167,7 +177,7 @@ class Worker:
             counts = self.intake.report_failure(error)
             if not counts or delivery.attempt < self.config.max_attempts:
                 logger.warning("unavailable", extra=fields | {"counts": counts})
-                return Ending("unavailable", True, counts, getattr(error, "retry_after", None))
+                return Ending("unavailable", True, counts, self._back_off(delivery.attempt, error))
         try:
             self.letters.write(
                 body,
@@ -182,13 +192,16 @@ class Worker:
         logger.warning("letter", extra=fields)
         return Ending("letter")
 
-    def _back_off(self, attempt: int, retry_after: float | None) -> int:
+    def _back_off(self, attempt: int, error: CutoutError) -> int:
         """Seconds until the next attempt: exponential with full jitter, and not before the service wants it.
 
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
-        most = min(MAX_DELAY_SECONDS, self.config.backoff_seconds * 2 ** (attempt - 1))
-        return min(MAX_DELAY_SECONDS, round((retry_after or 0) + random.uniform(0, most)))  # noqa: S311
+        most = self.config.backoff_seconds * 2 ** (attempt - 1)
+        if isinstance(error, RateLimitExceeded | OutOfTime):  # these only wait for a turn, and the pace sees to that
+            most = min(most, TURN_SECONDS)
+        least = getattr(error, "retry_after", None) or 0
+        return min(MAX_DELAY_SECONDS, round(least + random.uniform(0, most)))  # noqa: S311
 
     def _hide(self, delivery: Delivery, seconds: int) -> None:
         try:
@@ -230,12 +243,12 @@ def _worker() -> Worker:
     clients = Clients(threads=THREADS)
     connections = Connections(threads=THREADS)
     api_key = ApiKey(SecretsProvider(boto3_client=clients.secrets), config.pixelcut_api_key_secret)
+    pace = Pace(clients.dynamodb, config.ledger_table, config.requests_per_second)
     remover = BackgroundRemover(
         storage=Storage(clients.s3, config.output_bucket),
-        service=Pixelcut(connections.api, config.pixelcut_api_url, api_key),
+        service=Pixelcut(connections.api, config.pixelcut_api_url, api_key, pace.turn),
         results=Results(connections, config.pixelcut_api_url),
         ledger=Ledger(clients.dynamodb, config.ledger_table),
-        pace=Pace(clients.dynamodb, config.ledger_table, config.requests_per_second),
         output_key=output_key,
         presigned_url_seconds=config.presigned_url_seconds if config.image_delivery == "url" else None,
     )

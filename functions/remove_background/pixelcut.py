@@ -8,6 +8,7 @@ import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import IO, Any
 
 import requests
@@ -55,8 +56,19 @@ _ABOUT_THE_IMAGE: Mapping[str, type[Rejected]] = {
 
 
 class Pixelcut:
-    def __init__(self, session: requests.Session, api_url: str, api_key: Callable[[bool], str]) -> None:
-        """`api_key(fresh)` returns the key, read again from its source when `fresh`."""
+    def __init__(
+        self,
+        session: requests.Session,
+        api_url: str,
+        api_key: Callable[[bool], str],
+        turn: Callable[[Deadline], AbstractContextManager[None]],
+    ) -> None:
+        """`api_key(fresh)` returns the key, read again from its source when `fresh`.
+
+        `turn(deadline)` is entered for each request that may cost something, when all is ready for it: what takes
+        time between its turn and the request would make requests bunch.
+        """
+        self._turn = turn
         self._session = session
         self._url = f"{api_url.rstrip('/')}/v1/remove-background"
         self._credits_url = f"{api_url.rstrip('/')}/v1/credits"
@@ -118,6 +130,10 @@ class Pixelcut:
         return self._post_with(fresh_key, body, content_type, deadline)
 
     def _post_with(self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
+        with self._turn(deadline):
+            return self._send(key, body, content_type, deadline)
+
+    def _send(self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
         if not isinstance(body, bytes):
             body.seek(0)
         seconds = deadline.remaining(reserve=RESERVE_SECONDS)

@@ -1,5 +1,6 @@
 """The Lambda function that reopens the intake, once the reason for which the other one paused it is gone."""
 
+import contextlib
 import functools
 import os
 import time
@@ -14,6 +15,7 @@ from remove_background.api_key import ApiKey
 from remove_background.aws import Clients
 from remove_background.config import ReopenConfig
 from remove_background.connections import Connections
+from remove_background.deadline import Deadline
 from remove_background.errors import CutoutError, InsufficientCredits
 from remove_background.intake import FUNCTION, ITEM
 from remove_background.pixelcut import Pixelcut
@@ -74,10 +76,15 @@ class Watch:
 OPEN = ("Enabled", "Enabling", "Creating")
 
 
+def _no_turn(_: Deadline) -> contextlib.AbstractContextManager[None]:
+    """The request for the credits is free, and is not paced."""
+    return contextlib.nullcontext()
+
+
 @functools.cache
 def _watch() -> Watch:
     config = ReopenConfig.from_environment(os.environ)
     clients = Clients(threads=1)
     connections = Connections(threads=1)
     api_key = ApiKey(SecretsProvider(boto3_client=clients.secrets), config.pixelcut_api_key_secret)
-    return Watch(config, clients, connections, Pixelcut(connections.api, config.pixelcut_api_url, api_key))
+    return Watch(config, clients, connections, Pixelcut(connections.api, config.pixelcut_api_url, api_key, _no_turn))

@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -25,6 +25,12 @@ from remove_background.pixelcut import Pixelcut
 from remove_background.results import FETCH_ATTEMPTS, Results
 
 ADDRESSES = ["127.0.0.1", "::ffff:127.0.0.1"]
+
+
+def no_turn(_: Deadline) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
 
 
@@ -130,7 +136,9 @@ def connections(certificate: Path) -> Iterator[Connections]:
 
 
 def pay(connections: Connections, api_url: str, seconds: float = 60) -> str:
-    return Pixelcut(connections.api, api_url, lambda _: "key").remove_background_of_url("https://x", Deadline(seconds))
+    return Pixelcut(connections.api, api_url, lambda _: "key", no_turn).remove_background_of_url(
+        "https://x", Deadline(seconds)
+    )
 
 
 def test_the_api_may_be_on_a_private_address_with_tls(tls_server: Server, connections: Connections) -> None:

@@ -82,10 +82,9 @@ class Api:
 
 @dataclass
 class Books:
-    """The ledger and the pace."""
+    """The ledger."""
 
     results: dict[str, str] = field(default_factory=dict)
-    turns: int = 0
 
     def pay_once(self, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
         if upload.etag not in self.results:
@@ -94,11 +93,6 @@ class Books:
 
     def forget(self, upload: Upload, result_url: str) -> None:
         del self.results[upload.etag]
-
-    @contextmanager
-    def turn(self, deadline: Deadline) -> Iterator[None]:
-        self.turns += 1
-        yield
 
 
 def cutout_of(upload: Upload) -> Cutout:
@@ -124,9 +118,7 @@ def books() -> Books:
 @pytest.fixture
 def process(bucket: Bucket, api: Api, books: Books) -> Callable[..., Outcome]:
     def run(upload: Upload, *, pattern: str = "{stem}.png", seconds: int | None = 300) -> Outcome:
-        return BackgroundRemover(bucket, api, api, books, books, OutputKey(pattern), seconds).process(
-            upload, Deadline(60)
-        )
+        return BackgroundRemover(bucket, api, api, books, OutputKey(pattern), seconds).process(upload, Deadline(60))
 
     return run
 
@@ -260,13 +252,6 @@ def test_losing_every_race_is_tried_again_later(process: Process, bucket: Bucket
     bucket.before_write = write_an_older_one
     with pytest.raises(StorageUnavailable, match="tried again"):
         process(make_upload())
-
-
-def test_each_paid_call_takes_its_turn(process: Process, books: Books, make_upload: MakeUpload) -> None:
-    process(make_upload("a.jpg"))
-    process(make_upload("a.jpg"))
-    process(make_upload("b.jpg", etag="b"))
-    assert books.turns == 2
 
 
 def test_a_result_that_was_fetched_but_not_written_is_not_paid_again(

@@ -348,6 +348,19 @@ def test_attempts_are_carried_on_by_a_message_that_was_put_back(
     assert attributes["Attempts"] == "5"
 
 
+def test_what_only_waits_for_its_turn_does_not_wait_long(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    monkeypatch.setenv("BACKOFF_SECONDS", "900")
+    monkeypatch.setattr("remove_background.handler.random.uniform", lambda least, most: most)
+    monkeypatch.setattr(handler, "Clients", lambda threads: faked.clients)
+    monkeypatch.setattr(faked.clients.sqs, "send_message", lambda **call: sent.append(call["DelaySeconds"]))
+    faked.fates = {"a.jpg": RateLimitExceeded("Later."), "b.jpg": OutOfTime("Later."), "c.jpg": InProgress("Later.")}
+    faked.invoke(make_event(*({"Records": [make_record(key)]} for key in faked.fates)))
+    assert sorted(sent) == [5, 5, 900]
+
+
 def test_retry_after_is_the_least_that_is_waited(
     faked: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

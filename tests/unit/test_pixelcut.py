@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 import requests
@@ -39,6 +40,10 @@ RESULT = "https://assets.example.com/result/5ec4e7.png"
 KEY = "sk-5ec4e7-5ec4e7"
 
 
+def no_turn(_: Deadline) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 @pytest.fixture
 def service() -> Iterator[responses.RequestsMock]:
     with responses.RequestsMock() as mock:
@@ -47,7 +52,7 @@ def service() -> Iterator[responses.RequestsMock]:
 
 @pytest.fixture
 def pixelcut() -> Pixelcut:
-    return Pixelcut(requests.Session(), API, lambda _: KEY)
+    return Pixelcut(requests.Session(), API, lambda _: KEY, no_turn)
 
 
 def call(pixelcut: Pixelcut, seconds: float = 60) -> str:
@@ -248,7 +253,7 @@ def test_a_key_that_was_replaced_is_read_again_once(service: responses.RequestsM
     keys = {False: "old", True: "new"}
     service.post(ENDPOINT, status=401, match=[responses.matchers.header_matcher({"X-API-KEY": "old"})])
     service.post(ENDPOINT, json={"result_url": RESULT}, match=[responses.matchers.header_matcher({"X-API-KEY": "new"})])
-    assert call(Pixelcut(requests.Session(), API, keys.__getitem__)) == RESULT
+    assert call(Pixelcut(requests.Session(), API, keys.__getitem__, no_turn)) == RESULT
     assert len(service.calls) == 2
 
 
@@ -261,16 +266,42 @@ def test_a_replaced_key_sends_the_whole_image_again(service: responses.RequestsM
         return (200, {}, json.dumps({"result_url": RESULT})) if known else (401, {}, "")
 
     service.add_callback("POST", ENDPOINT, receive)
-    pixelcut = Pixelcut(requests.Session(), API, {False: "old", True: "new"}.__getitem__)
+    pixelcut = Pixelcut(requests.Session(), API, {False: "old", True: "new"}.__getitem__, no_turn)
     assert pixelcut.remove_background_of_image([b"image"], "jpeg", Deadline(60)) == RESULT
     assert bodies[0] == bodies[1] != b""
+
+
+def test_all_is_ready_when_its_turn_comes_and_every_request_takes_one(service: responses.RequestsMock) -> None:
+    happened: list[str] = []
+
+    @contextmanager
+    def turn(_: Deadline) -> Iterator[None]:
+        happened.append("turn")
+        yield
+        happened.append("end")
+
+    def read_key(fresh: bool) -> str:
+        happened.append("fresh key" if fresh else "key")
+        return "new" if fresh else "old"
+
+    def read_image() -> Iterator[bytes]:
+        happened.append("image")
+        yield b"image"
+
+    def receive(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        happened.append("request")
+        return (200, {}, '{"result_url": "u"}') if request.headers["X-API-KEY"] == "new" else (401, {}, "")
+
+    service.add_callback("POST", ENDPOINT, receive)
+    Pixelcut(requests.Session(), API, read_key, turn).remove_background_of_image(read_image(), None, Deadline(60))
+    assert happened == ["image", "key", "turn", "request", "fresh key", "turn", "request", "end"]
 
 
 @pytest.mark.parametrize("fresh", ["old", "new"])
 def test_a_key_that_stays_unknown_is_not_tried_a_third_time(service: responses.RequestsMock, fresh: str) -> None:
     service.post(ENDPOINT, status=401)
     with pytest.raises(InvalidApiKey):
-        call(Pixelcut(requests.Session(), API, {False: "old", True: fresh}.__getitem__))
+        call(Pixelcut(requests.Session(), API, {False: "old", True: fresh}.__getitem__, no_turn))
     assert len(service.calls) == (1 if fresh == "old" else 2)
 
 
@@ -299,7 +330,7 @@ def test_no_answer_crashes_the_client(status: int, body: bytes, code: str) -> No
     with responses.RequestsMock() as service:
         service.post(ENDPOINT, status=status, body=body or json.dumps({"error": code, "error_code": code}))
         with pytest.raises(CutoutError) as caught:
-            call(Pixelcut(requests.Session(), API, lambda _: KEY))
+            call(Pixelcut(requests.Session(), API, lambda _: KEY, no_turn))
     assert isinstance(caught.value, Unavailable) or status in (400, 401, 403)
 
 
