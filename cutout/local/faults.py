@@ -30,6 +30,7 @@ class Rule(BaseModel, extra="forbid", frozen=True, strict=True):
     """
 
     on: Endpoint
+    source: str = Field(default="", description="only if the path of image_url holds this; a download: of its result's")
     times: int | None = Field(default=None, ge=1, description="fires for so many answers; null: without end")
     rate: float = Field(default=1, ge=0, le=1, description="share of the answers for which it fires, drawn by the seed")
     after: bool = Field(default=False, description="do the work first, and charge for it")
@@ -103,12 +104,13 @@ class Faults(BaseModel, extra="forbid"):
         self._draw = random.Random(self.seed)  # noqa: S311 (no secret is drawn)
         self._fired = [0] * len(self.rules)
 
-    def next(self, endpoint: Endpoint) -> Rule | None:
+    def next(self, endpoint: Endpoint, source: str) -> Rule | None:
         """The rule for the next answer of this endpoint, counted as fired."""
         with self._lock:
             for number, rule in enumerate(self.rules):
                 spent = rule.times is not None and self._fired[number] >= rule.times
-                if rule.on == endpoint and not spent and self._draw.random() < rule.rate:
+                applies = rule.on == endpoint and rule.source in source and not spent
+                if applies and self._draw.random() < rule.rate:
                     self._fired[number] += 1
                     return rule
         return None

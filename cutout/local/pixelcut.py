@@ -14,7 +14,7 @@ addresses, headers about limits, and any bill.
 
 Switches, over HTTP while it runs, without a key:
 
-    GET   /_stand_in/state     settings, faults, answers by status, and one record for every credit charged
+    GET   /_stand_in/state     settings, faults, answers by status, requests by source, and one record for every credit charged
     PATCH /_stand_in/settings  some of: credits, keys, latency_seconds, requests_per_second, result_seconds
     PUT   /_stand_in/faults    {"seed": 0, "rules": [{"on": "removal", "times": 3, "status": 503}]}, see `faults.Rule`
     POST  /_stand_in/reset     back to how it started; the results made so far are gone
@@ -33,7 +33,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 import urllib3
@@ -88,6 +88,7 @@ class StandIn:
         self._pause = Pause()
         self._stopped = threading.Event()
         self._results: dict[str, float] = {}  # name of a result -> when it was made, oldest first
+        self._sources: dict[str, str] = {}  # name of a result -> path of the image_url that it was made of
         self._settings = self._first_settings
         self._forget()
 
@@ -122,6 +123,7 @@ class StandIn:
                 "settings": self._settings.model_dump(),
                 "faults": self._faults.model_dump() | {"fired": self._faults.fired()},
                 "answers": {endpoint: dict(statuses) for endpoint, statuses in self._answers.items()},
+                "asked": {endpoint: dict(sources) for endpoint, sources in self._asked.items()},
                 "credits_charged": len(self._charges),
                 "charges": list(self._charges),
             }
@@ -145,6 +147,7 @@ class StandIn:
             self._settings = self._first_settings
             self._faults = Faults()
             self._answers: dict[str, Counter[str]] = defaultdict(Counter)
+            self._asked: dict[str, Counter[str]] = defaultdict(Counter)
             self._charges: list[dict[str, str | None]] = []
             self._recent: deque[float] = deque()  # when the requests of the last second came
             for name in list(self._results):
@@ -180,7 +183,10 @@ class StandIn:
 
         def view(**path: str) -> Response:
             self._pause(self._settings.latency_seconds)
-            rule = self._faults.next(endpoint) or Rule(on=endpoint)
+            source = self._sources.get(path["name"], "") if endpoint == "download" else _source_of(request)
+            rule = self._faults.next(endpoint, source) or Rule(on=endpoint)
+            with self._lock:
+                self._asked[endpoint][source] += 1
             answer = work_or_error(**path) if rule.after else None
             self._pause(rule.delay_seconds)
             answer = rule.shape(rule.replacement() or answer or work_or_error(**path), self._pause)
@@ -203,7 +209,7 @@ class StandIn:
         # JSON is the default: it wins a tie, and is sent to a client that accepts neither.
         if request.accept_mimetypes.best_match(["application/json", "image/png"]) == "image/png":
             return Response(result, mimetype="image/png")
-        return jsonify(result_url=f"{request.host_url}public/result/{self._keep(result)}")
+        return jsonify(result_url=f"{request.host_url}public/result/{self._keep(result, source or '')}")
 
     def _credits(self) -> Response:
         self._authorise()
@@ -238,12 +244,13 @@ class StandIn:
             self._settings = self._settings.model_copy(update={"credits": self._settings.credits - 1})
             self._charges.append(charge)
 
-    def _keep(self, result: bytes) -> str:
+    def _keep(self, result: bytes, source: str) -> str:
         """Stores a result under a name that cannot be guessed, and deletes the expired ones."""
         name = f"{secrets.token_hex(16)}.png"
         with self._lock:
             self._path(name).write_bytes(result)
             self._results[name] = time.monotonic()
+            self._sources[name] = source
             for expired in list(itertools.takewhile(self._has_expired, self._results)):
                 self._delete(expired)
         return name
@@ -259,6 +266,7 @@ class StandIn:
 
     def _delete(self, name: str) -> None:
         del self._results[name]
+        del self._sources[name]
         self._path(name).unlink()
 
     def _path(self, name: str) -> Path:
@@ -343,6 +351,18 @@ def _fetch(url: object) -> tuple[bytes, str]:
                 if time.monotonic() > deadline:
                     raise TimeoutError("The URL took too long")
     return bytes(content), parts.path
+
+
+def _source_of(request: Request) -> str:
+    """Path of the image_url that is asked for; nothing for an image that is sent, and for what cannot be read."""
+    if request.mimetype != "application/json":
+        return ""
+    try:
+        body = request.get_json(silent=True)
+        url = body.get("image_url") if isinstance(body, dict) else None
+        return unquote(urlsplit(url).path) if isinstance(url, str) else ""
+    except (ValueError, RequestEntityTooLarge):
+        return ""
 
 
 def _description() -> Response:

@@ -6,16 +6,17 @@ from .errors import OutOfTime
 
 
 class Deadline:
-    """Moment at which the work on an upload must be over, in seconds from now."""
+    """Moment at which the work on an upload must be over, in seconds from now.
+
+    `reserve` is the share of all that time that is kept back for what must still follow.
+    """
 
     def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._ends = time.monotonic() + seconds
 
     def remaining(self, *, reserve: float = 0) -> float:
-        """Seconds left before `reserve` seconds to the end.
-
-        Raises OutOfTime when there are none.
-        """
+        """Seconds left before the reserve is touched. Raises OutOfTime when there are none."""
         left = self._left(reserve)
         if left <= 0:
             raise OutOfTime("The invocation had too little time left for this upload. It is tried again.")
@@ -25,4 +26,4 @@ class Deadline:
         return self._left(reserve) <= 0
 
     def _left(self, reserve: float) -> float:
-        return self._ends - time.monotonic() - reserve
+        return self._ends - time.monotonic() - reserve * self._seconds

@@ -28,7 +28,7 @@ RESULT_SECONDS = 3600 - 300
 # Seconds that an item is kept: a letter may be replayed for as long.
 KEPT_SECONDS = 14 * 24 * 3600
 # Seconds by which a lease outlives the invocation that holds it.
-LEASE_MARGIN = 10.0
+LEASE_MARGIN = 5.0
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ MARGIN = 1.03
 SLOWER, FASTER, SLOWEST = 1.5, 0.97, 16.0
 # Requests that were under way together are refused together: that is one reason to slow down, not ten.
 SECONDS_BETWEEN_SLOWDOWNS = 2.0
-# Seconds that an invocation must have left after its turn, for the paid call and what follows it.
-RESERVE_SECONDS = 40.0
+# Share of an invocation's time that must be left after the turn, for the paid call and what follows it.
+RESERVE = 1 / 3
 TRIES = 20
 
 _ITEM = {"id": {"S": "pace"}}
@@ -44,10 +44,10 @@ class Pace:
 
         Raises OutOfTime when the turn would come too late, StorageUnavailable when DynamoDB fails.
         """
-        deadline.remaining(reserve=RESERVE_SECONDS)
+        deadline.remaining(reserve=RESERVE)
         wait = self._take() - time.time()
         if wait > 0:
-            if deadline.is_over(reserve=RESERVE_SECONDS + wait):
+            if wait > deadline.remaining(reserve=RESERVE):
                 raise OutOfTime("Too many requests wait for their turn. It is tried again.")
             time.sleep(wait)
         try:

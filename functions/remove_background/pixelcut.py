@@ -34,8 +34,8 @@ from .errors import (
     redact,
 )
 
-# Seconds kept back from the call for what must still be done with its result.
-RESERVE_SECONDS = 20.0
+# Share of an invocation's time that is kept back from the call, for what must still be done with its result.
+RESERVE = 1 / 6
 PROBE_SECONDS = 10.0
 # The answers are a URL or a sentence; more is not what the reference describes.
 MAX_ANSWER_BYTES = 65_536
@@ -105,7 +105,7 @@ class Pixelcut:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                answer = _read_json(response, Deadline(PROBE_SECONDS + RESERVE_SECONDS))
+                answer = _read_json(response, Deadline(2 * PROBE_SECONDS))
                 status, headers = response.status_code, response.headers
         except requests.RequestException as error:
             raise _no_answer(error) from None
@@ -136,7 +136,7 @@ class Pixelcut:
     def _send(self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
         if not isinstance(body, bytes):
             body.seek(0)
-        seconds = deadline.remaining(reserve=RESERVE_SECONDS)
+        seconds = deadline.remaining(reserve=RESERVE)
         try:
             with self._session.post(
                 self._url,
@@ -163,7 +163,7 @@ def _read_json(response: requests.Response, deadline: Deadline) -> dict[str, Any
         content += chunk
         if len(content) > MAX_ANSWER_BYTES:
             return {}
-        if deadline.is_over(reserve=RESERVE_SECONDS):
+        if deadline.is_over(reserve=RESERVE):
             raise requests.Timeout
     try:
         answer = json.loads(content)

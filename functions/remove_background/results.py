@@ -25,8 +25,8 @@ CHUNK_BYTES = 65_536
 READ_SECONDS = 15.0
 MAX_REDIRECTS = 3
 FETCH_ATTEMPTS = 3
-# Seconds kept back from the fetch for writing the cutout.
-RESERVE_SECONDS = 5.0
+# Share of an invocation's time that is kept back from the fetch, for writing the cutout.
+RESERVE = 1 / 24
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREYSCALE_WITH_ALPHA, _TRUECOLOUR_WITH_ALPHA = 4, 6
@@ -63,7 +63,7 @@ class Results:
         try:
             with self._open(url, deadline) as response:
                 for chunk in response.iter_content(CHUNK_BYTES):
-                    deadline.remaining(reserve=RESERVE_SECONDS)
+                    deadline.remaining(reserve=RESERVE)
                     file.write(chunk)
                     digest.update(chunk)
                     if file.tell() > MAX_RESULT_BYTES:
@@ -78,7 +78,7 @@ class Results:
 
     def _open(self, url: str, deadline: Deadline) -> requests.Response:
         for _ in range(MAX_REDIRECTS + 1):
-            seconds = deadline.remaining(reserve=RESERVE_SECONDS)
+            seconds = deadline.remaining(reserve=RESERVE)
             response = self._session_for(url).get(
                 url,
                 headers={"Accept": "image/png", "Accept-Encoding": "identity"},

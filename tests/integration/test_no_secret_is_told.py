@@ -25,7 +25,7 @@ class Context:
     aws_request_id = "request-1"
 
     def get_remaining_time_in_millis(self) -> int:
-        return 44_000
+        return 9_000
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def said(
     s3.create_bucket(Bucket="input")
     s3.create_bucket(Bucket="output")
     queue = sqs.create_queue(QueueName=f"letters-{uuid.uuid4()}")["QueueUrl"]
-    monkeypatch.setattr("remove_background.pixelcut.RESERVE_SECONDS", 40.5)
+    monkeypatch.setattr("remove_background.pixelcut.RESERVE", 0.9)  # a short patience
     monkeypatch.setenv("UPLOAD_QUEUE_URL", queue)
     monkeypatch.setenv("DEAD_LETTER_QUEUE_URL", queue)
     dynamodb = boto3.client("dynamodb")

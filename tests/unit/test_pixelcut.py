@@ -307,7 +307,7 @@ def test_a_key_that_stays_unknown_is_not_tried_a_third_time(service: responses.R
 
 def test_without_time_nothing_is_paid(service: responses.RequestsMock, pixelcut: Pixelcut) -> None:
     with pytest.raises(OutOfTime):
-        call(pixelcut, seconds=10)
+        call(pixelcut, seconds=0)
     assert len(service.calls) == 0
 
 

@@ -166,7 +166,7 @@ def test_the_configured_api_may_serve_results_itself(host: responses.RequestsMoc
 
 def test_without_time_nothing_is_fetched(host: responses.RequestsMock, results: Results) -> None:
     with pytest.raises(OutOfTime):
-        fetch(results, seconds=1)
+        fetch(results, seconds=0)
     assert len(host.calls) == 0
 
 
