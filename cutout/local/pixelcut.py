@@ -14,7 +14,7 @@ addresses, headers about limits, and any bill.
 
 Switches, over HTTP while it runs, without a key:
 
-    GET   /_stand_in/state     settings, faults, answers by status, requests by source, and one record for every credit charged
+    GET   /_stand_in/state     settings, faults, requests by source, answers by status, a record of every charge
     PATCH /_stand_in/settings  some of: credits, keys, latency_seconds, requests_per_second, result_seconds
     PUT   /_stand_in/faults    {"seed": 0, "rules": [{"on": "removal", "times": 3, "status": 503}]}, see `faults.Rule`
     POST  /_stand_in/reset     back to how it started; the results made so far are gone
@@ -361,7 +361,7 @@ def _source_of(request: Request) -> str:
         body = request.get_json(silent=True)
         url = body.get("image_url") if isinstance(body, dict) else None
         return unquote(urlsplit(url).path) if isinstance(url, str) else ""
-    except (ValueError, RequestEntityTooLarge):
+    except (ValueError, RecursionError, RequestEntityTooLarge):
         return ""
 
 

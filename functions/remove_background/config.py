@@ -26,6 +26,7 @@ class Config:
     ledger_table: str
     requests_per_second: float
     backoff_seconds: int
+    failures_in_a_row: int
     function_name: str
 
     @classmethod
@@ -44,6 +45,7 @@ class Config:
             ledger_table=_text(environment, "LEDGER_TABLE"),
             requests_per_second=_decimal(environment, "REQUESTS_PER_SECOND"),
             backoff_seconds=_number(environment, "BACKOFF_SECONDS", 0, 900),
+            failures_in_a_row=_number(environment, "FAILURES_IN_A_ROW", 1, 1000),
             function_name=_text(environment, "AWS_LAMBDA_FUNCTION_NAME"),
         )
 

@@ -253,7 +253,7 @@ def _worker() -> Worker:
         presigned_url_seconds=config.presigned_url_seconds if config.image_delivery == "url" else None,
     )
     letters = Letters(clients.sqs, config.dead_letter_queue_url)
-    intake = Intake(clients, config.ledger_table, config.function_name)
+    intake = Intake(clients, config.ledger_table, config.function_name, config.failures_in_a_row)
     return Worker(config, clients, connections, remover, letters, intake, ThreadPoolExecutor(THREADS))
 
 

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import UpdateItemInputTypeDef
 
 FUNCTION, OPERATOR = "function", "operator"
-# Failures in a row, without a success between them, that pause the intake; and how many do so soon after it was
-# reopened, when there was no success yet.
-FAILURES_IN_A_ROW = 10
+# Failures in a row that pause the intake soon after it was reopened, when there was no success yet; and for how long.
 FAILURES_ON_PROBATION = 3
 PROBATION_SECONDS = 600.0
 
@@ -26,7 +24,9 @@ log = logging.getLogger(__name__)
 
 
 class Intake:
-    def __init__(self, clients: Clients, table: str, function_name: str) -> None:
+    def __init__(self, clients: Clients, table: str, function_name: str, failures_in_a_row: int) -> None:
+        """`failures_in_a_row`, without a success between them, pause the intake."""
+        self._failures_in_a_row = failures_in_a_row
         self._clients = clients
         self._table = table
         self._function_name = function_name
@@ -59,7 +59,7 @@ class Intake:
             self._failures += 1
             if self._failures == 1:
                 self._on_probation = self._was_reopened_lately()
-            if self._failures >= (FAILURES_ON_PROBATION if self._on_probation else FAILURES_IN_A_ROW):
+            if self._failures >= (FAILURES_ON_PROBATION if self._on_probation else self._failures_in_a_row):
                 self._pause(error.code)
                 return False
             return not self._on_probation

@@ -56,6 +56,7 @@ def said(
         "PRESIGNED_URL_SECONDS": "300",
         "REQUESTS_PER_SECOND": "1000",
         "BACKOFF_SECONDS": "30",
+        "FAILURES_IN_A_ROW": "10",
         "AWS_LAMBDA_FUNCTION_NAME": "remove-background",
         "POWERTOOLS_METRICS_NAMESPACE": "Cutout",
         "POWERTOOLS_SERVICE_NAME": "remove_background",

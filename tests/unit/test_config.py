@@ -17,6 +17,7 @@ ENVIRONMENT = {
     "LEDGER_TABLE": "ledger",
     "REQUESTS_PER_SECOND": "5",
     "BACKOFF_SECONDS": "30",
+    "FAILURES_IN_A_ROW": "10",
     "AWS_LAMBDA_FUNCTION_NAME": "remove-background",
 }
 

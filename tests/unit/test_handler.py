@@ -101,6 +101,7 @@ def stack(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         "LEDGER_TABLE": "ledger",
         "REQUESTS_PER_SECOND": "1000",
         "BACKOFF_SECONDS": "0",
+        "FAILURES_IN_A_ROW": "10",
         "AWS_LAMBDA_FUNCTION_NAME": "remove-background",
     }.items():
         monkeypatch.setenv(name, value)

@@ -20,9 +20,10 @@ from remove_background.errors import (
     RateLimitExceeded,
     ServiceUnavailable,
 )
-from remove_background.intake import FAILURES_IN_A_ROW, FAILURES_ON_PROBATION, ITEM, PROBATION_SECONDS, Intake
+from remove_background.intake import FAILURES_ON_PROBATION, ITEM, PROBATION_SECONDS, Intake
 from reopen_intake import handler as reopen
 
+FAILURES_IN_A_ROW = 10
 CREDITS = "https://api.example.com/v1/credits"
 
 
@@ -56,7 +57,7 @@ def mappings(monkeypatch: pytest.MonkeyPatch) -> Mappings:
 
 @pytest.fixture
 def intake(clients: Clients, mappings: Mappings) -> Intake:
-    return Intake(clients, "ledger", "remove-background")
+    return Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW)
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_an_operators_pause_stays_the_operators(intake: Intake, mappings: Mappin
 def test_a_table_that_fails_keeps_it_open_and_says_so(
     clients: Clients, mappings: Mappings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    intake = Intake(clients, "nowhere", "remove-background")
+    intake = Intake(clients, "nowhere", "remove-background", FAILURES_IN_A_ROW)
     assert not intake.report_failure(InsufficientCredits("Buy some."))
     assert mappings.enabled  # paused without a word about who did it, it would stay paused
     assert "could not be paused (ResourceNotFoundException)" in caplog.text
@@ -266,7 +267,7 @@ def test_soon_after_it_was_reopened_a_few_failures_pause_it_again_and_none_count
     intake.report_failure(InsufficientCredits("Buy some."))
     service.get(CREDITS, status=404)
     look()
-    cold = Intake(clients, "ledger", "remove-background")
+    cold = Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW)
     assert [cold.report_failure(ServiceUnavailable("500")) for _ in range(FAILURES_ON_PROBATION)] == [False] * 3
     assert not mappings.enabled
 
@@ -277,7 +278,7 @@ def test_the_first_success_ends_the_probation(
     intake.report_failure(InsufficientCredits("Buy some."))
     service.get(CREDITS, status=404)
     look()
-    cold = Intake(clients, "ledger", "remove-background")
+    cold = Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW)
     assert not cold.report_failure(ServiceUnavailable("500"))
     cold.report_success()
     assert all(cold.report_failure(ServiceUnavailable("500")) for _ in range(FAILURES_IN_A_ROW - 1))
@@ -296,4 +297,4 @@ def test_the_probation_ends(
     look()
     later = time.time() + PROBATION_SECONDS + 1
     monkeypatch.setattr("remove_background.intake.time.time", lambda: later)
-    assert Intake(clients, "ledger", "remove-background").report_failure(ServiceUnavailable("500"))
+    assert Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW).report_failure(ServiceUnavailable("500"))
