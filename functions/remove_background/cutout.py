@@ -9,7 +9,15 @@ from typing import Protocol
 
 from . import preflight
 from .deadline import Deadline
-from .errors import OutputKeyConflict, OutputKeyTooLong, ResultGone, ResultInvalid, StorageUnavailable
+from .errors import (
+    Billed,
+    CutoutError,
+    OutputKeyConflict,
+    OutputKeyTooLong,
+    ResultGone,
+    ResultInvalid,
+    StorageUnavailable,
+)
 from .images import Cutout, Result, Source
 from .uploads import Outcome, Upload
 
@@ -126,8 +134,10 @@ class BackgroundRemover:
         try:
             with self.results.fetch(result_url, deadline) as result:
                 yield result
-        except (ResultGone, ResultInvalid):
-            self.ledger.forget(upload, result_url)
+        except CutoutError as error:
+            error.billed = Billed.YES
+            if isinstance(error, ResultGone | ResultInvalid):
+                self.ledger.forget(upload, result_url)
             raise
 
 

@@ -122,6 +122,7 @@ class Worker:
     clients: Clients
     connections: Connections
     remover: BackgroundRemover
+    ledger: Ledger
     letters: Letters
     intake: Intake
     threads: ThreadPoolExecutor
@@ -178,6 +179,9 @@ class Worker:
             if not counts or delivery.attempt < self.config.max_attempts:
                 logger.warning("unavailable", extra=fields | {"counts": counts})
                 return Ending("unavailable", True, counts, self._back_off(delivery.attempt, error))
+        if upload and delivery.attempt > 1:  # earlier ones may have cost something
+            error.billed = self.ledger.read_billed(upload).or_worse(error.billed)
+            fields["billed"] = error.billed
         try:
             self.letters.write(
                 body,
@@ -244,17 +248,18 @@ def _worker() -> Worker:
     connections = Connections(threads=THREADS)
     api_key = ApiKey(SecretsProvider(boto3_client=clients.secrets), config.pixelcut_api_key_secret)
     pace = Pace(clients.dynamodb, config.ledger_table, config.requests_per_second)
+    ledger = Ledger(clients.dynamodb, config.ledger_table)
     remover = BackgroundRemover(
         storage=Storage(clients.s3, config.output_bucket),
         service=Pixelcut(connections.api, config.pixelcut_api_url, api_key, pace.turn),
         results=Results(connections, config.pixelcut_api_url),
-        ledger=Ledger(clients.dynamodb, config.ledger_table),
+        ledger=ledger,
         output_key=output_key,
         presigned_url_seconds=config.presigned_url_seconds if config.image_delivery == "url" else None,
     )
     letters = Letters(clients.sqs, config.dead_letter_queue_url)
     intake = Intake(clients, config.ledger_table, config.function_name, config.failures_in_a_row)
-    return Worker(config, clients, connections, remover, letters, intake, ThreadPoolExecutor(THREADS))
+    return Worker(config, clients, connections, remover, ledger, letters, intake, ThreadPoolExecutor(THREADS))
 
 
 def _fields(delivery: Delivery, upload: Upload | None, started: float) -> dict[str, object]:

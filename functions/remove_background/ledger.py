@@ -10,7 +10,7 @@ has no way to forget one that turned out to be gone.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -65,6 +65,15 @@ class Ledger:
         """A paid result is gone or broken: the next attempt pays again."""
         self._update(upload, "REMOVE result_url, valid_until", {":url": result_url}, condition="result_url = :url")
 
+    def read_billed(self, upload: Upload) -> Billed:
+        """The worst that the calls for an upload have cost. Raises nothing: where it cannot be read, it is `maybe`."""
+        try:
+            answer = self._dynamodb.get_item(TableName=self._table, Key=_key(upload), ConsistentRead=True)
+        except AwsError as error:
+            log.error("The ledger could not be read (%s).", error_code(error))
+            return Billed.MAYBE
+        return _billed(answer.get("Item", {}))
+
     def _claim(self, upload: Upload, now: float, deadline: Deadline) -> str | Billed:
         """Either a result that is still valid, or the right to pay, and what has been billed before."""
         try:
@@ -93,8 +102,7 @@ class Ledger:
             if "valid_until" in item and float(item["valid_until"]["N"]) >= now:
                 return str(item["result_url"]["S"])
             raise InProgress("Another delivery of this upload is being worked on. It is tried again.") from None
-        billed = answer.get("Attributes", {}).get("billed", {}).get("S", Billed.NO)
-        return Billed(billed)
+        return _billed(answer.get("Attributes", {}))
 
     def _update(
         self, upload: Upload, expression: str, values: dict[str, str | float], condition: str | None = None
@@ -114,6 +122,10 @@ class Ledger:
 
 
 _CONDITION_FAILED = "ConditionalCheckFailedException"
+
+
+def _billed(item: Mapping[str, Any]) -> Billed:
+    return Billed(item["billed"]["S"]) if "billed" in item else Billed.NO
 
 
 def _key(upload: Upload) -> dict[str, Any]:

@@ -371,3 +371,16 @@ def test_retry_after_is_the_least_that_is_waited(
     faked.fates = {"a.jpg": RateLimitExceeded("Later.", retry_after=77), "b.jpg": RateLimitExceeded("Later.", 7777)}
     faked.invoke(make_event(*({"Records": [make_record(key)]} for key in ("a.jpg", "b.jpg"))))
     assert sorted(call["DelaySeconds"] for call in sent) == [77, 900]
+
+
+def test_a_letter_says_what_earlier_attempts_have_cost(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
+) -> None:
+    faked.clients.dynamodb.put_item(
+        TableName="ledger",
+        Item={"id": {"S": "s3://input/a.jpg#0f343b0931126a20f133d67c2b018a3b"}, "billed": {"S": "maybe"}},
+    )
+    faked.fates = {"a.jpg": ServiceUnavailable("Not reached."), "b.jpg": ServiceUnavailable("Not reached.")}
+    faked.invoke(make_event(*({"Records": [make_record(key)]} for key in faked.fates), attempt=5))
+    billed = {attributes["Source"]: attributes["Billed"] for _, attributes in faked.read_letters()}
+    assert billed == {"s3://input/a.jpg": "maybe", "s3://input/b.jpg": "no"}

@@ -167,3 +167,10 @@ def test_a_throttled_ledger_keeps_the_upload(clients: Clients, till: Till, make_
         stub.add_client_error("update_item", "ThrottlingException", http_status_code=400)
         with pytest.raises(StorageUnavailable, match="ThrottlingException"):
             Ledger(clients.dynamodb, "ledger").pay_once(make_upload(), till, Deadline(60))
+
+
+def test_what_was_billed_can_be_read(clients: Clients, ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
+    assert ledger.read_billed(make_upload()) is Billed.NO
+    ledger.pay_once(make_upload(), till, Deadline(60))
+    assert ledger.read_billed(make_upload()) is Billed.YES
+    assert Ledger(clients.dynamodb, "nowhere").read_billed(make_upload()) is Billed.MAYBE
