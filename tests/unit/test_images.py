@@ -53,3 +53,14 @@ def test_sequencers_compare_padded_on_the_right(
 
 def test_an_object_without_metadata_is_nobodys_cutout(make_upload: Callable[..., Upload]) -> None:
     assert not Cutout.from_metadata('"etag"', {}).is_of_key(make_upload())
+
+
+HEXADECIMAL = st.text("0123456789ABCDEF", min_size=1, max_size=20)
+
+
+@given(mine=HEXADECIMAL, theirs=HEXADECIMAL)
+def test_sequencers_compare_as_numbers_once_they_are_of_one_length(mine: str, theirs: str) -> None:
+    length = max(len(mine), len(theirs))
+    newer = int(theirs.ljust(length, "0"), 16) > int(mine.ljust(length, "0"), 16)
+    cutout = cutout_of(Upload("input", "k", etag="other", sequencer=theirs))
+    assert cutout.is_newer_than(Upload("input", "k", etag="e", sequencer=mine)) is newer
