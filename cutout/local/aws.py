@@ -4,8 +4,8 @@ import logging
 import re
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from moto.awslambda.models import lambda_backends
 from moto.moto_api._internal.models import moto_api_backend
@@ -16,23 +16,26 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
 from waitress.task import WSGITask
 
+from cutout.local.aws_faults import Application, Environ, FunctionCalls
+
 # moto checks a condition (If-None-Match, a ConditionExpression) and then writes; these services do both at once.
 ONE_CALL_AT_A_TIME = {"s3", "dynamodb"}
 THREADS = 32
+CONNECTIONS = 2000  # environments keep theirs open: ten threads, each with one to each service
 CALL_ENDS_SECONDS = 1  # for a call that still runs when the server stops
 _one_in_a_process = threading.Lock()
 
 
 @contextmanager
-def serving(port: int) -> Iterator[int]:
-    """Empty services on `port` of 127.0.0.1 (0: one that is free), which is handed out.
+def serving(port: int, calls: FunctionCalls) -> Iterator[int]:
+    """Empty services on `port` of 127.0.0.1 (0: one that is free), which is handed out; `calls` stands before them.
 
     Raises RuntimeError when this process serves them already: moto's state is the process's.
     """
     if not _one_in_a_process.acquire(blocking=False):
         raise RuntimeError("a local cloud runs in this process already")
     try:
-        with _server(port) as effective_port:
+        with _server(port, calls) as effective_port:
             yield effective_port
     finally:
         moto_api_backend.reset()
@@ -40,10 +43,18 @@ def serving(port: int) -> Iterator[int]:
 
 
 @contextmanager
-def _server(port: int) -> Iterator[int]:
+def _server(port: int, calls: FunctionCalls) -> Iterator[int]:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a call that waits for a thread is no news
     sockets: dict[int, Any] = {}
-    server: Any = create_server(_application(), map=sockets, host="127.0.0.1", port=port, threads=THREADS)
+    server: Any = create_server(
+        _application(calls),
+        map=sockets,
+        host="127.0.0.1",
+        port=port,
+        threads=THREADS,
+        connection_limit=CONNECTIONS,
+        asyncore_use_poll=True,  # select takes no more than 1,024 files
+    )
     server.channel_class = _Channel
     loop = threading.Thread(target=server.run, name="aws")
     loop.start()
@@ -77,17 +88,19 @@ class _Channel(HTTPChannel):
     task_class = _Task
 
 
-def _application() -> Any:  # noqa: ANN401 WSGI's types exist for type checkers only
+def _application(calls: FunctionCalls) -> Application:
     dispatcher = DomainDispatcherApplication(create_backend_app)
     turn = threading.Lock()
 
-    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
-        environ["RAW_URI"] = environ["REQUEST_URI"]  # where moto looks for a key that holds %, ? or #
+    def serve(environ: Environ, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
         service: Any = dispatcher.get_application(environ)
-        if service.service in ONE_CALL_AT_A_TIME:
-            with turn:
-                return cast("Iterable[bytes]", service(environ, start_response))
-        return cast("Iterable[bytes]", service(environ, start_response))
+        with turn if service.service in ONE_CALL_AT_A_TIME else nullcontext():
+            answer: Iterable[bytes] = service(environ, start_response)
+        return answer
+
+    def application(environ: Environ, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
+        environ["RAW_URI"] = environ["REQUEST_URI"]  # where moto looks for a key that holds %, ? or #
+        return calls.answer(serve, environ, start_response)
 
     return application
 

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,8 +16,10 @@ from botocore.config import Config
 
 import cutout.local.resources  # noqa: F401 moto finds them by their being defined
 from cutout.local import aws, gaps, stack
+from cutout.local.aws_faults import AwsFault, FunctionCalls
 from cutout.local.environments import Environments
 from cutout.local.event_source import EventSources
+from cutout.local.schedules import Schedules
 
 ACCESS_KEY = "local"  # moto takes any
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
@@ -30,9 +33,10 @@ class LocalCloud:
 
     region = "us-east-1"
 
-    def __init__(self, *, port: int = 0, log_dir: Path) -> None:
-        """`port` 0: one that is free."""
+    def __init__(self, *, port: int = 0, log_dir: Path, speed: float = 1) -> None:
+        """`port` 0: one that is free. Schedules run `speed` times as fast."""
         self._port = port
+        self._speed = speed
         self._log_dir = log_dir
         self._exit = ExitStack()
         # The caller's AWS settings are for another cloud.
@@ -42,19 +46,24 @@ class LocalCloud:
         )
         self._clients: dict[str, Any] = {}
         self._making_client = threading.Lock()  # clients may be shared between threads, sessions not
+        self._calls = FunctionCalls(self._kill_environment)
 
     def __enter__(self) -> Self:
         with ExitStack() as exiting:
             self._log_dir.mkdir(parents=True, exist_ok=True)
             folder = exiting.enter_context(tempfile.TemporaryDirectory(prefix="cutout-artefacts-"))
-            self._port = exiting.enter_context(aws.serving(self._port))
+            self._port = exiting.enter_context(aws.serving(self._port, self._calls))
+            exiting.callback(self._calls.set_faults)  # the server ends when no answer is held back
             self._environments = Environments(
                 self.client("lambda"), aws.read_code, self._services(), Path(folder), self._log_dir
             )
-            exiting.enter_context(gaps.filled(self._environments.invoke))
+            exiting.enter_context(gaps.filled(self._environments.invoke, self.endpoint_url))
             sources = EventSources(self.client("lambda"), self.client("sqs"), self._environments.invoke)
             exiting.callback(sources.join)
+            schedules = Schedules(self.client("events"), self._environments.invoke, self._speed)
+            exiting.callback(schedules.join)
             exiting.callback(self._environments.close)
+            exiting.callback(schedules.stop)
             exiting.callback(sources.stop)
             self._exit = exiting.pop_all()
         return self
@@ -67,8 +76,6 @@ class LocalCloud:
     def _services(self) -> dict[str, str]:
         """What leads the AWS SDK of a function here. By its address, so that a bucket stays in the path of a URL."""
         return {
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port}",
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
@@ -98,3 +105,17 @@ class LocalCloud:
     def kill_environments(self) -> int:
         """SIGKILL to every execution environment; answers how many there were."""
         return self._environments.kill()
+
+    def _kill_environment(self, access_key: str) -> None:
+        self._environments.kill(access_key)
+
+    def set_faults(self, *faults: AwsFault) -> None:
+        """From now on these, and no others, make calls of functions to AWS go wrong; the first that applies decides."""
+        self._calls.set_faults(*faults)
+
+    def calls(self) -> Counter[str]:
+        """How often functions have called each action of AWS since the last `clear_calls`, whatever was answered."""
+        return self._calls.made()
+
+    def clear_calls(self) -> None:
+        self._calls.clear()

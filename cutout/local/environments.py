@@ -1,6 +1,7 @@
 """The execution environments of the functions: a warm one is reused; a dead or outdated one is replaced."""
 
 import io
+import itertools
 import json
 import threading
 import zipfile
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cutout.local.aws_faults import ACCESS_KEY_PREFIX
 from cutout.local.runtime import Environment, Function, Outcome
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Environments:
         self._log_dir = log_dir
         self._idle: dict[str, list[Environment]] = defaultdict(list)  # by the function's ARN
         self._all: set[Environment] = set()
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._closed = False
 
@@ -49,10 +52,10 @@ class Environments:
                 self._discard(environment)
         return outcome
 
-    def kill(self) -> int:
-        """SIGKILL to every environment; answers how many there were."""
+    def kill(self, access_key: str | None = None) -> int:
+        """SIGKILL to every environment, or to the one that signs with this key; answers how many there were."""
         with self._lock:
-            return self._kill()
+            return self._kill(access_key)
 
     def close(self) -> None:
         """Ends every environment. Invocations that run fail, and their threads clean up after them."""
@@ -63,8 +66,8 @@ class Environments:
                 while idle:
                     self._discard(idle.pop())
 
-    def _kill(self) -> int:
-        running = [environment for environment in self._all if environment.alive]
+    def _kill(self, access_key: str | None = None) -> int:
+        running = [e for e in self._all if e.alive and access_key in (None, e.access_key)]
         for environment in running:
             environment.kill()
         return len(running)
@@ -80,7 +83,8 @@ class Environments:
                 if environment.alive and environment.function == function:
                     return environment
                 self._discard(environment)
-            environment = Environment(function, self._services, self._log_dir / f"{function.name}.log")
+            access_key = f"{ACCESS_KEY_PREFIX}{next(self._numbers)}"
+            environment = Environment(function, access_key, self._services, self._log_dir / f"{function.name}.log")
             self._all.add(environment)
             return environment
 

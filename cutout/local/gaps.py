@@ -1,31 +1,47 @@
-"""What moto leaves out and the local cloud needs, supplied in this process while `filled` lasts."""
+"""What moto leaves out, or is slow at, and the local cloud needs: supplied in this process while `filled` lasts."""
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, urlparse
 
+from moto import backends
 from moto.awslambda.models import LambdaBackend, LambdaFunction
+from moto.cloudformation import parsing
+from moto.cloudformation.models import CloudFormationBackend
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.table import Table
+from moto.events.exceptions import ValidationException
+from moto.events.models import EventsBackend
 from moto.s3 import notifications
 from moto.s3.models import FakeBucket, s3_backends
-from moto.sqs.models import sqs_backends
+from moto.sqs.models import Message, Queue, SQSBackend, sqs_backends
 
 from cutout.local.runtime import Outcome
+from cutout.local.schedules import period
 
 Untyped: TypeAlias = Any  # of moto, which has no types, or of JSON
 PARTITION = "aws"
 
 
 @contextmanager
-def filled(invoke: Callable[[str, object], Outcome]) -> Iterator[None]:
+def filled(invoke: Callable[[str, object], Outcome], endpoint_url: str) -> Iterator[None]:
     """`invoke` is given the ARN of a function and the event."""
     replacements = [
+        (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),  # at each call
+        (SQSBackend, "is_message_valid_based_on_retention_period", _check_retention),
         (notifications, "send_event", _send_event_once),
         (notifications, "_get_s3_event", _complete_event),
         (FakeBucket, "create_from_cloudformation_json", _create_bucket),
         (FakeBucket, "update_from_cloudformation_json", _update_bucket),
+        (Queue, "physical_resource_id", lambda _: _queue_url(endpoint_url)),
+        (Table, "create_from_cloudformation_json", _create_table),
+        (CloudFormationBackend, "create_stack", _forget_failed_stack),
+        (parsing, "parse_and_update_resource", _keep_what_cannot_change),
+        (EventsBackend, "put_rule", _check_schedule),
         (LambdaBackend, "create_event_source_mapping", _keep_queue_from_invoking),
         (LambdaFunction, "_invoke_lambda", lambda original: _invoke_in_environment(original, invoke)),
     ]
@@ -118,6 +134,69 @@ def _configure_bucket(bucket: Untyped, properties: Mapping[str, Any], account_id
 def _filter_of(queue: Mapping[str, Any]) -> dict[str, Any]:
     rules = queue.get("Filter", {}).get("S3Key", {}).get("Rules")
     return {"Filter": {"S3Key": {"FilterRule": rules}}} if rules else {}
+
+
+def _check_retention(_original: Untyped) -> Untyped:
+    """For each message received moto would count all those of the queue, three times over."""
+
+    def is_message_valid(backend: SQSBackend, queue_name: str, message: Message) -> bool:
+        queue: Untyped = backend.get_queue(queue_name)
+        return bool(queue.message_retention_period + (message.sent_timestamp or 0) / 1000 > time.time())
+
+    return is_message_valid
+
+
+def _queue_url(endpoint_url: str) -> property:
+    """For SDKs that send their calls to the URL of the queue; moto's would lead them to AWS."""
+    return property(lambda queue: queue.url(urlparse(endpoint_url)))
+
+
+def _create_table(original: Untyped) -> Untyped:
+    def create_from_cloudformation_json(
+        resource_name: str, cloudformation_json: Untyped, account_id: str, region_name: str, **rest: Untyped
+    ) -> Untyped:
+        table = original(resource_name, cloudformation_json, account_id, region_name, **rest)
+        if time_to_live := cloudformation_json["Properties"].get("TimeToLiveSpecification"):
+            dynamodb_backends[account_id][region_name].update_time_to_live(table.name, time_to_live)
+        return table
+
+    return create_from_cloudformation_json
+
+
+def _forget_failed_stack(original: Untyped) -> Untyped:
+    """A stack that could not be made is gone: moto would keep it, and then fail to describe any."""
+
+    def create_stack(backend: CloudFormationBackend, *args: Untyped, **properties: Untyped) -> Untyped:
+        known = set(backend.stacks)
+        try:
+            return original(backend, *args, **properties)
+        except Exception:
+            for stack_id in backend.stacks.keys() - known:
+                del backend.stacks[stack_id]
+            raise
+
+    return create_stack
+
+
+def _keep_what_cannot_change(original: Untyped) -> Untyped:
+    """A changed resource of a kind that moto cannot change stays as it was; moto would forget it."""
+
+    def parse_and_update_resource(logical_id: str, resource_json: Untyped, stack: Untyped, **rest: Untyped) -> Untyped:
+        return original(logical_id, resource_json, stack, **rest) or stack[logical_id]
+
+    return parse_and_update_resource
+
+
+def _check_schedule(original: Untyped) -> Untyped:
+    def put_rule(backend: EventsBackend, *args: Untyped, **properties: Untyped) -> Untyped:
+        if expression := properties["scheduled_expression"]:
+            try:
+                period(expression)
+            except ValueError as error:
+                raise ValidationException(str(error)) from error
+        return original(backend, *args, **properties)
+
+    return put_rule
 
 
 def _keep_queue_from_invoking(original: Untyped) -> Untyped:

@@ -54,6 +54,7 @@ MAX_IMAGE_BYTES = 26_214_400
 _MULTIPART_OVERHEAD = 1_048_576  # bytes of a body that are not its image
 _FETCH_SECONDS = 20
 _THREADS = 32  # callers wait in slow answers
+_CONNECTIONS = 1000  # clients keep theirs open; waitress would stop at 100
 _JSON_OBJECT = TypeAdapter(dict[str, Any])
 
 
@@ -95,7 +96,7 @@ class StandIn:
     def __enter__(self) -> Self:
         host, port = self._address
         self._sockets: dict[int, Any] = {}
-        adjustments = Adjustments(host=host, port=port, threads=_THREADS)
+        adjustments = Adjustments(host=host, port=port, threads=_THREADS, connection_limit=_CONNECTIONS)
         self._server = TcpWSGIServer(self._app(), map=self._sockets, adj=adjustments)
         self.url = f"http://{host}:{self._server.getsockname()[1]}"
         self._folder = tempfile.TemporaryDirectory(prefix="pixelcut-")

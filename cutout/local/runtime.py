@@ -113,9 +113,10 @@ class _RuntimeApiRequest(BaseHTTPRequestHandler):
 class Environment:
     """One process, which runs one invocation at a time; what it prints goes to `log`, line by line."""
 
-    def __init__(self, function: Function, services: Mapping[str, str], log: Path) -> None:
-        """`services`: the variables that lead the AWS SDK to the local cloud."""
+    def __init__(self, function: Function, access_key: str, services: Mapping[str, str], log: Path) -> None:
+        """`access_key` is the id of the one that it signs with; `services` leads the AWS SDK to the local cloud."""
         self.function = function
+        self.access_key = access_key
         self._log = log.open("ab", buffering=0)  # environments share the file: a line is one system call
         self._partial_line = b""
         self._started_at = time.monotonic()
@@ -145,6 +146,8 @@ class Environment:
         return {
             **function.variables,
             **services,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.access_key,  # moto takes any
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._api.server_port}",
             "AWS_LAMBDA_FUNCTION_NAME": function.name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
@@ -167,23 +170,23 @@ class Environment:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """Ends the process (and those that it started) at once; safe beside `invoke`, whose invocation then fails."""
+        """SIGKILL to the process and those that it started; returns when it has ended.
+
+        Safe beside `invoke`, whose invocation then fails.
+        """
         if self.alive:
             with contextlib.suppress(ProcessLookupError):  # it has ended in this moment
                 os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def close(self) -> None:
-        self._end()
+        self.kill()
         self._end_output()
         self._selector.close()
         self._output.close()
         self._log.close()
         self._api.server_close()
         self._temporary.cleanup()
-
-    def _end(self) -> None:
-        self.kill()
-        self._process.wait()
 
     def invoke(self, event: object) -> Outcome:
         """Runs the handler once. After a failure look at `alive`: Lambda ends what overran its time."""
@@ -209,13 +212,13 @@ class Environment:
                     self._read_output()
             if self._api.outcome is not None:
                 if self._api.taken_at is None:  # the handler could not be loaded: the process is about to exit
-                    self._end()
+                    self.kill()
                 return self._api.outcome
             if not self.alive:
                 reason = f"Error: Runtime exited with {_exit_reason(self._process.returncode)}"
                 return self._fail("Runtime.ExitError", f"RequestId: {request_id} {reason}")
             if time.monotonic() >= ends:
-                self._end()
+                self.kill()
                 return self._fail(
                     "Sandbox.Timedout",
                     f"RequestId: {request_id} Error: Task timed out after {self.function.timeout:.2f} seconds",

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 from samtranslator.metrics.metrics import DummyMetricsPublisher, Metrics
 from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
+from yaml import YAMLError
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -40,7 +42,7 @@ def deploy(
 
     A parameter that is not given keeps its value. Raises DeployError.
     """
-    body = yaml_parse(template.read_text(encoding="utf-8"))
+    body = _read(template)
     _package(body, template.parent, storage)
     request: dict[str, Any] = {
         "StackName": stack_name,
@@ -51,10 +53,20 @@ def deploy(
     change = cloudformation.update_stack if _exists(stack_name, cloudformation) else cloudformation.create_stack
     try:
         change(**request)
-    except ClientError as error:
+    except (ClientError, ResponseParserError) as error:  # moto words some errors of resources as their own service does
         raise DeployError(str(error)) from error
     stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def _read(template: Path) -> dict[str, Any]:
+    try:
+        body = yaml_parse(template.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise DeployError(f"{template} is no YAML: {error}") from error
+    if not isinstance(body, dict) or not isinstance(body.get("Resources"), dict):
+        raise DeployError(f"{template} is no template: it has no Resources")
+    return body
 
 
 def _exists(stack_name: str, cloudformation: "CloudFormationClient") -> bool:

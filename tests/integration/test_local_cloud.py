@@ -2,9 +2,11 @@
 
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -440,7 +442,18 @@ def test_any_key_and_its_metadata_come_back_as_they_were(cloud: LocalCloud, key:
     assert "Contents" not in s3.list_objects_v2(Bucket="any-keys")
 
 
+def test_connections_that_are_kept_open_keep_nobody_out(cloud: LocalCloud) -> None:
+    port = int(cloud.endpoint_url.rsplit(":", 1)[1])
+    with ExitStack() as idle:
+        for _ in range(300):
+            idle.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        late = idle.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        late.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert late.recv(100).startswith(b"HTTP/1.1 200")
+
+
 def test_a_second_local_cloud_in_the_process_is_refused(cloud: LocalCloud, tmp_path: Path) -> None:
+    cloud.client("s3").create_bucket(Bucket="of-the-first")
     with pytest.raises(RuntimeError, match="already"), LocalCloud(log_dir=tmp_path):
         pass
-    assert cloud.client("s3").list_buckets()["Buckets"]
+    cloud.client("s3").head_bucket(Bucket="of-the-first")
