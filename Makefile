@@ -25,6 +25,12 @@ check: .venv/dev  ## Lint, check types, the arrows between modules, and the temp
 	PYTHONPATH=functions $(BIN)/lint-imports
 	$(BIN)/cfn-lint template.yaml
 
+.PHONY: chaos
+chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outage; report
+	$(BIN)/python -m tests.chaos.chaos --uploads 1000 --seed 1
+	$(BIN)/python -m tests.chaos.drain
+	$(BIN)/python -m tests.chaos.outage
+
 .PHONY: format
 format: .venv/dev  ## Format the code
 	$(BIN)/ruff check --fix

@@ -1,0 +1,298 @@
+"""Where the stack is tried under failure: on a local cloud, with a stand-in that remembers what it was asked.
+
+What a run scales is changed in a copy of the template, and told in its report.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import logging
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+from urllib.parse import unquote_plus
+
+import numpy as np
+from flask import Flask, Response, g, request
+from moto.dynamodb.models import dynamodb_backends
+from moto.s3 import notifications
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from samtranslator.yaml_helper import yaml_parse
+
+from cutout.local.cloud import LocalCloud
+from cutout.local.pixelcut import API_KEY, StandIn
+
+_TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+_STACK = "cutout"
+
+VISIBILITY = "Resources.UploadQueue.Properties.VisibilityTimeout"
+TIMEOUT = "Resources.RemoveBackground.Properties.Timeout"
+BACKOFF = "Resources.RemoveBackground.Properties.Environment.Variables.BACKOFF_SECONDS"
+ENABLED = "Resources.RemoveBackground.Properties.Events.Uploads.Properties.Enabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A request for a removal: when it came and was answered (seconds since the epoch), and what it cost."""
+
+    came: float
+    answered: float
+    status: int
+    input_sha256: str | None  # None: nothing was charged
+    result_sha256: str | None
+    result_url: str | None  # as it was told; None: it was not
+
+
+class WitnessedStandIn(StandIn):
+    def __init__(self) -> None:
+        super().__init__(quick=True)
+        self.removals: list[Removal] = []
+
+    def _app(self) -> Flask:
+        app = super()._app()
+        app.before_request(self._begin)
+        app.after_request(self._end)
+        return app
+
+    @staticmethod
+    def _begin() -> None:
+        g.came, g.charged = time.time(), (None, None)
+
+    def _charge(self, image: bytes, source: str | None, result: bytes) -> None:
+        super()._charge(image, source, result)
+        g.charged = (hashlib.sha256(image).hexdigest(), hashlib.sha256(result).hexdigest())
+
+    def _end(self, answer: Response) -> Response:
+        if request.endpoint == "removal":
+            told = answer.get_json() if answer.is_json else {}
+            image, result = g.charged
+            self.removals.append(
+                Removal(g.came, time.time(), answer.status_code, image, result, told.get("result_url"))
+            )
+        return answer
+
+    @property
+    def charges(self) -> list[Removal]:
+        """In the order in which they were asked for."""
+        return sorted((r for r in self.removals if r.input_sha256), key=lambda removal: removal.came)
+
+
+@dataclass
+class Bed:
+    """The deployed stack; `scaled` says what differs from the template."""
+
+    cloud: LocalCloud
+    stand_in: WitnessedStandIn
+    outputs: dict[str, str]
+    scaled: list[str]
+    notifications: dict[tuple[str, str], str] = field(default_factory=dict)  # their bodies, by key and version
+
+    def __post_init__(self) -> None:
+        self.s3, self.sqs, self.functions = (self.cloud.client(name) for name in ("s3", "sqs", "lambda"))
+        self.input, self.output = self.outputs["InputBucketName"], self.outputs["OutputBucketName"]
+        (self._mapping,) = self.functions.list_event_source_mappings()["EventSourceMappings"]
+
+    def upload(self, key: str, body: bytes) -> str:
+        """Returns the upload's version."""
+        version: str = self.s3.put_object(Bucket=self.input, Key=key, Body=body)["VersionId"]
+        return version
+
+    def open_intake(self) -> None:
+        self.functions.update_event_source_mapping(UUID=self._mapping["UUID"], Enabled=True)
+
+    @property
+    def intake_is_open(self) -> bool:
+        state: str = self.functions.get_event_source_mapping(UUID=self._mapping["UUID"])["State"]
+        return state == "Enabled"
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the upload queue, also those that are worked on or delayed."""
+        names = ["", "NotVisible", "Delayed"]
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.outputs["UploadQueueUrl"], AttributeNames=["All"])
+        return sum(int(answer["Attributes"][f"ApproximateNumberOfMessages{name}"]) for name in names)
+
+    def cutouts(self) -> list[str]:
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.output)
+        return [found["Key"] for page in pages for found in page.get("Contents", [])]
+
+    def take_letters(self) -> list[tuple[str, str, str]]:
+        """Key, version and error code of each; those that SQS moved itself have no code."""
+        letters = []
+        url = self.outputs["DeadLetterQueueUrl"]
+        while messages := self.sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        ).get("Messages"):
+            for message in messages:
+                code = message.get("MessageAttributes", {}).get("ErrorCode", {}).get("StringValue", "moved by SQS")
+                for record in json.loads(message["Body"])["Records"]:
+                    found = record["s3"]["object"]
+                    letters.append((unquote_plus(found["key"]), found["versionId"], code))
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return letters
+
+    def checkpoints(self) -> dict[str, float]:
+        """When each result_url was first in the ledger (seconds since the epoch)."""
+        found: dict[str, float] = {}
+        for account in dynamodb_backends.values():
+            for table in account[self.cloud.region].tables.values():
+                for item in table.stream_shard.items if table.stream_shard else []:
+                    change = item.to_json()["dynamodb"]
+                    moment = change["ApproximateCreationDateTime"].timestamp()
+                    for value in change.get("NewImage", {}).values():
+                        found.setdefault(value.get("S", ""), moment)
+        return found
+
+
+@contextmanager
+def deployed(changes: Mapping[str, object], *, speed: float = 1, parameters: Mapping[str, str]) -> Iterator[Bed]:
+    """`changes` are values by their path in the template; schedules run `speed` times as fast."""
+    logging.getLogger("waitress").setLevel(logging.ERROR)  # an answer that was cut short on purpose is no news
+    with (
+        tempfile.TemporaryDirectory(prefix="cutout-chaos-") as folder,
+        LocalCloud(log_dir=Path(folder), speed=speed) as cloud,
+        WitnessedStandIn() as stand_in,
+    ):
+        template = Path(folder, "template.yaml")
+        body, scaled = _scale(changes)
+        template.write_text(json.dumps(body), encoding="utf-8")  # JSON is YAML
+        if speed != 1:
+            scaled.append(f"schedules: {speed:g} times as fast")
+        outputs = cloud.deploy(
+            template, stack_name=_STACK, parameters={"PixelcutApiUrl": stand_in.url} | dict(parameters)
+        )
+        scaled += [f"{name}: {value}" for name, value in parameters.items()]
+        secret = cloud.client("cloudformation").describe_stack_resource(
+            StackName=_STACK, LogicalResourceId="ApiKeySecret"
+        )["StackResourceDetail"]["PhysicalResourceId"]
+        cloud.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=API_KEY)
+        bed = Bed(cloud, stand_in, outputs, scaled)
+        with _witnessed_notifications(bed):
+            yield bed
+
+
+def _scale(changes: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
+    """The template with these changes, its code found from anywhere, and its tables' streams for `checkpoints`."""
+    body: dict[str, Any] = yaml_parse(_TEMPLATE.read_text(encoding="utf-8"))
+    scaled = []
+    for path, value in changes.items():
+        *parents, name = path.split(".")
+        place = body
+        for parent in parents:
+            place = place[parent]
+        scaled.append(f"{path.removeprefix('Resources.')}: {place.get(name, '(default)')} -> {value}")
+        place[name] = value
+    function = body["Globals"]["Function"]
+    function["CodeUri"] = str(_TEMPLATE.parent / function["CodeUri"])
+    for resource in body["Resources"].values():
+        if resource["Type"] == "AWS::DynamoDB::Table":
+            resource["Properties"]["StreamSpecification"] = {"StreamViewType": "NEW_IMAGE"}
+    return body, scaled
+
+
+@contextmanager
+def _witnessed_notifications(bed: Bed) -> Iterator[None]:
+    send = notifications._send_sqs_message
+
+    def witness(account: str, event: Any, queue: str, region: str) -> None:  # noqa: ANN401 JSON
+        for record in event.get("Records", []):
+            found = record["s3"]["object"]
+            bed.notifications[unquote_plus(found["key"]), found["versionId"]] = json.dumps(event)
+        send(account, event, queue, region)
+
+    with mock.patch.object(notifications, "_send_sqs_message", witness):
+        yield
+
+
+def picture(seed: str, *, width: int = 0, height: int = 0) -> bytes:
+    """A PNG or JPEG of 64 to 200 pixels a side, with some texture, that differs by its seed."""
+    draw = random.Random(seed)
+    numbers = np.random.default_rng(draw.getrandbits(64))
+    rows = numbers.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    size = (width or draw.randint(64, 200), height or draw.randint(64, 200))
+    Image.fromarray(rows).resize(size).save(file, draw.choice(["PNG", "JPEG"]))
+    return file.getvalue()
+
+
+def await_end(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether it came true within that time."""
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        pause.wait(0.25)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A line of a report; a promise is broken when `value` is above `most`, or below `least`."""
+
+    name: str
+    value: float
+    most: float | None = None
+    least: float | None = None
+
+    @property
+    def broken(self) -> bool:
+        return (self.most is not None and self.value > self.most) or (
+            self.least is not None and self.value < self.least
+        )
+
+    @property
+    def promise(self) -> str:
+        parts = [("at most", self.most), ("at least", self.least)]
+        if self.most == 0:
+            return "must be 0"
+        return ", ".join(f"{word} {limit:g}" for word, limit in parts if limit is not None)
+
+
+def report(title: str, figures: Sequence[Figure], bed: Bed, notes: Sequence[str], *, as_json: bool) -> int:
+    """Prints what was found; returns the exit code: 1 when a promise is broken."""
+    broken = [figure.name for figure in figures if figure.broken]
+    if as_json:
+        content = {
+            "title": title,
+            "figures": {figure.name: figure.value for figure in figures},
+            "broken": broken,
+            "notes": list(notes),
+            "scaled": bed.scaled,
+        }
+        json.dump(content, sys.stdout, indent=2)
+        print()
+        return int(bool(broken))
+    console = Console(highlight=False, markup=False)
+    table = Table("", "figure", "promise", "", title=title)
+    for figure in figures:
+        table.add_row(
+            figure.name,
+            f"{figure.value:g}",
+            figure.promise,
+            "BROKEN" if figure.broken else "kept" * bool(figure.promise),
+        )
+    console.print(table)
+    for note in notes:
+        console.print(f"  {note}")
+    console.print("Scaled, or not as by default:")
+    for line in bed.scaled:
+        console.print(f"  {line}")
+    return int(bool(broken))
+
+
+def parser(description: str, *, uploads: int) -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    found.add_argument("--uploads", type=int, default=uploads, help="default: %(default)s")
+    found.add_argument("--json", action="store_true", help="print the report as JSON")
+    return found

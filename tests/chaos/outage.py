@@ -1,0 +1,57 @@
+"""The service is down for a day: do the uploads wait, unpaid and unharmed, and go on by themselves?"""
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+from cutout.local.faults import Rule
+from tests.chaos.bed import BACKOFF, Figure, await_end, deployed, parser, picture, report
+
+# A breaker's ten failures in a row, and as many again as are worked on beside them: two batches of ten.
+A_HANDFUL = 30
+
+
+def main() -> int:
+    options_of = parser(__doc__ or "", uploads=200)
+    options_of.add_argument("--hours", type=float, default=24, help="how long the service is down")
+    options_of.add_argument(
+        "--speed", type=float, default=1440, help="how many times as fast as real the schedule runs"
+    )
+    options_of.add_argument("--drop", action="store_true", help="connections are dropped, instead of answers of 503")
+    options = options_of.parse_args()
+
+    count = options.uploads
+    down = [Rule(on=on, drop=True) if options.drop else Rule(on=on, status=503) for on in ("removal", "credits")]
+    with deployed({BACKOFF: 1}, speed=options.speed, parameters={}) as bed:
+        bed.stand_in.set_faults(*down)
+        begun = time.monotonic()
+        with ThreadPoolExecutor(8) as uploaders:
+            list(uploaders.map(lambda n: bed.upload(f"{n}.jpg", picture(str(n))), range(count)))
+        paused = await_end(lambda: not bed.intake_is_open, 30)
+        Event().wait(max(0, begun + options.hours * 3600 / options.speed - time.monotonic()))
+        requests = len(bed.stand_in.removals)
+        probes = sum(bed.stand_in.state()["answers"].get("credits", {}).values())
+        bed.stand_in.set_faults()
+        ended = await_end(lambda: bed.waiting == 0 and bed.intake_is_open, 180)
+        figures = [
+            Figure("uploads", count),
+            Figure("intake paused", int(paused), least=1),
+            Figure("requests for a removal while down", requests, most=A_HANDFUL),
+            Figure("probes while down", probes, least=1),
+            Figure("cutouts afterwards", len(bed.cutouts()), least=count),
+            Figure("credits charged", len(bed.stand_in.charges), most=count),
+            Figure("letters", len(bed.take_letters()), most=0),
+            Figure("messages left in the queue", bed.waiting, most=0),
+            Figure("intake open afterwards", int(bed.intake_is_open), least=1),
+        ]
+        how = "dropped connections" if options.drop else "answers of 503"
+        notes = [
+            f"Down for {options.hours:g} hours, as {options.hours * 3600 / options.speed:.0f} s, by {how}.",
+            f"{'Ended' if ended else 'GIVEN UP'} {time.monotonic() - begun:.0f} s after the first upload.",
+        ]
+        return report(f"Outage: {count} uploads", figures, bed, notes, as_json=options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

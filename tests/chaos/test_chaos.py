@@ -1,0 +1,40 @@
+"""The runs under failure at a small size. Each is a process of its own, as there is one local cloud in a process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(name: str, *options: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.chaos.{name}", "--json", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert not found["broken"], done.stdout
+    return dict(found["figures"])
+
+
+def test_nothing_is_lost_or_paid_twice_or_stale_under_every_failure_at_once() -> None:
+    moments = ["--seconds=6", "--empty-at=4", "--empty-for=5", "--kill-every", "3", "5", "--kill-for=12"]
+    figures = run("chaos", "--uploads=60", *moments)
+    assert figures["with their cutout"] >= 50
+    assert figures["credits charged by the stand-in"] >= 50
+
+
+def test_a_backlog_drains_at_the_rate_of_the_account() -> None:
+    figures = run("drain", "--uploads=150", "--requests-per-second=5", "--latency=1")
+    assert figures["requests"] >= 150
+
+
+def test_uploads_outlast_an_outage_and_go_on_by_themselves() -> None:
+    figures = run("outage", "--uploads=60", "--hours=4")
+    assert figures["requests for a removal while down"] > 0
