@@ -63,7 +63,7 @@ class Settings(BaseModel, extra="forbid", frozen=True):
 
     credits: int = Field(default=1_000_000, ge=0)
     keys: dict[str, Literal["good", "forbidden"]] = {API_KEY: "good"}
-    latency_seconds: float = Field(default=0, ge=0, description="added to every answer of the API")
+    latency_seconds: float = Field(default=0, ge=0, description="added to every answer of the API but refusals")
     requests_per_second: int | None = Field(default=None, ge=1, description="of the whole account; null: no limit")
     result_seconds: float = Field(default=3600, ge=0, description="how long a result_url works; those given before too")
 
@@ -183,7 +183,6 @@ class StandIn:
                 return _error(error.status, error.code, str(error))
 
         def view(**path: str) -> Response:
-            self._pause(self._settings.latency_seconds)
             source = self._sources.get(path["name"], "") if endpoint == "download" else _source_of(request)
             rule = self._faults.next(endpoint, source) or Rule(on=endpoint)
             with self._lock:
@@ -217,7 +216,7 @@ class StandIn:
         return jsonify(credits_remaining=self._settings.credits)
 
     def _authorise(self) -> None:
-        """Raises the 401, 403 or 429 with which a request is refused whatever it asks for."""
+        """Raises the 401, 403 or 429 with which a request is refused whatever it asks for, and that at once."""
         state = self._settings.keys.get(request.headers.get("X-API-KEY", ""))
         if state is None:
             raise ApiError(401, "invalid_auth_token", "API Token not found")
@@ -231,6 +230,7 @@ class StandIn:
             if limit is not None and len(self._recent) >= limit:
                 raise ApiError(429, "rate_limit_exceeded", "Too many requests")
             self._recent.append(now)
+        self._pause(self._settings.latency_seconds)
 
     def _charge(self, image: bytes, source: str | None, result: bytes) -> None:
         charge = {

@@ -21,6 +21,7 @@ CutoutError
 │   ├── ResultInvalid             result_invalid
 │   ├── StorageUnavailable        storage_unavailable
 │   ├── InProgress                in_progress
+│   ├── IntakePaused              intake_paused
 │   ├── OutOfTime                 out_of_time
 │   └── UnexpectedError           unexpected_error
 └── AccountBlocked                every upload would fail the same way
@@ -188,6 +189,12 @@ class InProgress(Unavailable):
     """Another delivery of the same upload is being worked on."""
 
     code = "in_progress"
+
+
+class IntakePaused(Unavailable):
+    """The intake was paused while the upload was on its way."""
+
+    code = "intake_paused"
 
 
 class OutOfTime(Unavailable):

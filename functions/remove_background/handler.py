@@ -7,8 +7,9 @@ import random
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -248,17 +249,24 @@ def _worker() -> Worker:
     connections = Connections(threads=THREADS)
     api_key = ApiKey(SecretsProvider(boto3_client=clients.secrets), config.pixelcut_api_key_secret)
     pace = Pace(clients.dynamodb, config.ledger_table, config.requests_per_second)
+    intake = Intake(clients, config.ledger_table, config.function_name, config.failures_in_a_row)
+
+    @contextmanager
+    def turn(deadline: Deadline) -> Iterator[None]:
+        with pace.turn(deadline):
+            intake.check()
+            yield
+
     ledger = Ledger(clients.dynamodb, config.ledger_table)
     remover = BackgroundRemover(
         storage=Storage(clients.s3, config.output_bucket),
-        service=Pixelcut(connections.api, config.pixelcut_api_url, api_key, pace.turn),
+        service=Pixelcut(connections.api, config.pixelcut_api_url, api_key, turn),
         results=Results(connections, config.pixelcut_api_url),
         ledger=ledger,
         output_key=output_key,
         presigned_url_seconds=config.presigned_url_seconds if config.image_delivery == "url" else None,
     )
     letters = Letters(clients.sqs, config.dead_letter_queue_url)
-    intake = Intake(clients, config.ledger_table, config.function_name, config.failures_in_a_row)
     return Worker(config, clients, connections, remover, ledger, letters, intake, ThreadPoolExecutor(THREADS))
 
 

@@ -1,4 +1,7 @@
-"""The runs under failure at a small size. Each is a process of its own, as there is one local cloud in a process."""
+"""The runs under failure at a small size. Each is a process of its own, as there is one local cloud in a process.
+
+The drain is not among them: it measures time, and a test asserts none.
+"""
 
 import json
 import subprocess
@@ -30,11 +33,6 @@ def test_nothing_is_lost_or_paid_twice_or_stale_under_every_failure_at_once() ->
     assert figures["credits charged by the stand-in"] >= 50
 
 
-def test_a_backlog_drains_at_the_rate_of_the_account() -> None:
-    figures = run("drain", "--uploads=150", "--requests-per-second=5", "--latency=1")
-    assert figures["requests"] >= 150
-
-
 def test_uploads_outlast_an_outage_and_go_on_by_themselves() -> None:
-    figures = run("outage", "--uploads=60", "--hours=4")
+    figures = run("outage", "--uploads=40", "--hours=4")
     assert figures["requests for a removal while down"] > 0

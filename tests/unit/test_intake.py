@@ -14,6 +14,7 @@ from remove_background.errors import (
     CutoutError,
     InProgress,
     InsufficientCredits,
+    IntakePaused,
     InvalidApiKey,
     MalformedImage,
     OutOfTime,
@@ -137,6 +138,40 @@ def test_an_environment_that_is_still_warm_pauses_it_again(intake: Intake, mappi
     assert not mappings.enabled
 
 
+def test_environments_count_together(clients: Clients, mappings: Mappings) -> None:
+    fleet = [Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW) for _ in range(5)]
+    counted = [fleet[number % 5].report_failure(ServiceUnavailable("500")) for number in range(FAILURES_IN_A_ROW)]
+    assert counted == [True] * (FAILURES_IN_A_ROW - 1) + [False]
+    assert not mappings.enabled
+    for intake in fleet:
+        assert not intake.report_failure(ServiceUnavailable("500"))
+        with pytest.raises(IntakePaused):
+            intake.check()
+        intake.begin()
+        intake.check()
+
+
+def test_the_success_of_one_environment_that_failed_clears_the_count(clients: Clients, mappings: Mappings) -> None:
+    one, other = (Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW) for _ in range(2))
+    for _ in range(FAILURES_IN_A_ROW - 1):
+        one.report_failure(ServiceUnavailable("500"))
+    one.report_success()
+    assert other.report_failure(ServiceUnavailable("500"))
+    assert mappings.enabled
+
+
+def test_failures_of_long_ago_do_not_count(
+    clients: Clients, mappings: Mappings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW)
+    for _ in range(FAILURES_IN_A_ROW - 1):
+        gone.report_failure(ServiceUnavailable("500"))
+    later = time.time() + PROBATION_SECONDS + 1
+    monkeypatch.setattr("remove_background.intake.time.time", lambda: later)
+    assert Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW).report_failure(ServiceUnavailable("500"))
+    assert mappings.enabled
+
+
 def test_an_operators_pause_stays_the_operators(intake: Intake, mappings: Mappings, clients: Clients) -> None:
     clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"paused_by": {"S": "operator"}})
     intake.report_failure(InsufficientCredits("Buy some."))
@@ -153,7 +188,7 @@ def test_a_table_that_fails_keeps_it_open_and_says_so(
     assert "could not be paused (ResourceNotFoundException)" in caplog.text
     for _ in range(FAILURES_IN_A_ROW):
         intake.report_failure(ServiceUnavailable("500"))
-    assert "could not be read (ResourceNotFoundException)" in caplog.text
+    assert "could not be written (ResourceNotFoundException)" in caplog.text
 
 
 def test_a_mapping_that_cannot_be_changed_is_tried_again(
