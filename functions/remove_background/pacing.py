@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 # Requests do not arrive as evenly as they are sent.
 MARGIN = 1.03
-# A single 429 is a request that arrived a little early, and costs little time. Many of them add up.
 # Seconds by which a turn is taken ahead. One that has begun when it is known makes its request late, and the next one
 # follows too closely.
 LEAD = 0.15
+# A single 429 is a request that arrived a little early, and costs little time. Many of them add up.
 SLOWER, FASTER, SLOWEST = 1.05, 0.98, 16.0
 # Share of an invocation's time that must be left after the turn, for the paid call and what follows it.
 RESERVE = 1 / 3
