@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 # Requests do not arrive as evenly as they are sent.
-MARGIN = 1.03
+MARGIN = 1.035
 # Seconds by which a turn is taken ahead. One that has begun when it is known makes its request late, and the next one
 # follows too closely.
 LEAD = 0.15
