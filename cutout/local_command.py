@@ -42,7 +42,9 @@ def local(
     from cutout.local.stack import DeployError  # noqa: PLC0415
     from cutout.local_stack import local_stack  # noqa: PLC0415
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    # Both end it: a shell starts what runs in the background deaf to SIGINT, and SIGTERM would leave no time to stop.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     typer.echo("Starting the local cloud ...")
     try:
         with local_stack(template, Path(tempfile.mkdtemp(prefix="cutout-")), port=port, api=api) as stack:

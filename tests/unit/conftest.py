@@ -1,5 +1,6 @@
 """Unit tests open no socket, and see no credentials but these."""
 
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -26,11 +27,17 @@ def _aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@functools.cache
+def _clients() -> Clients:
+    """Made once: to make a client takes longer than most tests. What they reach is new for each test."""
+    return Clients(threads=1)
+
+
 @pytest.fixture
 def clients() -> Iterator[Clients]:
     """boto3's clients as the function makes them, on an AWS in memory."""
     with mock_aws():
-        clients = Clients(threads=1)
+        clients = _clients()
         for bucket in ("input", "output"):
             clients.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         clients.s3.put_bucket_versioning(Bucket="input", VersioningConfiguration={"Status": "Enabled"})

@@ -107,6 +107,7 @@ def stack(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(handler.metrics, "namespace", "Cutout")
     monkeypatch.setattr(handler.logger.handlers[0], "stream", stack.log)
+    monkeypatch.setattr(handler, "Clients", lambda threads: clients)
     handler._worker.cache_clear()
     yield stack
     handler._worker.cache_clear()
