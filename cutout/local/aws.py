@@ -35,6 +35,7 @@ def serving(port: int, calls: FunctionCalls) -> Iterator[int]:
     if not _one_in_a_process.acquire(blocking=False):
         raise RuntimeError("a local cloud runs in this process already")
     try:
+        moto_api_backend.reset()  # of what else has used moto in this process
         with _server(port, calls) as effective_port:
             yield effective_port
     finally:

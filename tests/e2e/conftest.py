@@ -74,8 +74,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with LocalCloud(log_dir=logs) as cloud, StandIn(quick=True) as stand_in:
         outputs = cloud.deploy(TEMPLATE, parameters={"PixelcutApiUrl": stand_in.url})
         secrets = cloud.client("secretsmanager")
-        (secret,) = secrets.list_secrets()["SecretList"]
-        secrets.put_secret_value(SecretId=secret["ARN"], SecretString=API_KEY)
+        secrets.put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=API_KEY)
         yield Stack(cloud, stand_in, outputs, logs / f"{outputs['FunctionName']}.log")
 
 

@@ -144,8 +144,7 @@ def endings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Endi
         parameters = {"PixelcutApiUrl": stand_in.url, "RequestsPerSecond": "100", "MaximumConcurrency": "10"}
         outputs = cloud.deploy(scaled(folder), parameters=parameters)
         secrets = cloud.client("secretsmanager")
-        (secret,) = secrets.list_secrets()["SecretList"]
-        secrets.put_secret_value(SecretId=secret["ARN"], SecretString=API_KEY)
+        secrets.put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=API_KEY)
         faults = [case.fault for case in CASES.values()]
         cloud.set_faults(*(fault for fault in faults if isinstance(fault, AwsFault)))
         stand_in.set_faults(*(fault for fault in faults if isinstance(fault, Rule)))
