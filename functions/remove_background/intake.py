@@ -16,7 +16,7 @@ from .errors import AccountBlocked, CutoutError, InProgress, IntakePaused, OutOf
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import UpdateItemInputTypeDef
 
-FUNCTION, OPERATOR = "function", "operator"
+FUNCTION = "function"  # in `paused_by`; anything else there is an operator
 # Failures in a row that pause the intake soon after it was reopened, when there was no success yet; and how many
 # seconds "soon" are.
 FAILURES_ON_PROBATION = 3

@@ -27,10 +27,6 @@ class Stack:
     def __post_init__(self) -> None:
         self.s3, self.sqs = self.cloud.client("s3"), self.cloud.client("sqs")
 
-    def deploy(self, **parameters: str) -> None:
-        parameters = {"PixelcutApiUrl": self.stand_in.url} | parameters
-        self.outputs |= self.cloud.deploy(TEMPLATE, parameters=parameters)
-
     @staticmethod
     def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
