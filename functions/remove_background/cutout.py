@@ -23,6 +23,8 @@ from .uploads import Outcome, Upload
 
 MAX_KEY_BYTES = 1_024
 WRITE_ATTEMPTS = 3
+# Results of one upload that may be gone or broken. When the second is, a third would be paid for in vain.
+MAX_PAID_RESULTS = 2
 
 
 class Storage(Protocol):
@@ -44,7 +46,7 @@ class Results(Protocol):
 
 class Ledger(Protocol):
     def pay_once(self, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str: ...
-    def forget(self, upload: Upload, result_url: str) -> None: ...
+    def forget(self, upload: Upload, result_url: str) -> int: ...
 
 
 class OutputKey:
@@ -137,7 +139,7 @@ class BackgroundRemover:
         except CutoutError as error:
             error.billed = Billed.YES
             if isinstance(error, ResultGone | ResultInvalid):
-                self.ledger.forget(upload, result_url)
+                error.is_final = self.ledger.forget(upload, result_url) >= MAX_PAID_RESULTS
             raise
 
 

@@ -58,8 +58,11 @@ class Billed(StrEnum):
 
 
 class CutoutError(Exception):
+    """`is_final`: to try again would cost another credit, and is not worth it."""
+
     code: ClassVar[str]
     billed: Billed = Billed.NO
+    is_final: bool = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

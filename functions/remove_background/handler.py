@@ -50,7 +50,8 @@ from .uploads import Outcome, Upload, read_records, read_upload
 THREADS = 10
 # Seconds kept back from the work on an upload, for its letter.
 LETTER_SECONDS = 3.0
-TURN_SECONDS = 5
+# Longest back-off, in seconds, of what only waits for its turn: the pace sees to that.
+TURN_SECONDS = 2
 MAX_DELAY_SECONDS = 900  # SQS's longest delay of a message
 # Message attribute: the attempts that were made before the message was put back as a new one.
 ATTEMPTS = "Attempts"
@@ -169,7 +170,7 @@ class Worker:
         return Ending(outcome.value)
 
     def _fail(self, delivery: Delivery, body: str, upload: Upload | None, error: CutoutError, started: float) -> Ending:
-        """Write a letter when the upload is rejected or this was its last attempt."""
+        """Write a letter when the upload is rejected, or is not to be tried again."""
         fields = _fields(delivery, upload, started) | {
             "error_code": error.code,
             "error_message": error.message,
@@ -177,7 +178,7 @@ class Worker:
         }
         if not isinstance(error, Rejected):
             counts = self.intake.report_failure(error)
-            if not counts or delivery.attempt < self.config.max_attempts:
+            if not error.is_final and (not counts or delivery.attempt < self.config.max_attempts):
                 logger.warning("unavailable", extra=fields | {"counts": counts})
                 return Ending("unavailable", True, counts, self._back_off(delivery.attempt, error))
         if upload and delivery.attempt > 1:  # earlier ones may have cost something
@@ -203,7 +204,7 @@ class Worker:
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
         most = self.config.backoff_seconds * 2 ** (attempt - 1)
-        if isinstance(error, RateLimitExceeded | OutOfTime):  # these only wait for a turn, and the pace sees to that
+        if isinstance(error, RateLimitExceeded | OutOfTime):
             most = min(most, TURN_SECONDS)
         least = getattr(error, "retry_after", None) or 0
         return min(MAX_DELAY_SECONDS, round(least + random.uniform(0, most)))  # noqa: S311

@@ -1,8 +1,8 @@
 """What has been paid for, in DynamoDB: nothing is paid twice while its result can be had.
 
 One item for the bytes of one key. `lease` is the time until which an invocation may be paying for it, `result_url`
-what it got, `valid_until` when that ends, `billed` the worst that the calls for it have cost. Times are in seconds
-since the epoch.
+what it got, `valid_until` when that ends, `billed` the worst that the calls for it have cost, `forgotten` how many of
+its results were gone or broken. Times are in seconds since the epoch.
 
 Powertools' idempotency is not used: it deletes its record when the call fails, keeps results for one fixed time, and
 has no way to forget one that turned out to be gone.
@@ -61,9 +61,15 @@ class Ledger:
         )
         return result_url
 
-    def forget(self, upload: Upload, result_url: str) -> None:
-        """A paid result is gone or broken: the next attempt pays again."""
-        self._update(upload, "REMOVE result_url, valid_until", {":url": result_url}, condition="result_url = :url")
+    def forget(self, upload: Upload, result_url: str) -> int:
+        """A paid result is gone or broken: the next attempt pays again. How many of its results were, where known."""
+        item = self._update(
+            upload,
+            "REMOVE result_url, valid_until ADD forgotten :one",
+            {":url": result_url, ":one": 1},
+            condition="result_url = :url",
+        )
+        return int(item["forgotten"]["N"]) if "forgotten" in item else 0
 
     def read_billed(self, upload: Upload) -> Billed:
         """The worst that the calls for an upload have cost. Raises nothing: where it cannot be read, it is `maybe`."""
@@ -106,19 +112,25 @@ class Ledger:
 
     def _update(
         self, upload: Upload, expression: str, values: dict[str, str | float], condition: str | None = None
-    ) -> None:
-        """Raises nothing: the result at hand, or the error, matters more. A lease that is left over ends by itself."""
+    ) -> dict[str, Any]:
+        """The item after the update; empty when it failed: the result at hand, or the error, matters more.
+
+        A lease that is left over ends by itself.
+        """
         try:
-            self._dynamodb.update_item(
+            answer = self._dynamodb.update_item(
                 TableName=self._table,
                 Key=_key(upload),
                 UpdateExpression=expression,
                 ExpressionAttributeValues=_values(values),
+                ReturnValues="ALL_NEW",
                 **({"ConditionExpression": condition} if condition else {}),  # type: ignore[arg-type]
             )
         except AwsError as error:
             if error_code(error) != _CONDITION_FAILED:
                 log.error("The ledger could not be written (%s).", error_code(error))
+            return {}
+        return answer.get("Attributes", {})
 
 
 _CONDITION_FAILED = "ConditionalCheckFailedException"

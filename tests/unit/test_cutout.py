@@ -85,14 +85,17 @@ class Books:
     """The ledger."""
 
     results: dict[str, str] = field(default_factory=dict)
+    forgotten: int = 0
 
     def pay_once(self, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
         if upload.etag not in self.results:
             self.results[upload.etag] = pay()
         return self.results[upload.etag]
 
-    def forget(self, upload: Upload, result_url: str) -> None:
+    def forget(self, upload: Upload, result_url: str) -> int:
         del self.results[upload.etag]
+        self.forgotten += 1
+        return self.forgotten
 
 
 def cutout_of(upload: Upload) -> Cutout:
@@ -280,6 +283,17 @@ def test_only_a_result_that_is_gone_or_broken_is_paid_again(
     api.result = None
     assert process(make_upload()) is Outcome.CUTOUT
     assert len(api.paid) == paid
+
+
+def test_when_a_second_result_is_gone_it_is_not_worth_a_third(
+    process: Process, api: Api, make_upload: MakeUpload
+) -> None:
+    api.result = ResultGone("Gone.")
+    for final in (False, True):
+        api.result.is_final = False
+        with pytest.raises(ResultGone):
+            process(make_upload())
+        assert api.result.is_final is final
 
 
 def test_a_cutout_is_not_replaced_by_an_upload_that_was_overwritten_meanwhile(

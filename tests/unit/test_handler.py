@@ -176,6 +176,17 @@ def test_the_last_attempt_writes_the_letter(
     assert (attributes["ErrorCode"], attributes["Attempts"]) == (error.code, "5")
 
 
+def test_what_is_not_worth_another_credit_becomes_a_letter_at_once(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
+) -> None:
+    error = ResultGone("Gone.")
+    error.is_final = True
+    faked.fates = {"a.jpg": error}
+    assert faked.invoke(make_event({"Records": [make_record("a.jpg")]})) == []
+    ((_, attributes),) = faked.read_letters()
+    assert (attributes["ErrorCode"], attributes["Billed"]) == ("result_gone", "yes")
+
+
 def test_a_foreign_body_becomes_a_letter_as_it_came(faked: Stack, make_event: MakeEvent) -> None:
     assert faked.invoke(make_event("Hello?")) == []
     ((body, attributes),) = faked.read_letters()
@@ -360,7 +371,7 @@ def test_what_only_waits_for_its_turn_does_not_wait_long(
     monkeypatch.setattr(faked.clients.sqs, "send_message", lambda **call: sent.append(call["DelaySeconds"]))
     faked.fates = {"a.jpg": RateLimitExceeded("Later."), "b.jpg": OutOfTime("Later."), "c.jpg": InProgress("Later.")}
     faked.invoke(make_event(*({"Records": [make_record(key)]} for key in faked.fates)))
-    assert sorted(sent) == [5, 5, 900]
+    assert sorted(sent) == [2, 2, 900]
 
 
 def test_retry_after_is_the_least_that_is_waited(

@@ -124,15 +124,16 @@ def test_a_result_that_was_paid_for_and_is_over_was_billed(
 
 def test_a_forgotten_result_is_paid_again(ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
     url = ledger.pay_once(make_upload(), till, Deadline(60))
-    ledger.forget(make_upload(), url)
-    assert ledger.pay_once(make_upload(), till, Deadline(60)) == "https://result/2"
+    assert ledger.forget(make_upload(), url) == 1
+    assert (url := ledger.pay_once(make_upload(), till, Deadline(60))) == "https://result/2"
+    assert ledger.forget(make_upload(), url) == 2
 
 
 def test_a_newer_result_is_not_forgotten_for_an_older_one(ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
     old = ledger.pay_once(make_upload(), till, Deadline(60))
     ledger.forget(make_upload(), old)
     new = ledger.pay_once(make_upload(), till, Deadline(60))
-    ledger.forget(make_upload(), old)
+    assert ledger.forget(make_upload(), old) == 0
     assert ledger.pay_once(make_upload(), till, Deadline(60)) == new
 
 
