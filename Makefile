@@ -7,7 +7,7 @@ IMAGES ?=
 
 .PHONY: help
 help:  ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: .venv/run  ## Remove the background of the samples on this machine (or of IMAGES="a.jpg b.png")
@@ -31,6 +31,10 @@ chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outa
 	$(BIN)/python -m tests.chaos.drain
 	$(BIN)/python -m tests.chaos.outage
 
+.PHONY: deploy-check
+deploy-check: .venv/run .venv-sam/ready  ## Deploy to the local cloud with AWS's own clients, use it, change it, delete it
+	$(BIN)/python tests/deploy/check.py
+
 .PHONY: format
 format: .venv/dev  ## Format the code
 	$(BIN)/ruff check --fix
@@ -41,6 +45,7 @@ lock: .venv/dev  ## Pin the newest versions, with hashes, in the lock files
 	$(BIN)/uv pip compile $(LOCK) functions/requirements.in -o functions/requirements.txt
 	$(BIN)/uv pip compile $(LOCK) requirements.in -o requirements.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile $(LOCK) requirements-sam.in -o requirements-sam.txt
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 
 # A stamp file a set of packages: installed again only when its lock file changed.
@@ -55,4 +60,11 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --
 .venv/dev: requirements-dev.txt .venv/run
 	@echo "Installing the packages of requirements-dev.txt into .venv ..."
 	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# Installed without dependencies: the lock file has them all, and pip cannot match those with extras to their hashes.
+.venv-sam/ready: requirements-sam.txt
+	@test -x .venv-sam/bin/python || $(PYTHON) -m venv .venv-sam
+	@echo "Installing the packages of requirements-sam.txt into .venv-sam ..."
+	@.venv-sam/bin/python -m pip --disable-pip-version-check -qq install --no-deps --require-hashes -r requirements-sam.txt
 	@touch $@

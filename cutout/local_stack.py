@@ -1,7 +1,7 @@
 """The stack on the local cloud, with the stand-in or another API behind it."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,13 @@ from cutout.local.cloud import LocalCloud
 from cutout.local.pixelcut import API_KEY, StandIn
 
 _STACK = "cutout"
+
+
+@dataclass(frozen=True)
+class Pixelcut:
+    url: str
+    key: str
+    parameters: dict[str, str]  # of the stack that uses it
 
 
 @dataclass(frozen=True)
@@ -20,25 +27,31 @@ class LocalStack:
 
 
 @contextmanager
+def pixelcut(api: tuple[str, str] | None = None) -> Iterator[Pixelcut]:
+    """The stand-in, until the end of the block, or `api`: the base URL and the key of another.
+
+    The other gets the images by upload, as it may be unable to reach a bucket on this machine.
+    """
+    if api:
+        url, key = api
+        yield Pixelcut(url, key, {"PixelcutApiUrl": url, "ImageDelivery": "upload"})
+    else:
+        with StandIn() as stand_in:
+            yield Pixelcut(stand_in.url, API_KEY, {"PixelcutApiUrl": stand_in.url})
+
+
+@contextmanager
 def local_stack(
     template: Path, log_dir: Path, *, port: int = 0, api: tuple[str, str] | None = None
 ) -> Iterator[LocalStack]:
     """Deploys the template and fills in the API key; all of it is gone at the end of the block.
 
-    `api` is the base URL and the key of another API than the stand-in. It gets the images by upload, as it may be
-    unable to reach a bucket on this machine. Raises OSError when the port is taken.
+    `api` as in `pixelcut`. Raises OSError when the port is taken.
     """
-    with ExitStack() as running:
-        cloud = running.enter_context(LocalCloud(port=port, log_dir=log_dir))
-        if api:
-            pixelcut_url, key = api
-            parameters = {"PixelcutApiUrl": pixelcut_url, "ImageDelivery": "upload"}
-        else:
-            pixelcut_url, key = running.enter_context(StandIn()).url, API_KEY
-            parameters = {"PixelcutApiUrl": pixelcut_url}
-        outputs = cloud.deploy(template, stack_name=_STACK, parameters=parameters)
+    with LocalCloud(port=port, log_dir=log_dir) as cloud, pixelcut(api) as service:
+        outputs = cloud.deploy(template, stack_name=_STACK, parameters=service.parameters)
         secret = cloud.client("cloudformation").describe_stack_resource(
             StackName=_STACK, LogicalResourceId="ApiKeySecret"
         )["StackResourceDetail"]["PhysicalResourceId"]
-        cloud.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=key)
-        yield LocalStack(cloud, pixelcut_url, outputs, log_dir / f"{outputs['FunctionName']}.log")
+        cloud.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=service.key)
+        yield LocalStack(cloud, service.url, outputs, log_dir / f"{outputs['FunctionName']}.log")

@@ -4,7 +4,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from moto.awslambda.models import lambda_backends
@@ -63,7 +63,8 @@ def _server(port: int, calls: FunctionCalls) -> Iterator[int]:
         yield int(server.effective_port)
     finally:
         server.task_dispatcher.shutdown(timeout=CALL_ENDS_SECONDS)
-        server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
+        with suppress(OSError):  # when the loop was quicker, it has closed the trigger with the rest
+            server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
         loop.join()
 
 

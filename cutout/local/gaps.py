@@ -10,16 +10,18 @@ from urllib.parse import quote, urlparse
 
 from moto import backends
 from moto.awslambda.models import LambdaBackend, LambdaFunction
-from moto.cloudformation import parsing
+from moto.cloudformation import models, parsing
 from moto.cloudformation.models import CloudFormationBackend
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.table import Table
 from moto.events.exceptions import ValidationException
 from moto.events.models import EventsBackend
 from moto.s3 import notifications
+from moto.s3.exceptions import BucketNotEmpty
 from moto.s3.models import FakeBucket, s3_backends
 from moto.sqs.models import Message, Queue, SQSBackend, sqs_backends
 
+from cutout.local import change_sets
 from cutout.local.runtime import Outcome
 from cutout.local.schedules import period
 
@@ -37,9 +39,15 @@ def filled(invoke: Callable[[str, object], Outcome], endpoint_url: str) -> Itera
         (notifications, "_get_s3_event", _complete_event),
         (FakeBucket, "create_from_cloudformation_json", _create_bucket),
         (FakeBucket, "update_from_cloudformation_json", _update_bucket),
+        (FakeBucket, "delete_from_cloudformation_json", _refuse_to_delete_objects),
         (Queue, "physical_resource_id", lambda _: _queue_url(endpoint_url)),
         (Table, "create_from_cloudformation_json", _create_table),
+        (models, "Stack", lambda _: change_sets.Stack),
+        (models, "ChangeSet", lambda _: change_sets.ChangeSet),
         (CloudFormationBackend, "create_stack", _forget_failed_stack),
+        (CloudFormationBackend, "delete_stack", _keep_stack_that_holds_objects),
+        (CloudFormationBackend, "create_change_set", change_sets.forget_what_is_in_review),
+        (CloudFormationBackend, "execute_change_set", change_sets.forget_what_failed),
         (parsing, "parse_and_update_resource", _keep_what_cannot_change),
         (EventsBackend, "put_rule", _check_schedule),
         (LambdaBackend, "create_event_source_mapping", _keep_queue_from_invoking),
@@ -134,6 +142,34 @@ def _configure_bucket(bucket: Untyped, properties: Mapping[str, Any], account_id
 def _filter_of(queue: Mapping[str, Any]) -> dict[str, Any]:
     rules = queue.get("Filter", {}).get("S3Key", {}).get("Rules")
     return {"Filter": {"S3Key": {"FilterRule": rules}}} if rules else {}
+
+
+def _refuse_to_delete_objects(original: Untyped) -> Untyped:
+    """A bucket that is not empty fails the deletion of its stack; moto would keep it and say nothing."""
+
+    def delete_from_cloudformation_json(
+        resource_name: str, cloudformation_json: Untyped, account_id: str, region_name: str
+    ) -> None:
+        original(resource_name, cloudformation_json, account_id, region_name)
+        if resource_name in s3_backends[account_id][PARTITION].buckets:
+            raise BucketNotEmpty(bucket_name=resource_name)
+
+    return delete_from_cloudformation_json
+
+
+def _keep_stack_that_holds_objects(original: Untyped) -> Untyped:
+    """DELETE_FAILED, with the reason; moto would forget the stack."""
+
+    def delete_stack(backend: CloudFormationBackend, name_or_stack_id: str) -> None:
+        stack: Untyped = backend.stacks.get(name_or_stack_id)  # None of a name: moto looks up its ID, and comes back
+        try:
+            original(backend, name_or_stack_id)
+        except BucketNotEmpty as error:
+            backend.stacks[stack.stack_id] = stack
+            stack.status, stack.status_reason = "DELETE_FAILED", str(error)
+            stack._add_stack_event("DELETE_FAILED", resource_status_reason=str(error))  # noqa: SLF001 as moto does
+
+    return delete_stack
 
 
 def _check_retention(_original: Untyped) -> Untyped:

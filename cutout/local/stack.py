@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -46,7 +47,7 @@ def deploy(
     _package(body, template.parent, storage)
     request: dict[str, Any] = {
         "StackName": stack_name,
-        "TemplateBody": json.dumps(_expand(body, parameters, session)),
+        "TemplateBody": json.dumps(expand(body, parameters, session.region_name)),
         "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     }
@@ -79,15 +80,18 @@ def _exists(stack_name: str, cloudformation: "CloudFormationClient") -> bool:
     return True
 
 
-def _expand(body: dict[str, Any], parameters: Mapping[str, str], session: boto3.Session) -> Any:  # noqa: ANN401 JSON
+def expand(body: dict[str, Any], parameters: Mapping[str, str], region: str) -> Any:  # noqa: ANN401 JSON
+    """Without its SAM transform. Changes `body`; raises DeployError."""
     metrics = Metrics("local", DummyMetricsPublisher())
+    session = SimpleNamespace(region_name=region)  # all that the translator asks of it
     # Without a map of AWS's managed policies, whose names IAM would have to look up: the templates name none.
     try:
-        return Translator({}, Parser(), boto_session=session, metrics=metrics).translate(body, dict(parameters))
+        expanded = Translator({}, Parser(), boto_session=session, metrics=metrics).translate(body, dict(parameters))
     except InvalidDocumentException as error:
         raise DeployError(f"{error}: {'; '.join(str(cause) for cause in error.causes)}") from error
     finally:
         metrics.publish()  # to nowhere: it complains of those that were not
+    return json.loads(json.dumps(expanded))  # plain dictionaries instead of the translator's
 
 
 def _package(body: dict[str, Any], folder: Path, storage: "S3Client") -> None:

@@ -6,18 +6,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
-from botocore.config import Config
+import requests
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def options() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def local(tmp_path: Path, options: list[str]) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-m", "cutout", "local"],
+        [sys.executable, "-m", "cutout", "local", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -37,27 +43,41 @@ def read_until_ready(process: subprocess.Popen[str]) -> str:
     return "".join(lines)
 
 
-def test_what_it_prints_is_enough_to_use_it(local: subprocess.Popen[str]) -> None:
-    said = read_until_ready(local)
-    found = re.search(
-        r"aws --endpoint-url (?P<endpoint>\S+) s3 cp photo.jpg s3://(?P<input>\S+)/\n"
-        r".* s3 cp s3://(?P<output>\S+)/photo.png",
-        said,
-    )
-    assert found, said
+def client(service: str, said: str) -> Any:  # noqa: ANN401 its type depends on the service
+    """As a client of AWS is when the variables that were printed are exported."""
     environment = dict(re.findall(r"(AWS_\w+)=(\S+)", said))
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=found["endpoint"],
+    make: Any = boto3.client
+    return make(
+        service,
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
         region_name=environment["AWS_REGION"],
         aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        config=Config(s3={"addressing_style": "path"}),
     )
+
+
+def test_what_it_prints_is_enough_to_use_it(local: subprocess.Popen[str]) -> None:
+    said = read_until_ready(local)
+    found = re.search(
+        r"aws s3 cp photo.jpg s3://(?P<input>\S+)/\n.* s3 cp s3://(?P<output>\S+)/photo.png",
+        said,
+    )
+    assert found, said
+    s3 = client("s3", said)
     s3.upload_file(str(SAMPLES / "coffee.png"), found["input"], "photo.png")
     s3.get_waiter("object_exists").wait(
         Bucket=found["output"], Key="photo.png", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
     )
+
+
+@pytest.mark.parametrize("options", [["--no-deploy"]])
+def test_without_a_stack_it_prints_what_a_deployment_needs(local: subprocess.Popen[str]) -> None:
+    said = read_until_ready(local)
+    assert client("cloudformation", said).describe_stacks()["Stacks"] == []
+    found = re.search(r"--parameter-overrides PixelcutApiUrl=(?P<api>\S+)\n.* --secret-string (?P<key>\S+)", said)
+    assert found, said
+    answer = requests.get(f"{found['api']}/v1/credits", headers={"X-API-KEY": found["key"]}, timeout=10)
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,211 @@
+"""AWS's own clients deploy the stack to the local cloud, use it, change it and delete it: `make deploy-check`."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = ROOT / ".venv-sam" / "bin"
+PHOTO = ROOT / "samples" / "astronaut.jpg"
+STACK = "cutout"  # as samconfig.toml has it
+LOCAL_HOSTS = "localhost,127.0.0.1"
+COMMAND_SECONDS = 300  # for any one; `sam build` may have packages to download
+CUTOUT_SECONDS = 60
+
+
+class Failed(Exception):
+    """A step went wrong; the text is the command and what it said."""
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    began = time.monotonic()
+    print(f"{name} ".ljust(64, "."), end=" ", flush=True)
+    try:
+        yield
+    except BaseException:
+        print("failed", flush=True)
+        raise
+    print(f"{time.monotonic() - began:5.1f} s", flush=True)
+
+
+class Client:
+    """`sam` and `aws`, run in `folder`, with the settings of the local cloud and none of the caller's."""
+
+    def __init__(self, folder: Path, python: Path) -> None:
+        self._folder = folder
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_POLL_DELAY": "0.2",
+            "PATH": f"{python.parent}:{os.environ['PATH']}",  # where `sam build` looks for the functions' Python
+            "NO_PROXY": f"{os.environ.get('NO_PROXY', '')},{LOCAL_HOSTS}",
+            "no_proxy": f"{os.environ.get('no_proxy', '')},{LOCAL_HOSTS}",
+        }
+
+    def use(self, exports: dict[str, str]) -> None:
+        self._environment |= exports
+
+    def run(self, command: str, *arguments: str) -> str:
+        """What the command says. Raises Failed."""
+        done = subprocess.run(
+            [CLIENTS / command, *arguments],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise Failed(f"$ {command} {' '.join(arguments)}\n{done.stdout}")
+        return done.stdout
+
+    def outputs(self) -> dict[str, str]:
+        (stack,) = json.loads(self.run("aws", "cloudformation", "describe-stacks", "--stack-name", STACK))["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def empty(self, bucket: str) -> None:
+        query = "{Objects: Versions[].{Key: Key, VersionId: VersionId}}"
+        versions = self.run("aws", "s3api", "list-object-versions", "--bucket", bucket, "--query", query)
+        self.run("aws", "s3api", "delete-objects", "--bucket", bucket, "--delete", versions)
+
+    def cut_out(self, name: str, outputs: dict[str, str], key: str) -> None:
+        """Uploads the photo as `name`, and checks the cutout that appears as `key`."""
+        self.run("aws", "s3", "cp", str(PHOTO), f"s3://{outputs['InputBucketName']}/{name}")
+        cutout = self._folder / "cutout.png"
+        deadline = time.monotonic() + CUTOUT_SECONDS
+        while True:
+            try:
+                self.run("aws", "s3", "cp", f"s3://{outputs['OutputBucketName']}/{key}", str(cutout))
+                break
+            except Failed:
+                if time.monotonic() > deadline:
+                    raise
+        with Image.open(cutout, formats=["PNG"]) as image:
+            least, most = image.convert("RGBA").getchannel("A").getextrema()
+        if (least, most) != (0, 255):
+            raise Failed(f"the cutout {key} has an opacity of {least} to {most}; there should be both 0 and 255")
+
+
+@contextmanager
+def local_cloud(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """`cutout local --no-deploy`, on its way up; its logs go to `folder`."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "cutout", "local", "--no-deploy"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def read_until_ready(process: subprocess.Popen[str]) -> str:
+    said = ""
+    for line in process.stdout or ():
+        said += line
+        if line.startswith("Ready"):
+            return said
+    raise Failed(f"$ cutout local --no-deploy\n{said}")
+
+
+def find_python() -> Path:
+    """A Python 3.13: of $PYTHON313, this one, of the PATH, or of pyenv. Raises Failed."""
+    candidates = [os.environ.get("PYTHON313"), sys.executable, shutil.which("python3.13")]
+    if shutil.which("pyenv"):
+        prefix = subprocess.run(["pyenv", "prefix", "3.13"], capture_output=True, text=True, check=False)
+        candidates.append(f"{prefix.stdout.strip()}/bin/python3.13")
+    for candidate in candidates:
+        if candidate and shutil.which(candidate):
+            said = subprocess.run([candidate, "--version"], capture_output=True, text=True, check=False).stdout
+            if said.startswith("Python 3.13."):
+                return Path(candidate)
+    raise Failed(
+        "`sam build` needs Python 3.13, and there is none on the PATH or in pyenv; name one with PYTHON313=..."
+    )
+
+
+def check(folder: Path) -> None:
+    for name in ("template.yaml", "samconfig.toml"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+    client = Client(folder, find_python())
+    deploy = ["sam", "deploy", "--no-confirm-changeset", "--no-progressbar"]
+    with local_cloud(folder) as process:
+        with step("sam validate --lint"):
+            client.run("sam", "validate", "--lint")
+        with step("sam build"):
+            client.run("sam", "build")
+        with step("cutout local --no-deploy"):
+            said = read_until_ready(process)
+            client.use(dict(re.findall(r"(AWS_\w+)=(\S+)", said)))
+        with step("sam deploy"):
+            client.run(*deploy, "--parameter-overrides", find(r"--parameter-overrides (\S+)", said))
+            outputs = client.outputs()
+        with step("aws secretsmanager put-secret-value"):
+            secret = [
+                "--secret-id",
+                outputs["ApiKeySecretName"],
+                "--secret-string",
+                find(r"--secret-string (\S+)", said),
+            ]
+            client.run("aws", "secretsmanager", "put-secret-value", *secret)
+        with step("aws s3 cp, there and back"):
+            client.cut_out("first.jpg", outputs, "first.png")
+        with step("sam deploy, with another OutputKey"):
+            client.run(*deploy, "--parameter-overrides", "OutputKey=cutouts/{name}.png")
+        with step("aws s3 cp, there and back from its new key"):
+            client.cut_out("second.jpg", outputs, "cutouts/second.png")
+        with step("sam deploy, with no change"):
+            said = client.run(*deploy)
+            if "No changes to deploy" not in said:
+                raise Failed(f"$ sam deploy\n{said}")
+        with step("sam delete"):
+            client.empty(outputs["InputBucketName"])  # CloudFormation deletes no bucket that holds something
+            client.empty(outputs["OutputBucketName"])
+            client.run("sam", "delete", "--no-prompts")
+            stacks = client.run("aws", "cloudformation", "describe-stacks", "--query", "Stacks[].StackName")
+            functions = client.run("aws", "lambda", "list-functions", "--query", "Functions[].FunctionName")
+            if STACK in json.loads(stacks) or json.loads(functions):
+                raise Failed(f"`sam delete` left stacks {stacks} and functions {functions}")
+
+
+def find(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    if not found:
+        raise Failed(f"no {pattern} in:\n{text}")
+    return found[1]
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is ended
+    with tempfile.TemporaryDirectory(prefix="cutout-deploy-") as folder:
+        try:
+            check(Path(folder))
+        except Failed as failed:
+            logs = "".join(f"\n{log.name}:\n{log.read_text()}" for log in Path(folder).glob("cutout-*/*.log"))
+            sys.exit(f"{failed}{logs}")
+
+
+if __name__ == "__main__":
+    main()
