@@ -50,8 +50,5 @@ def local_stack(
     """
     with LocalCloud(port=port, log_dir=log_dir) as cloud, pixelcut(api) as service:
         outputs = cloud.deploy(template, stack_name=_STACK, parameters=service.parameters)
-        secret = cloud.client("cloudformation").describe_stack_resource(
-            StackName=_STACK, LogicalResourceId="ApiKeySecret"
-        )["StackResourceDetail"]["PhysicalResourceId"]
-        cloud.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=service.key)
+        cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=service.key)
         yield LocalStack(cloud, service.url, outputs, log_dir / f"{outputs['FunctionName']}.log")

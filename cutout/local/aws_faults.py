@@ -1,6 +1,6 @@
-"""The calls that functions make to AWS: they are counted, and rules can make them go wrong.
+"""The calls that functions make to AWS: they are counted, need a permission, and rules can make them go wrong.
 
-What others call is left alone: tests, the event source mapping, and whoever uses a presigned URL.
+What others call is left alone: tests, and the event source mapping. A presigned URL may do what its function may.
 """
 
 import json
@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
@@ -26,6 +26,7 @@ Application: TypeAlias = Callable[[Environ, Any], Iterable[bytes]]
 # Each execution environment signs with an access key id of its own. A presigned URL has it in its query instead.
 ACCESS_KEY_PREFIX = "environment-"
 _SIGNATURE = re.compile(rf"Credential=({ACCESS_KEY_PREFIX}\d+)/\d+/[^/]+/([^/]+)/aws4_request")
+_PRESIGNED = re.compile(rf"X-Amz-Credential=({ACCESS_KEY_PREFIX}\d+)%2F")
 _RESOURCES = ("QueueUrl", "TableName", "SecretId")  # what names the resource in a JSON call
 
 
@@ -48,12 +49,45 @@ class AwsFault:
     kill: bool = False  # before it is answered, the environment gets SIGKILL
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that a function made, or that somebody made with a URL which the function has presigned."""
+
+    access_key: str
+    service: str
+    action: str
+    body: dict[str, Any]  # of a call that is JSON
+    environ: Environ
+    presigned: bool
+
+    @classmethod
+    def read(cls, environ: Environ) -> Self | None:
+        if presigned := _PRESIGNED.search(environ["QUERY_STRING"]):
+            return cls(presigned[1], "s3", _action("s3", environ), {}, environ, presigned=True)
+        if signed := _SIGNATURE.search(environ.get("HTTP_AUTHORIZATION", "")):
+            access_key, service = signed.groups()
+            return cls(access_key, service, _action(service, environ), _body(environ), environ, presigned=False)
+        return None
+
+    @property
+    def path(self) -> str:
+        return unquote(self.environ["REQUEST_URI"].partition("?")[0])
+
+    @property
+    def resource(self) -> str:
+        return next((self.body[name] for name in _RESOURCES if name in self.body), "") if self.body else self.path
+
+
 class FunctionCalls:
     """Stands before the services; the first fault that applies to a call decides."""
 
-    def __init__(self, kill: Callable[[str], object]) -> None:
-        """`kill` is given the access key id of an environment, and returns when its process has ended."""
+    def __init__(self, kill: Callable[[str], object], may: Callable[[Call], bool]) -> None:
+        """`kill` is given the access key id of an environment, and returns when its process has ended.
+
+        `may` says whether the role of a call's function allows it.
+        """
         self._kill = kill
+        self._may = may
         self._faults: tuple[AwsFault, ...] = ()
         self._fired: list[int] = []
         self._made: Counter[str] = Counter()
@@ -76,27 +110,29 @@ class FunctionCalls:
             self._made.clear()
 
     def answer(self, service: Application, environ: Environ, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
-        signature = _SIGNATURE.search(environ.get("HTTP_AUTHORIZATION", ""))
-        if signature is None:
+        call = Call.read(environ)
+        if call is None:
             return service(environ, start_response)
-        access_key, service_name = signature.groups()
-        fault = self._count(_action(service_name, environ), *_resource(environ))
+        fault = None if call.presigned else self._count(call)
         if fault is None:
+            if not self._may(call):
+                return _error(_NOT_ALLOWED, call, start_response)
             return service(environ, start_response)
         if fault.after:
             _take_effect(service, environ)
         if fault.kill:
-            self._kill(access_key)
+            self._kill(call.access_key)
         self._pause(fault.delay_seconds)
-        return _error(fault, service_name, environ, start_response)
+        return _error(fault, call, start_response)
 
-    def _count(self, action: str, resource: str, body: str) -> AwsFault | None:
+    def _count(self, call: Call) -> AwsFault | None:
+        text = json.dumps(call.body, ensure_ascii=False)
         with self._lock:
-            self._made[action] += 1
+            self._made[call.action] += 1
             for number, fault in enumerate(self._faults):
                 spent = fault.times is not None and self._fired[number] >= fault.times
-                applies = fault.action == action and fault.resource in resource and not spent
-                if applies and all(part in body for part in fault.contains):
+                applies = fault.action == call.action and fault.resource in call.resource and not spent
+                if applies and all(part in text for part in fault.contains):
                     self._fired[number] += 1
                     return fault
         return None
@@ -113,14 +149,12 @@ def _action(service_name: str, environ: Environ) -> str:
     return str(operation.name)
 
 
-def _resource(environ: Environ) -> tuple[str, str]:
-    """The resource of a call and, where it is JSON, its body."""
+def _body(environ: Environ) -> dict[str, Any]:
     if "HTTP_X_AMZ_TARGET" not in environ:
-        return unquote(environ["REQUEST_URI"].partition("?")[0]), ""
-    text = environ["wsgi.input"].read().decode()
+        return {}
+    content: dict[str, Any] = json.load(environ["wsgi.input"])
     environ["wsgi.input"].seek(0)
-    body = json.loads(text)
-    return next((body[name] for name in _RESOURCES if name in body), ""), text
+    return content
 
 
 def _take_effect(service: Application, environ: Environ) -> None:
@@ -131,15 +165,18 @@ def _take_effect(service: Application, environ: Environ) -> None:
         close()
 
 
-def _error(fault: AwsFault, service_name: str, environ: Environ, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
+def _error(fault: AwsFault, call: Call, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
     """S3 speaks XML. The others speak JSON, and name the code in the body or in a header."""
-    message = "The local cloud was told to fail"
-    if service_name == "s3":
+    if call.service == "s3":
         kind = "application/xml"
-        body = f"<Error><Code>{escape(fault.code)}</Code><Message>{message}</Message></Error>"
+        body = f"<Error><Code>{escape(fault.code)}</Code><Message>{_MESSAGE}</Message></Error>"
     else:
         kind = "application/json"
-        body = json.dumps({"__type": fault.code, "message": message})
+        body = json.dumps({"__type": fault.code, "message": _MESSAGE})
     headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("x-amzn-errortype", fault.code)]
-    start_response(f"{fault.status} Told to fail", headers)
-    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body.encode()]
+    start_response(f"{fault.status} Refused", headers)
+    return [] if call.environ["REQUEST_METHOD"] == "HEAD" else [body.encode()]
+
+
+_MESSAGE = "The local cloud was told to fail, or the function's role does not allow the call"
+_NOT_ALLOWED = AwsFault("", status=403, code="AccessDenied")

@@ -16,9 +16,10 @@ from botocore.config import Config
 
 import cutout.local.resources  # noqa: F401 moto finds them by their being defined
 from cutout.local import aws, gaps, stack
-from cutout.local.aws_faults import AwsFault, FunctionCalls
+from cutout.local.aws_faults import AwsFault, Call, FunctionCalls
 from cutout.local.environments import Environments
 from cutout.local.event_source import EventSources
+from cutout.local.permissions import Permissions, Use
 from cutout.local.schedules import Schedules
 
 ACCESS_KEY = "local"  # moto takes any
@@ -46,7 +47,8 @@ class LocalCloud:
         )
         self._clients: dict[str, Any] = {}
         self._making_client = threading.Lock()  # clients may be shared between threads, sessions not
-        self._calls = FunctionCalls(self._kill_environment)
+        self._permissions = Permissions(self.region)
+        self._calls = FunctionCalls(self._kill_environment, self._may)
 
     def __enter__(self) -> Self:
         with ExitStack() as exiting:
@@ -108,6 +110,13 @@ class LocalCloud:
 
     def _kill_environment(self, access_key: str) -> None:
         self._environments.kill(access_key)
+
+    def _may(self, call: Call) -> bool:
+        return self._permissions.allow(self._environments.function_of(call.access_key), call)
+
+    def uses(self) -> set[Use]:
+        """What functions have done so far that needs a permission."""
+        return self._permissions.uses()
 
     def set_faults(self, *faults: AwsFault) -> None:
         """From now on these, and no others, make calls of functions to AWS go wrong; the first that applies decides."""

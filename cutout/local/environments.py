@@ -36,6 +36,7 @@ class Environments:
         self._log_dir = log_dir
         self._idle: dict[str, list[Environment]] = defaultdict(list)  # by the function's ARN
         self._all: set[Environment] = set()
+        self._functions: dict[str, str] = {}  # their names, by the access key id of an environment
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._closed = False
@@ -56,6 +57,11 @@ class Environments:
         """SIGKILL to every environment, or to the one that signs with this key; answers how many there were."""
         with self._lock:
             return self._kill(access_key)
+
+    def function_of(self, access_key: str) -> str:
+        """The name of the function whose environment signs, or has signed, with this key."""
+        with self._lock:
+            return self._functions[access_key]
 
     def close(self) -> None:
         """Ends every environment. Invocations that run fail, and their threads clean up after them."""
@@ -86,6 +92,7 @@ class Environments:
             access_key = f"{ACCESS_KEY_PREFIX}{next(self._numbers)}"
             environment = Environment(function, access_key, self._services, self._log_dir / f"{function.name}.log")
             self._all.add(environment)
+            self._functions[access_key] = function.name
             return environment
 
     def _discard(self, environment: Environment) -> None:

@@ -2,7 +2,9 @@
 
 import functools
 import itertools
+import json
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
@@ -15,7 +17,8 @@ from moto.cloudformation.models import CloudFormationBackend
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.table import Table
 from moto.events.exceptions import ValidationException
-from moto.events.models import EventsBackend
+from moto.events.models import EventsBackend, events_backends
+from moto.iam.models import Role
 from moto.s3 import notifications
 from moto.s3.exceptions import BucketNotEmpty
 from moto.s3.models import FakeBucket, s3_backends
@@ -37,6 +40,7 @@ def filled(invoke: Callable[[str, object], Outcome], endpoint_url: str) -> Itera
         (SQSBackend, "is_message_valid_based_on_retention_period", _check_retention),
         (notifications, "send_event", _send_event_once),
         (notifications, "_get_s3_event", _complete_event),
+        (notifications, "_send_event_bridge_message", _send_to_event_bridge),
         (FakeBucket, "create_from_cloudformation_json", _create_bucket),
         (FakeBucket, "update_from_cloudformation_json", _update_bucket),
         (FakeBucket, "delete_from_cloudformation_json", _refuse_to_delete_objects),
@@ -50,6 +54,7 @@ def filled(invoke: Callable[[str, object], Outcome], endpoint_url: str) -> Itera
         (CloudFormationBackend, "execute_change_set", change_sets.forget_what_failed),
         (parsing, "parse_and_update_resource", _keep_what_cannot_change),
         (EventsBackend, "put_rule", _check_schedule),
+        (Role, "put_policy", _keep_policy_as_json),
         (LambdaBackend, "create_event_source_mapping", _keep_queue_from_invoking),
         (LambdaFunction, "_invoke_lambda", lambda original: _invoke_in_environment(original, invoke)),
     ]
@@ -84,19 +89,66 @@ def _complete_event(original: Untyped) -> Untyped:
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
     """
-    sequence = itertools.count(time.time_ns())
 
     def get_s3_event(event_name: str, bucket: Untyped, key: Untyped, notification_id: str) -> Untyped:
         event = original(event_name, bucket, key, notification_id)
         about = event["Records"][0]["s3"]["object"]
         about["key"] = quote(key.name, safe="/ ").replace(" ", "+")
-        # Sequencers compare after padding with zeros on the right: some are shorter than others.
-        about["sequencer"] = f"{next(sequence):018X}".rstrip("0")
+        about["sequencer"] = _next_sequencer()
         if bucket.is_versioned:
             about["versionId"] = key.version_id
         return event
 
     return get_s3_event
+
+
+_SEQUENCE = itertools.count(time.time_ns())
+
+
+def _next_sequencer() -> str:
+    """Sequencers compare after padding with zeros on the right: some are shorter than others."""
+    return f"{next(_SEQUENCE):018X}".rstrip("0")
+
+
+def _send_to_event_bridge(_original: Untyped) -> Untyped:
+    """Creations only. In moto's event the ETag has another name than S3's, and all sequencers are the same.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+    """
+
+    def send_event_bridge_message(account_id: str, bucket: Untyped, event_name: str, key: Untyped) -> None:
+        kind, _, reason = event_name.removeprefix("s3:").partition(":")
+        if kind != "ObjectCreated":
+            return
+        version = {"version-id": key.version_id} if bucket.is_versioned else {}
+        event: Untyped = {
+            "version": "0",
+            "id": str(uuid.uuid4()),
+            "detail-type": "Object Created",
+            "source": "aws.s3",
+            "account": account_id,
+            "time": time.time(),
+            "region": bucket.region_name,
+            "resources": [bucket.arn],
+            "detail": {
+                "version": "0",
+                "bucket": {"name": bucket.name},
+                "object": {
+                    "key": key.name,
+                    "size": key.size,
+                    "etag": key.etag.strip('"'),
+                    "sequencer": _next_sequencer(),
+                    **version,
+                },
+                "reason": {"Put": "PutObject", "Copy": "CopyObject"}.get(reason, reason),
+            },
+        }
+        for bus in events_backends[account_id][bucket.region_name].event_buses.values():
+            for rule in bus.rules.values():
+                if not rule.scheduled_expression:  # to moto, a schedule is a rule that every event matches
+                    rule.send_to_targets(event, transform_input=False)
+
+    return send_event_bridge_message
 
 
 def _create_bucket(original: Untyped) -> Untyped:
@@ -126,7 +178,7 @@ def _update_bucket(original: Untyped) -> Untyped:
 
 
 def _configure_bucket(bucket: Untyped, properties: Mapping[str, Any], account_id: str) -> None:
-    """Versioning and notifications to queues, which moto's CloudFormation ignores."""
+    """Versioning and notifications to queues and EventBridge, which moto's CloudFormation ignores."""
     if versioning := properties.get("VersioningConfiguration"):
         bucket.versioning_status = versioning["Status"]
     if configuration := properties.get("NotificationConfiguration"):
@@ -134,8 +186,11 @@ def _configure_bucket(bucket: Untyped, properties: Mapping[str, Any], account_id
             {"Event": [queue["Event"]], "Queue": queue["Queue"], **_filter_of(queue)}
             for queue in configuration.get("QueueConfigurations", [])
         ]
+        event_bridge: dict[str, Any] = (
+            {"EventBridgeConfiguration": {}} if "EventBridgeConfiguration" in configuration else {}
+        )
         s3_backends[account_id][PARTITION].put_bucket_notification_configuration(
-            bucket.name, {"QueueConfiguration": queues}
+            bucket.name, {"QueueConfiguration": queues, **event_bridge}
         )
 
 
@@ -221,6 +276,15 @@ def _keep_what_cannot_change(original: Untyped) -> Untyped:
         return original(logical_id, resource_json, stack, **rest) or stack[logical_id]
 
     return parse_and_update_resource
+
+
+def _keep_policy_as_json(original: Untyped) -> Untyped:
+    """A policy of a template: moto keeps its Python, and answers with the notation of that."""
+
+    def put_policy(role: Role, name: str, document: Untyped) -> None:
+        original(role, name, document if isinstance(document, str) else json.dumps(document))
+
+    return put_policy
 
 
 def _check_schedule(original: Untyped) -> Untyped:

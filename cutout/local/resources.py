@@ -1,70 +1,93 @@
-"""Resources that moto's CloudFormation does not know; it finds them by their being defined."""
+"""Resources that moto's CloudFormation does not know; it finds them as the direct subclasses of its model."""
 
 import json
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.secretsmanager.models import secretsmanager_backends
+from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
 Json: TypeAlias = Any
 
 
-class QueuePolicy(CloudFormationModel):
-    def __init__(self, name: str) -> None:
-        self.physical_resource_id = name
+class _Resource:
+    """Is made by `_make`, which returns its physical id; an update makes it again under the same name."""
 
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        return ""
+    TYPE: ClassVar[str] = ""
+    NAME: ClassVar[str] = ""  # the property that names it, where there is one
 
-    @staticmethod
-    def cloudformation_type() -> str:
-        return "AWS::SQS::QueuePolicy"
+    def __init__(self, name: str, physical_resource_id: str) -> None:
+        self.name = name
+        self.physical_resource_id = physical_resource_id
+
+    @classmethod
+    def cloudformation_name_type(cls) -> str:
+        return cls.NAME
+
+    @classmethod
+    def cloudformation_type(cls) -> str:
+        return cls.TYPE
+
+    @classmethod
+    def _make(cls, name: str, properties: Json, account_id: str, region_name: str) -> str:
+        raise NotImplementedError
 
     @classmethod
     def create_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str, **_: Json
     ) -> Self:
-        properties = cloudformation_json["Properties"]
-        for url in properties["Queues"]:
-            sqs_backends[account_id][region_name].set_queue_attributes(
-                url.rsplit("/", 1)[1], {"Policy": json.dumps(properties["PolicyDocument"])}
-            )
-        return cls(resource_name)
+        return cls(resource_name, cls._make(resource_name, cloudformation_json["Properties"], account_id, region_name))
 
     @classmethod
     def update_from_cloudformation_json(
         cls,
-        original_resource: "QueuePolicy",
+        original_resource: "_Resource",
         new_resource_name: str,  # noqa: ARG003 moto's signature
         cloudformation_json: Json,
         account_id: str,
         region_name: str,
-    ) -> "QueuePolicy":
-        name = original_resource.physical_resource_id
-        return cls.create_from_cloudformation_json(name, cloudformation_json, account_id, region_name)
-
-
-class Secret(CloudFormationModel):
-    def __init__(self, arn: str) -> None:
-        self.physical_resource_id = arn
-
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        return "Name"
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        return "AWS::SecretsManager::Secret"
+    ) -> Self:
+        return cls.create_from_cloudformation_json(original_resource.name, cloudformation_json, account_id, region_name)
 
     @classmethod
-    def create_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str, **_: Json
-    ) -> Self:
-        properties = cloudformation_json["Properties"]
+    def delete_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str
+    ) -> None:
+        """What belongs to another resource goes with it."""
+
+
+class QueuePolicy(_Resource, CloudFormationModel):
+    TYPE = "AWS::SQS::QueuePolicy"
+
+    @classmethod
+    def _make(cls, name: str, properties: Json, account_id: str, region_name: str) -> str:
+        for url in properties["Queues"]:
+            sqs_backends[account_id][region_name].set_queue_attributes(
+                url.rsplit("/", 1)[1], {"Policy": json.dumps(properties["PolicyDocument"])}
+            )
+        return name
+
+
+class BucketPolicy(_Resource, CloudFormationModel):
+    """Without effect: moto would enforce it, but without its conditions, and so deny everything to everybody."""
+
+    TYPE = "AWS::S3::BucketPolicy"
+
+    @classmethod
+    def _make(cls, name: str, properties: Json, account_id: str, region_name: str) -> str:  # noqa: ARG003
+        return name
+
+
+class Secret(_Resource, CloudFormationModel):
+    TYPE = "AWS::SecretsManager::Secret"
+    NAME = "Name"
+
+    @classmethod
+    def _make(cls, name: str, properties: Json, account_id: str, region_name: str) -> str:
         created = secretsmanager_backends[account_id][region_name].create_secret(
-            name=resource_name,
+            name=name,
             secret_string=properties.get("SecretString"),
             secret_binary=None,
             description=properties.get("Description"),
@@ -74,7 +97,20 @@ class Secret(CloudFormationModel):
             replica_regions=[],
             force_overwrite=False,
         )
-        return cls(json.loads(created)["ARN"])
+        arn: str = json.loads(created)["ARN"]
+        return arn
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls,
+        original_resource: "_Resource",
+        new_resource_name: str,  # noqa: ARG003 moto's signature
+        cloudformation_json: Json,  # noqa: ARG003
+        account_id: str,  # noqa: ARG003
+        region_name: str,  # noqa: ARG003
+    ) -> Self:
+        """Its value stays."""
+        return cls(original_resource.name, original_resource.physical_resource_id)
 
     @classmethod
     def delete_from_cloudformation_json(
@@ -85,3 +121,84 @@ class Secret(CloudFormationModel):
         region_name: str,
     ) -> None:
         secretsmanager_backends[account_id][region_name].delete_secret(resource_name, None, True)
+
+
+class Subscription(_Resource, CloudFormationModel):
+    TYPE = "AWS::SNS::Subscription"
+
+    @classmethod
+    def _make(cls, name: str, properties: Json, account_id: str, region_name: str) -> str:  # noqa: ARG003
+        made = sns_backends[account_id][region_name].subscribe(
+            properties["TopicArn"], properties["Endpoint"], properties["Protocol"]
+        )
+        arn: str = made.arn
+        return arn
+
+
+class Alarm(_Resource, CloudFormationModel):
+    TYPE = "AWS::CloudWatch::Alarm"
+    NAME = "AlarmName"
+
+    def __init__(self, name: str, physical_resource_id: str, arn: str = "") -> None:
+        super().__init__(name, physical_resource_id)
+        self._arn = arn
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str, **_: Json
+    ) -> Self:
+        alarm = cloudformation_json["Properties"]
+        made = cloudwatch_backends[account_id][region_name].put_metric_alarm(
+            name=resource_name,
+            namespace=alarm["Namespace"],
+            metric_name=alarm["MetricName"],
+            comparison_operator=alarm["ComparisonOperator"],
+            evaluation_periods=int(alarm["EvaluationPeriods"]),
+            period=int(alarm["Period"]),
+            threshold=float(alarm["Threshold"]),
+            statistic=alarm["Statistic"],
+            description=alarm["AlarmDescription"],
+            dimensions=alarm["Dimensions"],
+            alarm_actions=alarm["AlarmActions"],
+            treat_missing_data=alarm["TreatMissingData"],
+        )
+        return cls(resource_name, resource_name, made.alarm_arn)
+
+    def get_cfn_attribute(self, attribute_name: str) -> str:
+        if attribute_name != "Arn":
+            raise AttributeError(attribute_name)
+        return self._arn
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        return attr == "Arn"
+
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls,
+        resource_name: str,
+        cloudformation_json: Json,  # noqa: ARG003 moto's signature
+        account_id: str,
+        region_name: str,
+    ) -> None:
+        cloudwatch_backends[account_id][region_name].delete_alarms([resource_name])
+
+
+class Dashboard(_Resource, CloudFormationModel):
+    TYPE = "AWS::CloudWatch::Dashboard"
+
+    @classmethod
+    def _make(cls, name: str, properties: Json, account_id: str, region_name: str) -> str:
+        name = properties.get("DashboardName", name)  # moto's own model of the type, without effect, names no property
+        cloudwatch_backends[account_id][region_name].put_dashboard(name, properties["DashboardBody"])
+        return name
+
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls,
+        resource_name: str,
+        cloudformation_json: Json,  # noqa: ARG003 moto's signature
+        account_id: str,
+        region_name: str,
+    ) -> None:
+        cloudwatch_backends[account_id][region_name].delete_dashboards([resource_name])

@@ -14,6 +14,8 @@ class ConfigError(Exception):
 class Config:
     """`template.yaml` gives each variable its value, and says what its parameter means."""
 
+    input_bucket: str
+    input_prefix: str
     output_bucket: str
     output_key: str
     upload_queue_url: str
@@ -33,6 +35,8 @@ class Config:
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Raises ConfigError."""
         return cls(
+            input_bucket=_text(environment, "INPUT_BUCKET"),
+            input_prefix=environment.get("INPUT_PREFIX", ""),
             output_bucket=_text(environment, "OUTPUT_BUCKET"),
             output_key=_text(environment, "OUTPUT_KEY"),
             upload_queue_url=_text(environment, "UPLOAD_QUEUE_URL"),

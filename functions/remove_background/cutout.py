@@ -69,6 +69,12 @@ class OutputKey:
         if not plain or not fields <= set(self.FIELDS) or not fields & {"key", "stem", "name"}:
             raise ValueError("must hold {key}, {stem} or {name}, and of other fields only {ext} and {dir}")
         self._pattern = pattern
+        self._begins = parts[0][0]  # before the first field
+
+    def keeps_clear_of(self, prefix: str) -> bool:
+        """Whether no cutout's key can begin with the prefix."""
+        length = min(len(self._begins), len(prefix))
+        return self._begins[:length] != prefix[:length]
 
     def of(self, key: str) -> str:
         """Raises OutputKeyTooLong."""

@@ -6,7 +6,7 @@ import os
 import random
 import time
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +29,7 @@ from .cutout import BackgroundRemover, OutputKey
 from .deadline import Deadline
 from .errors import (
     BadNotification,
+    Billed,
     CutoutError,
     OutOfTime,
     RateLimitExceeded,
@@ -91,7 +92,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
     for _, error, _ in processor.exceptions:
         if not isinstance(error, NotDoneError):
             _log_unexpected(error)
-    _count(endings)
+    _count(endings, worker.credits)
     return response
 
 
@@ -114,6 +115,7 @@ class Ending:
     comes_back: bool = False
     counts: bool = True  # as an attempt
     seconds: int = 0  # until it is tried again
+    age: float | None = None  # of a cutout's upload, in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Worker:
     letters: Letters
     intake: Intake
     threads: ThreadPoolExecutor
+    credits: "deque[Billed]"  # charged in this invocation: what earlier calls for the same upload had cost
 
     def handle(self, delivery: Delivery) -> tuple[list[Ending], bool]:
         """What became of each record of a message, and whether the message is done with."""
@@ -164,9 +167,10 @@ class Worker:
             _log_unexpected(error)
             unexpected = UnexpectedError(f"The function failed ({type(error).__name__}). Its log says where.")
             return self._fail(delivery, notification([record]), upload, unexpected, started)
+        logger.info(outcome.value, extra=_fields(delivery, upload, started))
         if outcome is Outcome.CUTOUT:  # the others say nothing about the service
             self.intake.report_success()
-        logger.info(outcome.value, extra=_fields(delivery, upload, started))
+            return Ending(outcome.value, age=max(0.0, time.time() - upload.time) if upload.time else None)
         return Ending(outcome.value)
 
     def _fail(self, delivery: Delivery, body: str, upload: Upload | None, error: CutoutError, started: float) -> Ending:
@@ -246,6 +250,11 @@ def _worker() -> Worker:
         output_key = OutputKey(config.output_key)
     except ValueError as error:
         raise ConfigError(f"The environment variable OUTPUT_KEY {error}.") from None
+    if config.input_bucket == config.output_bucket and not output_key.keeps_clear_of(config.input_prefix):
+        raise ConfigError(
+            "Uploads and cutouts share a bucket, and OUTPUT_KEY may begin with INPUT_PREFIX: "
+            "each cutout would be taken for an upload."
+        )
     clients = Clients(threads=THREADS)
     connections = Connections(threads=THREADS)
     api_key = ApiKey(SecretsProvider(boto3_client=clients.secrets), config.pixelcut_api_key_secret)
@@ -258,7 +267,8 @@ def _worker() -> Worker:
             intake.check()
             yield
 
-    ledger = Ledger(clients.dynamodb, config.ledger_table)
+    credits_charged: deque[Billed] = deque()
+    ledger = Ledger(clients.dynamodb, config.ledger_table, credits_charged.append)
     remover = BackgroundRemover(
         storage=Storage(clients.s3, config.output_bucket),
         service=Pixelcut(connections.api, config.pixelcut_api_url, api_key, turn),
@@ -268,7 +278,8 @@ def _worker() -> Worker:
         presigned_url_seconds=config.presigned_url_seconds if config.image_delivery == "url" else None,
     )
     letters = Letters(clients.sqs, config.dead_letter_queue_url)
-    return Worker(config, clients, connections, remover, ledger, letters, intake, ThreadPoolExecutor(THREADS))
+    threads = ThreadPoolExecutor(THREADS)
+    return Worker(config, clients, connections, remover, ledger, letters, intake, threads, credits_charged)
 
 
 def _fields(delivery: Delivery, upload: Upload | None, started: float) -> dict[str, object]:
@@ -288,8 +299,16 @@ def _log_unexpected(error: BaseException | None) -> None:
     )
 
 
-def _count(endings: Sequence[Ending]) -> None:
+def _count(endings: Sequence[Ending], credits_charged: "deque[Billed]") -> None:
     for outcome, count in Counter(ending.outcome for ending in endings).items():
         metrics.add_metric(name=outcome.capitalize(), unit=MetricUnit.Count, value=count)
+    for ending in endings:
+        if ending.age is not None:
+            metrics.add_metric(name="SecondsToCutout", unit=MetricUnit.Seconds, value=ending.age)
+    earlier = [credits_charged.popleft() for _ in range(len(credits_charged))]
+    if earlier:
+        metrics.add_metric(name="Credits", unit=MetricUnit.Count, value=len(earlier))
+        again = sum(billed is not Billed.NO for billed in earlier)
+        metrics.add_metric(name="CreditsAgain", unit=MetricUnit.Count, value=again)
     if endings:
         metrics.flush_metrics()

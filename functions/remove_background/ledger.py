@@ -34,9 +34,11 @@ log = logging.getLogger(__name__)
 
 
 class Ledger:
-    def __init__(self, dynamodb: "DynamoDBClient", table: str) -> None:
+    def __init__(self, dynamodb: "DynamoDBClient", table: str, note_credit: Callable[[Billed], object]) -> None:
+        """`note_credit` is called for each credit charged, with what earlier calls for its upload have cost."""
         self._dynamodb = dynamodb
         self._table = table
+        self._note_credit = note_credit
 
     def pay_once(self, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
         """The `result_url` of an upload: the one that was paid for while it is valid, else that of a new `pay()`.
@@ -54,6 +56,7 @@ class Ledger:
             error.billed = found.or_worse(error.billed)
             self._update(upload, "SET billed = :billed REMOVE lease", {":billed": error.billed})
             raise
+        self._note_credit(found)
         self._update(
             upload,
             "SET result_url = :url, valid_until = :until, billed = :billed REMOVE lease",

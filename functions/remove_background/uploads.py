@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from .errors import BadNotification
 
@@ -23,7 +24,8 @@ class Outcome(StrEnum):
 class Upload:
     """One object that was put into the input bucket.
 
-    `sequencer` orders the events of one key, `version_id` is None in a bucket without versions, `size` is in bytes.
+    `sequencer` orders the events of one key, `version_id` is None in a bucket without versions, `size` is in bytes,
+    `time` is when it was put there, in seconds since the epoch.
     See https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
     """
 
@@ -33,6 +35,7 @@ class Upload:
     version_id: str | None = None
     sequencer: str | None = None
     size: int | None = None
+    time: float | None = None
 
     @property
     def uri(self) -> str:
@@ -42,6 +45,7 @@ class Upload:
 def read_records(body: str) -> list[Mapping[str, Any]]:
     """The records of a notification; none for the test event that S3 sends when a notification is configured.
 
+    What came through EventBridge is one record, in the form that S3's own notifications have.
     Raises BadNotification for a body that is something else.
     """
     try:
@@ -53,8 +57,32 @@ def read_records(body: str) -> list[Mapping[str, Any]]:
             return []
         case {"Records": [_, *_] as records} if all(isinstance(record, dict) and "s3" in record for record in records):
             return list(records)
+        case {"source": "aws.s3", "detail": {"bucket": dict(bucket), "object": {"key": str(key)} as object_}}:
+            return [_record(notification, bucket, key, object_)]
         case _:
             raise BadNotification("The message is not an S3 event notification. Find out who sends it, and discard it.")
+
+
+def _record(
+    event: Mapping[str, Any], bucket: Mapping[str, Any], key: str, object_: Mapping[str, Any]
+) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html"""
+    about = {
+        "key": quote(key, safe="/"),  # not encoded there
+        "size": object_.get("size"),
+        "eTag": object_.get("etag"),
+        "versionId": object_.get("version-id"),
+        "sequencer": object_.get("sequencer"),
+    }
+    return {
+        "eventSource": "aws:s3",
+        "eventName": str(event.get("detail-type", "")).replace("Object Created", "ObjectCreated:EventBridge"),
+        "eventTime": event.get("time"),
+        "s3": {
+            "bucket": {"name": bucket.get("name")},
+            "object": {name: value for name, value in about.items() if value is not None},
+        },
+    }
 
 
 def read_upload(record: Mapping[str, Any]) -> Upload | None:
@@ -75,12 +103,21 @@ def read_upload(record: Mapping[str, Any]) -> Upload | None:
             version_id=_optional_text(object_.get("versionId")),
             sequencer=_optional_text(object_.get("sequencer")),
             size=int(object_["size"]) if object_.get("size") is not None else None,
+            time=_time(record.get("eventTime")),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BadNotification(
             "A record of the notification lacks the object's bucket, key or eTag, or holds one that cannot be read."
         ) from None
     return None if upload.key.endswith("/") else upload
+
+
+def _time(value: object) -> float | None:
+    """Nothing but a metric depends on it."""
+    try:
+        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _text(value: object) -> str:

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
@@ -21,6 +22,7 @@ from remove_background.intake import FUNCTION, ITEM
 from remove_background.pixelcut import Pixelcut
 
 logger = Logger()
+metrics = Metrics()
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:  # noqa: ARG001
@@ -29,6 +31,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, s
     watch.connections.refresh()
     found = watch.look()
     logger.info(found)
+    metrics.add_metric(name="IntakePaused", unit=MetricUnit.Count, value=int(found not in (IS_OPEN, REOPENED)))
+    metrics.flush_metrics()
     return {"intake": found}
 
 
@@ -45,7 +49,7 @@ class Watch:
         item = self.clients.dynamodb.get_item(TableName=self.config.ledger_table, Key=ITEM, ConsistentRead=True)
         paused = item.get("Item", {}).get("paused_by", {}).get("S") == FUNCTION
         if not paused:
-            return "open" if state in OPEN else "paused by an operator"
+            return IS_OPEN if state in OPEN else "paused by an operator"
         if state not in OPEN:
             if (trouble := self._trouble(item["Item"]["reason"]["S"])) is not None:
                 return f"still paused: {trouble}"
@@ -58,7 +62,7 @@ class Watch:
             ConditionExpression="paused_by = :function",
             ExpressionAttributeValues={":now": {"N": f"{time.time():.3f}"}, ":function": {"S": FUNCTION}},
         )
-        return "reopened"
+        return REOPENED
 
     def _trouble(self, reason: str) -> str | None:
         """The code of what still keeps uploads from succeeding."""
@@ -70,6 +74,9 @@ class Watch:
             return reason
         return None
 
+
+# What `Watch.look` finds where the intake is not paused.
+IS_OPEN, REOPENED = "open", "reopened"
 
 # States of an event source mapping that is open, or on its way there:
 # https://docs.aws.amazon.com/lambda/latest/api/API_GetEventSourceMapping.html

@@ -173,10 +173,7 @@ def deployed(changes: Mapping[str, object], *, speed: float = 1, parameters: Map
             template, stack_name=_STACK, parameters={"PixelcutApiUrl": stand_in.url} | dict(parameters)
         )
         scaled += [f"{name}: {value}" for name, value in parameters.items()]
-        secret = cloud.client("cloudformation").describe_stack_resource(
-            StackName=_STACK, LogicalResourceId="ApiKeySecret"
-        )["StackResourceDetail"]["PhysicalResourceId"]
-        cloud.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=API_KEY)
+        cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=API_KEY)
         bed = Bed(cloud, stand_in, outputs, scaled)
         with _witnessed_notifications(bed):
             yield bed

@@ -47,6 +47,7 @@ def said(
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",
+        "INPUT_BUCKET": "input",
         "OUTPUT_BUCKET": "output",
         "OUTPUT_KEY": "{stem}.png",
         "MAX_ATTEMPTS": "1",

@@ -5,6 +5,7 @@ import pytest
 from remove_background.config import Config, ConfigError
 
 ENVIRONMENT = {
+    "INPUT_BUCKET": "input",
     "OUTPUT_BUCKET": "output",
     "OUTPUT_KEY": "{stem}.png",
     "UPLOAD_QUEUE_URL": "https://sqs/uploads",

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -89,6 +90,8 @@ def stack(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     uploads, letters = (clients.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("uploads", "letters"))
     stack = Stack(clients, uploads, letters)
     for name, value in {
+        "INPUT_BUCKET": "input",
+        "INPUT_PREFIX": "",
         "OUTPUT_BUCKET": "output",
         "OUTPUT_KEY": "{stem}.png",
         "UPLOAD_QUEUE_URL": uploads,
@@ -396,3 +399,59 @@ def test_a_letter_says_what_earlier_attempts_have_cost(
     faked.invoke(make_event(*({"Records": [make_record(key)]} for key in faked.fates), attempt=5))
     billed = {attributes["Source"]: attributes["Billed"] for _, attributes in faked.read_letters()}
     assert billed == {"s3://input/a.jpg": "maybe", "s3://input/b.jpg": "no"}
+
+
+def read_metrics(printed: str) -> dict[str, list[float]]:
+    (line,) = (json.loads(line) for line in printed.splitlines() if "_aws" in line)
+    return {name: value for name, value in line.items() if isinstance(value, list)}
+
+
+def test_what_became_of_uploads_is_counted(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faked.fates = {
+        "b.jpg": MalformedImage("No image."),
+        "c.jpg": Outcome.DUPLICATE,
+        "d.jpg": ServiceUnavailable("Later."),
+    }
+    put = datetime.now(UTC) - timedelta(seconds=40)
+    records = [make_record(key) | {"eventTime": put.isoformat()} for key in ("a.jpg", *faked.fates)]
+    handler._worker().credits.extend([Billed.NO, Billed.MAYBE])
+    capsys.readouterr()
+    faked.invoke(make_event(*({"Records": [record]} for record in records)))
+    counted = read_metrics(capsys.readouterr().out)
+    (seconds,) = counted.pop("SecondsToCutout")
+    assert 40 <= seconds < 50
+    assert counted == {
+        "Cutout": [1], "Letter": [1], "Duplicate": [1], "Unavailable": [1], "Credits": [2], "CreditsAgain": [1]
+    }  # fmt: skip
+
+
+def test_a_credit_is_counted_once(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler._worker().credits.append(Billed.NO)
+    faked.invoke(make_event({"Records": [make_record("a.jpg")]}))
+    capsys.readouterr()
+    faked.invoke(make_event({"Records": [make_record("b.jpg")]}))
+    assert "Credits" not in read_metrics(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "prefix"), [("{stem}.png", "in/"), ("in/cutouts/{name}.png", "in/"), ("out/{name}", "")]
+)
+def test_cutouts_that_would_be_taken_for_uploads_fail_the_invocation(
+    stack: Stack, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch, pattern: str, prefix: str
+) -> None:
+    for name, value in {"INPUT_BUCKET": "output", "INPUT_PREFIX": prefix, "OUTPUT_KEY": pattern}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="share a bucket"):
+        stack.invoke(make_event())
+
+
+def test_one_bucket_will_do_where_a_prefix_keeps_the_two_apart(
+    stack: Stack, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"INPUT_BUCKET": "output", "INPUT_PREFIX": "in/", "OUTPUT_KEY": "out/{name}.png"}.items():
+        monkeypatch.setenv(name, value)
+    assert stack.invoke(make_event({"Event": "s3:TestEvent"})) == []

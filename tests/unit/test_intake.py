@@ -1,5 +1,6 @@
 """The intake is paused when no upload can succeed, and reopened when that is over; an operator's pause stays."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -73,6 +74,7 @@ def look(clients: Clients, mappings: Mappings, monkeypatch: pytest.MonkeyPatch) 
     }.items():
         monkeypatch.setenv(name, value)
     reopen._watch.cache_clear()
+    monkeypatch.setattr(reopen.metrics, "namespace", "Cutout")
     yield lambda: reopen.lambda_handler({}, None)["intake"]  # type: ignore[arg-type]
     reopen._watch.cache_clear()
 
@@ -333,3 +335,14 @@ def test_the_probation_ends(
     later = time.time() + PROBATION_SECONDS + 1
     monkeypatch.setattr("remove_background.intake.time.time", lambda: later)
     assert Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW).report_failure(ServiceUnavailable("500"))
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_whether_the_intake_is_paused_can_be_watched(
+    mappings: Mappings, look: Callable[[], str], capsys: pytest.CaptureFixture[str], paused: bool
+) -> None:
+    mappings.enabled = not paused
+    capsys.readouterr()
+    look()
+    (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
+    assert line["IntakePaused"] == [int(paused)]

@@ -35,7 +35,7 @@ def till() -> Till:
 
 @pytest.fixture
 def ledger(clients: Clients) -> Ledger:
-    return Ledger(clients.dynamodb, "ledger")
+    return Ledger(clients.dynamodb, "ledger", note_credit=lambda _: None)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_newer_result_is_not_forgotten_for_an_older_one(ledger: Ledger, till: 
 
 def test_nothing_is_paid_when_the_ledger_cannot_be_read(clients: Clients, till: Till, make_upload: MakeUpload) -> None:
     with pytest.raises(StorageUnavailable, match="ResourceNotFoundException"):
-        Ledger(clients.dynamodb, "nowhere").pay_once(make_upload(), till, Deadline(60))
+        Ledger(clients.dynamodb, "nowhere", print).pay_once(make_upload(), till, Deadline(60))
     assert till.paid == 0
 
 
@@ -167,11 +167,30 @@ def test_a_throttled_ledger_keeps_the_upload(clients: Clients, till: Till, make_
     with Stubber(clients.dynamodb) as stub:
         stub.add_client_error("update_item", "ThrottlingException", http_status_code=400)
         with pytest.raises(StorageUnavailable, match="ThrottlingException"):
-            Ledger(clients.dynamodb, "ledger").pay_once(make_upload(), till, Deadline(60))
+            Ledger(clients.dynamodb, "ledger", print).pay_once(make_upload(), till, Deadline(60))
 
 
 def test_what_was_billed_can_be_read(clients: Clients, ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
     assert ledger.read_billed(make_upload()) is Billed.NO
     ledger.pay_once(make_upload(), till, Deadline(60))
     assert ledger.read_billed(make_upload()) is Billed.YES
-    assert Ledger(clients.dynamodb, "nowhere").read_billed(make_upload()) is Billed.MAYBE
+    assert Ledger(clients.dynamodb, "nowhere", print).read_billed(make_upload()) is Billed.MAYBE
+
+
+def test_each_credit_is_noted_with_what_was_billed_before(
+    clients: Clients, till: Till, make_upload: MakeUpload
+) -> None:
+    noted: list[Billed] = []
+    ledger = Ledger(clients.dynamodb, "ledger", noted.append)
+    till.error = ServiceUnavailable("Lost.")
+    till.error.billed = Billed.MAYBE
+    with pytest.raises(ServiceUnavailable):
+        ledger.pay_once(make_upload(), till, Deadline(60))
+    assert noted == []
+    till.error = None
+    url = ledger.pay_once(make_upload(), till, Deadline(60))
+    ledger.pay_once(make_upload(), till, Deadline(60))  # the same result: nothing is charged
+    ledger.forget(make_upload(), url)
+    ledger.pay_once(make_upload(), till, Deadline(60))
+    ledger.pay_once(make_upload("other.jpg"), till, Deadline(60))
+    assert noted == [Billed.MAYBE, Billed.YES, Billed.NO]

@@ -47,3 +47,26 @@ def test_a_key_longer_than_s3_allows_is_rejected() -> None:
     assert len(OutputKey("{key}.png").of("k" * 1020)) == 1024
     with pytest.raises(OutputKeyTooLong):
         OutputKey("{key}.png").of("k" * 1021)
+
+
+@given(
+    prefix=st.text("ab/{}", min_size=1, max_size=4), begins=st.text("ab/", max_size=4), key=st.text("ab/.", min_size=1)
+)
+def test_cutouts_kept_clear_of_a_prefix_never_begin_with_it(prefix: str, begins: str, key: str) -> None:
+    output_key = OutputKey(f"{begins}{{key}}.png")
+    if output_key.keeps_clear_of(prefix):
+        assert not output_key.of(key).startswith(prefix)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "prefix", "clear"),
+    [
+        ("cutouts/{stem}.png", "uploads/", True),
+        ("cutouts/{stem}.png", "cut", False),
+        ("c{stem}.png", "cutouts/", False),
+        ("{stem}.png", "uploads/", False),
+        ("cutouts/{stem}.png", "", False),
+    ],
+)
+def test_a_pattern_is_clear_of_a_prefix_when_its_beginning_differs(pattern: str, prefix: str, clear: bool) -> None:
+    assert OutputKey(pattern).keeps_clear_of(prefix) is clear

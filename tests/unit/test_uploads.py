@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remove_background.errors import BadNotification
-from remove_background.uploads import read_records, read_upload
+from remove_background.uploads import Upload, read_records, read_upload
 
 EVENTS = Path(__file__).parents[2] / "events"
 
@@ -111,3 +111,67 @@ def test_the_foreign_sample_is_a_bad_notification() -> None:
 def test_a_record_that_lacks_something_is_a_bad_notification(s3: object) -> None:
     with pytest.raises(BadNotification):
         read_upload({"eventName": "ObjectCreated:Put", "s3": s3})
+
+
+EVENTBRIDGE = {
+    "version": "0",
+    "detail-type": "Object Created",
+    "source": "aws.s3",
+    "time": "2026-11-12T10:00:00Z",
+    "detail": {
+        "version": "0",
+        "bucket": {"name": "mine"},
+        "object": {
+            "key": "Été à la mer/100%+.jpg",
+            "size": 1000,
+            "etag": "0f343b0931126a20f133d67c2b018a3b",
+            "version-id": "v1",
+            "sequencer": "0055AED6DCD90281E5",
+        },
+        "reason": "PutObject",
+    },
+}
+
+
+def test_an_event_of_eventbridge_is_read_like_a_notification() -> None:
+    (record,) = read_records(json.dumps(EVENTBRIDGE))
+    upload = read_upload(record)
+    assert upload == Upload(
+        bucket="mine",
+        key="Été à la mer/100%+.jpg",
+        etag="0f343b0931126a20f133d67c2b018a3b",
+        version_id="v1",
+        sequencer="0055AED6DCD90281E5",
+        size=1000,
+        time=1794477600.0,
+    )
+    (again,) = read_records(json.dumps({"Records": [record]}))  # as a letter holds it, and a replay sends it
+    assert read_upload(again) == upload
+
+
+def test_an_event_of_eventbridge_without_a_version_has_none() -> None:
+    detail = EVENTBRIDGE["detail"] | {"object": {"key": "a.jpg", "etag": "e", "size": 1}}  # type: ignore[operator]
+    (record,) = read_records(json.dumps(EVENTBRIDGE | {"detail": detail}))
+    upload = read_upload(record)
+    assert upload
+    assert (upload.version_id, upload.sequencer) == (None, None)
+
+
+def test_an_event_of_eventbridge_about_something_else_is_no_upload() -> None:
+    (record,) = read_records(json.dumps(EVENTBRIDGE | {"detail-type": "Object Deleted"}))
+    assert read_upload(record) is None
+
+
+@pytest.mark.parametrize("body", [{"source": "aws.s3", "detail": {}}, {"source": "aws.ec2", "detail": {}}])
+def test_an_event_of_eventbridge_that_names_no_object_is_no_notification(body: object) -> None:
+    with pytest.raises(BadNotification):
+        read_records(json.dumps(body))
+
+
+@pytest.mark.parametrize("time", [None, 5, "yesterday"])
+def test_a_time_that_cannot_be_read_keeps_no_upload_from_its_cutout(
+    make_record: Callable[..., dict[str, Any]], time: object
+) -> None:
+    upload = read_upload(make_record() | {"eventTime": time})
+    assert upload
+    assert upload.time is None

@@ -1,0 +1,84 @@
+"""A stack that is attached to buckets which were there before it."""
+
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cutout.local.cloud import LocalCloud
+from cutout.local.pixelcut import API_KEY, StandIn
+
+TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[LocalCloud]:
+    with LocalCloud(log_dir=tmp_path) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    with StandIn(quick=True) as stand_in:
+        yield stand_in
+
+
+def picture() -> bytes:
+    rows = np.random.default_rng(1).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(rows).resize((80, 80)).save(file, "PNG")
+    return file.getvalue()
+
+
+def keys(cloud: LocalCloud, bucket: str) -> set[str]:
+    return {found["Key"] for found in cloud.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])}
+
+
+def test_one_bucket_for_uploads_and_cutouts_kept_apart_by_a_prefix(cloud: LocalCloud, stand_in: StandIn) -> None:
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="mine")
+    s3.put_bucket_notification_configuration(Bucket="mine", NotificationConfiguration={"EventBridgeConfiguration": {}})
+    outputs = cloud.deploy(
+        TEMPLATE,
+        parameters={
+            "ExistingInputBucket": "mine",
+            "ExistingOutputBucket": "mine",
+            "InputPrefix": "uploads/",
+            "OutputKey": "cutouts/{name}.png",
+            "PixelcutApiUrl": stand_in.url,
+        },
+    )
+    assert outputs["InputBucketName"] == outputs["OutputBucketName"] == "mine"
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"] if bucket["Name"].startswith("cutout")] == []
+    cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=API_KEY)
+    for key in ("elsewhere/photo.jpg", 'uploads/Été à la mer "1" 100%+.jpg'):
+        s3.put_object(Bucket="mine", Key=key, Body=picture())
+    deadline = time.monotonic() + 30
+    while not keys(cloud, "mine") >= {'cutouts/Été à la mer "1" 100%+.png'}:
+        assert time.monotonic() < deadline, keys(cloud, "mine")
+        time.sleep(0.1)
+    assert len(stand_in.state()["charges"]) == 1
+    assert len(keys(cloud, "mine")) == 3
+    # Neither the cutout nor what lies elsewhere came through the queue.
+    assert cloud.calls()["PutObject"] == 1
+
+
+def test_the_cutouts_of_an_existing_bucket_go_to_the_stacks_own(cloud: LocalCloud, stand_in: StandIn) -> None:
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="mine")
+    s3.put_bucket_versioning(Bucket="mine", VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_notification_configuration(Bucket="mine", NotificationConfiguration={"EventBridgeConfiguration": {}})
+    outputs = cloud.deploy(TEMPLATE, parameters={"ExistingInputBucket": "mine", "PixelcutApiUrl": stand_in.url})
+    cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=API_KEY)
+    version = s3.put_object(Bucket="mine", Key="a.png", Body=picture())["VersionId"]
+    deadline = time.monotonic() + 30
+    while not keys(cloud, outputs["OutputBucketName"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    metadata = s3.head_object(Bucket=outputs["OutputBucketName"], Key="a.png")["Metadata"]
+    assert metadata["source-version"] == version
+    assert metadata["source-sequencer"]

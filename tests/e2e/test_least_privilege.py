@@ -1,0 +1,106 @@
+"""Every permission that the template grants is used.
+
+That each one that is needed is granted, all end-to-end tests show: the local cloud refuses a call of a function that
+the policies of its role do not allow.
+"""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from moto.iam.access_control import IAMPolicyStatement, PermissionResult
+from PIL import Image
+
+from cutout.local.faults import Rule
+from cutout.local.permissions import Use
+
+# What no call of a function shows: Lambda's own work, under the function's role.
+# https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
+USED_BY_LAMBDA_ITSELF = {
+    "logs:CreateLogStream", "logs:PutLogEvents",
+    "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes",
+}  # fmt: skip
+
+
+def picture(seed: int, size: int = 80) -> bytes:
+    rows = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(rows).resize((size, size)).save(file, "PNG")
+    return file.getvalue()
+
+
+def is_enabled(functions: Any, mapping: str) -> bool:  # noqa: ANN401
+    state: str = functions.get_event_source_mapping(UUID=mapping)["State"]
+    return state == "Enabled"
+
+
+@pytest.fixture(scope="module")
+def uses(deployed: Any) -> set[Use]:  # noqa: ANN401
+    """What the functions do while everything happens to uploads that can happen."""
+    stack, functions = deployed, deployed.cloud.client("lambda")
+    bucket, queue = stack.outputs["InputBucketName"], stack.outputs["UploadQueueUrl"]
+    (mapping,) = (found["UUID"] for found in functions.list_event_source_mappings()["EventSourceMappings"])
+    (reopen,) = (f["FunctionName"] for f in functions.list_functions()["Functions"] if "Reopen" in f["FunctionName"])
+    stack.stand_in.set_faults(
+        Rule(on="removal", source="/throttled.", status=429, times=1),
+        Rule(on="removal", source="/failing.", status=500),
+    )
+    functions.update_event_source_mapping(UUID=mapping, Enabled=False)
+    for number, name in enumerate(("twice", "throttled", "deleted")):
+        stack.upload(f"{name}.png", picture(number))
+    stack.s3.delete_object(Bucket=bucket, Key="deleted.png")
+    functions.update_event_source_mapping(UUID=mapping, Enabled=True)
+    stack.wait_for_cutout("twice.png")
+    stack.wait_for_cutout("throttled.png")
+    # It fails, and is hidden for a while; a second message of it is at its last attempt.
+    stack.upload("failing.png", picture(7))
+    stack.wait_until(lambda: stack.cloud.calls()["ChangeMessageVisibility"] > 0, "back-off")
+    etag = stack.s3.head_object(Bucket=bucket, Key="failing.png")["ETag"].strip('"')
+    about = {"bucket": {"name": bucket}, "object": {"key": "failing.png", "eTag": etag}}
+    stack.sqs.send_message(
+        QueueUrl=queue,
+        MessageBody=json.dumps({"Records": [{"eventName": "ObjectCreated:Put", "s3": about}]}),
+        MessageAttributes={"Attempts": {"DataType": "Number", "StringValue": "4"}},
+    )
+    stack.wait_for_letter("failing.png")
+    stack.upload("twice.png", picture(20))
+    stack.wait_until(lambda: stack.cloud.calls()["PutObject"] >= 3, "new cutout of twice.png")
+    stack.stand_in.set_faults(Rule(on="removal", source="/forbidden.", status=403, times=1))
+    stack.upload("forbidden.png", picture(8))
+    stack.wait_until(lambda: not is_enabled(functions, mapping), "pause of the intake")
+    functions.invoke(FunctionName=reopen)
+    stack.wait_until(lambda: is_enabled(functions, mapping), "open intake")
+    found: set[Use] = stack.cloud.uses()
+    return found
+
+
+def test_each_permission_is_used(deployed: Any, uses: set[Use]) -> None:  # noqa: ANN401
+    iam, functions = deployed.cloud.client("iam"), deployed.cloud.client("lambda")
+    unused = set()
+    for function in functions.list_functions()["Functions"]:
+        name, role = function["FunctionName"], function["Role"].rsplit("/", 1)[1]
+        assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
+        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+            for statement in document["Statement"]:
+                assert isinstance(statement["Action"], str), "one action a statement"
+                assert isinstance(statement["Resource"], str), "one resource a statement"
+                used = any(
+                    IAMPolicyStatement(statement).is_action_permitted(use.action, use.resource)
+                    is PermissionResult.PERMITTED
+                    for use in uses
+                    if use.function == name
+                )
+                if not used and statement["Action"] not in USED_BY_LAMBDA_ITSELF:
+                    unused.add((name, statement["Sid"]))
+    assert unused == set()
+
+
+def test_no_permission_is_for_all_actions_or_needlessly_for_all_resources(uses: set[Use]) -> None:
+    assert not any("*" in use.action for use in uses)
+    # AWS knows no resource for this action:
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+    assert {use.action for use in uses if use.resource == "*"} == {"lambda:ListEventSourceMappings"}
