@@ -24,6 +24,7 @@ check: .venv/dev  ## Lint, check types, the arrows between modules, and the temp
 	$(BIN)/mypy
 	PYTHONPATH=functions $(BIN)/lint-imports
 	$(BIN)/cfn-lint template.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 .PHONY: chaos
 chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outage; report
@@ -34,6 +35,10 @@ chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outa
 .PHONY: deploy-check
 deploy-check: .venv/run .venv-sam/ready  ## Deploy to the local cloud with AWS's own clients, use it, change it, delete it
 	$(BIN)/python tests/deploy/check.py
+
+.PHONY: checkov
+checkov: .venv-checkov/ready  ## Hold the template against checkov's rules; each that is skipped has its reason there
+	.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --compact --quiet --skip-download
 
 .PHONY: format
 format: .venv/dev  ## Format the code
@@ -46,6 +51,7 @@ lock: .venv/dev  ## Pin the newest versions, with hashes, in the lock files
 	$(BIN)/uv pip compile $(LOCK) requirements.in -o requirements.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-sam.in -o requirements-sam.txt
+	$(BIN)/uv pip compile $(LOCK) requirements-checkov.in -o requirements-checkov.txt
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 
 # A stamp file a set of packages: installed again only when its lock file changed.
@@ -62,9 +68,9 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --
 	@$(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# Installed without dependencies: the lock file has them all, and pip cannot match those with extras to their hashes.
-.venv-sam/ready: requirements-sam.txt
-	@test -x .venv-sam/bin/python || $(PYTHON) -m venv .venv-sam
-	@echo "Installing the packages of requirements-sam.txt into .venv-sam ..."
-	@.venv-sam/bin/python -m pip --disable-pip-version-check -qq install --no-deps --require-hashes -r requirements-sam.txt
+# Installed without dependencies: the lock files have them all, and pip cannot match those with extras to their hashes.
+.venv-%/ready: requirements-%.txt
+	@test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	@echo "Installing the packages of requirements-$*.txt into .venv-$* ..."
+	@.venv-$*/bin/python -m pip --disable-pip-version-check -qq install --no-deps --require-hashes -r requirements-$*.txt
 	@touch $@
