@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlparse
 
@@ -22,6 +22,8 @@ from moto.iam.models import Role
 from moto.s3 import notifications
 from moto.s3.exceptions import BucketNotEmpty
 from moto.s3.models import FakeBucket, s3_backends
+from moto.sqs import models as queues
+from moto.sqs.exceptions import ReceiptHandleIsInvalid
 from moto.sqs.models import Message, Queue, SQSBackend, sqs_backends
 
 from cutout.local import change_sets
@@ -38,6 +40,10 @@ def filled(invoke: Callable[[str, object], Outcome], endpoint_url: str) -> Itera
     replacements = [
         (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),  # at each call
         (SQSBackend, "is_message_valid_based_on_retention_period", _check_retention),
+        (queues, "unix_time_millis", lambda _: lambda: time.time() * 1000),  # for each message of a queue, at each call
+        (Message, "had_receipt_handle", lambda _: _had_receipt),
+        (Queue, "pending_message_groups", lambda _: property(_pending_groups)),
+        (Queue, "delete_message", _delete_in_place),
         (notifications, "send_event", _send_event_once),
         (notifications, "_get_s3_event", _complete_event),
         (notifications, "_send_event_bridge_message", _send_to_event_bridge),
@@ -235,6 +241,37 @@ def _check_retention(_original: Untyped) -> Untyped:
         return bool(queue.message_retention_period + (message.sent_timestamp or 0) / 1000 > time.time())
 
     return is_message_valid
+
+
+def _had_receipt(message: Message, receipt_handle: str) -> bool:
+    """Asked of each message of a queue, for each that is deleted: Moto would make a list each time."""
+    return receipt_handle == message.receipt_handle or receipt_handle in message._old_receipt_handles  # noqa: SLF001
+
+
+def _pending_groups(queue: Queue) -> set[str]:
+    """Only FIFO queues have groups. Moto goes through a set that other calls change meanwhile."""
+    return (
+        {message.group_id for message in list(queue.pending_messages) if message.group_id}
+        if queue.fifo_queue
+        else set()
+    )
+
+
+def _delete_in_place(_original: Untyped) -> Untyped:
+    """Moto would replace the queue by a copy without the message: two at a time bring back what the other deleted."""
+
+    def delete_message(queue: Queue, receipt_handle: str) -> None:
+        for message in list(queue._messages):  # noqa: SLF001
+            if message.had_receipt_handle(receipt_handle):
+                queue.pending_messages.discard(message)
+                queue.deleted_messages.update(handle for handle in message.all_receipt_handles if handle)
+                with suppress(ValueError):  # another call has deleted it meanwhile
+                    queue._messages.remove(message)  # noqa: SLF001
+                return
+        if receipt_handle not in queue.deleted_messages:
+            raise ReceiptHandleIsInvalid
+
+    return delete_message
 
 
 def _queue_url(endpoint_url: str) -> property:
