@@ -85,6 +85,8 @@ def demo(
 
     The photos go through the stack itself, deployed to a local cloud, with a stand-in for Pixelcut, on this machine.
     With PIXELCUT_API_KEY set, Pixelcut itself is used, and charges for it.
+
+    Example: cutout demo cat.jpg dog.heic --out cutouts/
     """
     console = Console(highlight=False, markup=False)
     uploads = name_uploads(images or _samples())

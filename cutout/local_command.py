@@ -34,7 +34,12 @@ def local(
         bool, typer.Option("--no-deploy", help="Leave it to `sam deploy` to deploy the stack.")
     ] = False,
 ) -> None:
-    """Keep the stack up on this machine until Ctrl-C."""
+    """Keep the stack up on this machine until Ctrl-C.
+
+    What it prints says how to use it, from another terminal.
+
+    Example: cutout local --port 4566
+    """
     api = None
     if pixelcut_url:
         key = os.environ.get("PIXELCUT_API_KEY", "").strip()

@@ -1,0 +1,179 @@
+"""The dead-letter queue, worked through from end to end.
+
+SQS has no way to look at a message without receiving it. Letters are hidden while they are read, and released
+afterwards; a command that is killed leaves them hidden for VISIBILITY_SECONDS, not longer. Whatever is done with a
+letter is done before it is deleted: a command that is stopped may have done something twice, and never loses a letter.
+SQS hides no more than 120,000 messages of a queue at a time.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from remove_background.errors import BadNotification, Billed
+from remove_background.uploads import Upload, read_records, read_upload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+# The code of a letter that SQS moved itself: the function was killed at each attempt, and could write none.
+NO_REASON = "no_reason"
+VISIBILITY_SECONDS = 900
+BATCH = 10  # SQS takes no more at a time
+THREADS = 8
+# A receive waits for so long, and asks all of SQS's servers; one that does not wait may miss letters.
+WAIT_SECONDS = 1
+# Receives in succession that bring only letters that are left alone. There may be more of them than can be read.
+VAIN_RECEIVES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """`sent` is when it came into the queue; of one that SQS moved, when the upload did."""
+
+    id: str
+    receipt: str
+    body: str
+    sent: datetime
+    attributes: Mapping[str, str]
+
+    @property
+    def code(self) -> str:
+        return self.attributes.get("ErrorCode", NO_REASON)
+
+    @property
+    def billed(self) -> str:
+        return self.attributes.get("Billed", Billed.MAYBE)
+
+    @property
+    def uploads(self) -> list[Upload]:
+        """Those that can be read; none of a body that is no S3 notification."""
+        found = []
+        with suppress(BadNotification):
+            for record in read_records(self.body):
+                with suppress(BadNotification):
+                    found.append(read_upload(record))
+        return [upload for upload in found if upload]
+
+    @property
+    def sources(self) -> list[str]:
+        """The s3:// URIs of its uploads."""
+        return [upload.uri for upload in self.uploads]
+
+
+class DeadLetters:
+    def __init__(self, sqs: "SQSClient", queue_url: str) -> None:
+        self._sqs = sqs
+        self._queue_url = queue_url
+        self._lock = threading.Lock()
+        self._held: dict[str, str] = {}  # the receipts of letters that are hidden, by id
+        self._seen: set[str] = set()
+        self.undeleted = 0  # letters that were to be deleted, and that SQS has kept
+
+    def work_through(self, handle: Callable[[Sequence[Letter]], Iterable[Letter]]) -> None:
+        """Hands each letter once to `handle`, at most ten at a time, from several threads; deletes those it returns.
+
+        The others are visible again at the end, also when `handle` raises, or Ctrl-C ends it: what runs then is
+        finished first. Letters that come in meanwhile are left alone: a replay may make new ones.
+        """
+        stop = threading.Event()
+        begun = self._now()
+        with self._released(), ThreadPoolExecutor(THREADS) as threads:
+            running = [threads.submit(self._work, handle, begun, stop) for _ in range(THREADS)]
+            try:
+                done, _ = wait(running, return_when=FIRST_EXCEPTION)
+            finally:
+                stop.set()
+            for future in done:
+                future.result()
+
+    def _work(
+        self, handle: Callable[[Sequence[Letter]], Iterable[Letter]], begun: datetime, stop: threading.Event
+    ) -> None:
+        """Until a receive brings no letter, or too many have brought none that is to be handled."""
+        vain = 0
+        while vain < VAIN_RECEIVES and not stop.is_set() and (received := self._receive()):
+            letters = [letter for letter in self._unseen(received) if letter.sent < begun]
+            vain = 0 if letters else vain + 1
+            if letters and not stop.is_set():
+                self._delete(list(handle(letters)))
+
+    def _now(self) -> datetime:
+        """By the clock of SQS: that of this machine may be wrong."""
+        answer = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
+        # Whole seconds: the next one is the first that is surely later than every letter that is in the queue.
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]) + timedelta(seconds=1)
+
+    def _receive(self) -> list[Letter]:
+        answer = self._sqs.receive_message(
+            QueueUrl=self._queue_url,
+            MaxNumberOfMessages=BATCH,
+            VisibilityTimeout=VISIBILITY_SECONDS,
+            WaitTimeSeconds=WAIT_SECONDS,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["SentTimestamp"],
+        )
+        letters = [_letter(message) for message in answer.get("Messages", [])]
+        with self._lock:
+            self._held.update((letter.id, letter.receipt) for letter in letters)
+        return letters
+
+    def _unseen(self, letters: Sequence[Letter]) -> list[Letter]:
+        """Without those that came before: SQS may deliver one twice, and one that is hidden for too long comes back."""
+        with self._lock:
+            new = {letter.id: letter for letter in letters if letter.id not in self._seen}
+            self._seen.update(new)
+        return list(new.values())
+
+    def _delete(self, letters: Sequence[Letter]) -> None:
+        if not letters:
+            return
+        with self._lock:  # the last receipt of each: with an older one, SQS may keep the message
+            receipts = [self._held.get(letter.id, letter.receipt) for letter in letters]
+        entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(receipts)]
+        answer = self._sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)  # type: ignore[arg-type]
+        kept = {int(failure["Id"]) for failure in answer.get("Failed", [])}
+        with self._lock:
+            self.undeleted += len(kept)
+            for number, letter in enumerate(letters):
+                if number not in kept:
+                    self._held.pop(letter.id, None)
+
+    @contextmanager
+    def _released(self) -> "Iterator[None]":
+        try:
+            yield
+        finally:
+            held = list(self._held.values())
+            batches = [held[start : start + BATCH] for start in range(0, len(held), BATCH)]
+            with ThreadPoolExecutor(THREADS) as threads:
+                list(threads.map(self._release, batches))
+            self._held.clear()
+
+    def _release(self, receipts: Sequence[str]) -> None:
+        """Those that are not released, such as one that another command has deleted, come back by themselves."""
+        self._sqs.change_message_visibility_batch(
+            QueueUrl=self._queue_url,
+            Entries=[
+                {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
+                for number, receipt in enumerate(receipts)
+            ],
+        )
+
+
+def _letter(message: "MessageTypeDef") -> Letter:
+    return Letter(
+        id=message["MessageId"],
+        receipt=message["ReceiptHandle"],
+        body=message["Body"],
+        sent=datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC),
+        attributes={name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()},
+    )

@@ -1,0 +1,143 @@
+"""The deployed stack: found by its name, read through its outputs, reached through clients of its account."""
+
+import functools
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import boto3
+import typer
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from cutout.failures import Failure
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+
+OUTPUTS = ("InputBucketName", "OutputBucketName", "UploadQueueUrl", "DeadLetterQueueUrl", "FunctionName")
+# Threads that may use a client at the same time.
+THREADS = 16
+
+StackName = Annotated[str, typer.Option("--stack-name", envvar="CUTOUT_STACK_NAME", help="Name of the deployed stack.")]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint-url",
+        show_default=False,
+        help="Where AWS is, for `cutout local`; AWS_ENDPOINT_URL says the same.",
+    ),
+]
+STACK_NAME = "cutout"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Raises ClientError and BotoCoreError from its clients; `cutout.failures` words them."""
+
+    stack_name: str
+    outputs: Mapping[str, str]
+    _session: boto3.Session
+    _endpoint_url: str | None
+    _making: threading.Lock = field(default_factory=threading.Lock)
+    _clients: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def input_bucket(self) -> str:
+        return self.outputs["InputBucketName"]
+
+    @property
+    def output_bucket(self) -> str:
+        return self.outputs["OutputBucketName"]
+
+    @property
+    def upload_queue(self) -> str:
+        """Its URL."""
+        return self.outputs["UploadQueueUrl"]
+
+    @property
+    def dead_letter_queue(self) -> str:
+        """Its URL."""
+        return self.outputs["DeadLetterQueueUrl"]
+
+    @property
+    def function(self) -> str:
+        """The name of the function that turns uploads into cutouts."""
+        return self.outputs["FunctionName"]
+
+    @functools.cached_property
+    def settings(self) -> Mapping[str, str]:
+        """The function's environment, as template.yaml fills it in."""
+        configuration = self.lambda_.get_function_configuration(FunctionName=self.function)
+        return configuration.get("Environment", {}).get("Variables", {})
+
+    @property
+    def s3(self) -> "S3Client":
+        client: S3Client = self._client("s3")
+        return client
+
+    @property
+    def sqs(self) -> "SQSClient":
+        client: SQSClient = self._client("sqs")
+        return client
+
+    @property
+    def dynamodb(self) -> "DynamoDBClient":
+        client: DynamoDBClient = self._client("dynamodb")
+        return client
+
+    @property
+    def lambda_(self) -> "LambdaClient":
+        client: LambdaClient = self._client("lambda")
+        return client
+
+    @property
+    def secrets(self) -> "SecretsManagerClient":
+        client: SecretsManagerClient = self._client("secretsmanager")
+        return client
+
+    def _client(self, service: str) -> Any:  # noqa: ANN401  # its type depends on the service
+        with self._making:  # clients may be shared between threads, sessions not
+            if service not in self._clients:
+                self._clients[service] = _make_client(self._session, service, self._endpoint_url)
+            return self._clients[service]
+
+
+def find(stack_name: str, endpoint_url: str | None) -> Deployment:
+    """Raises Failure when there is no such stack, or one that is not Cutout's."""
+    # boto3 itself reads AWS_PROFILE and AWS_DEFAULT_REGION, but not AWS_REGION.
+    session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+    cloudformation = _make_client(session, "cloudformation", endpoint_url)
+    try:
+        (stack,) = cloudformation.describe_stacks(StackName=stack_name)["Stacks"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        where = endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or session.region_name
+        raise Failure(
+            f"There is no stack {stack_name} at {where}. Name another with --stack-name, or set AWS_REGION."
+        ) from None
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    if missing := [name for name in OUTPUTS if name not in outputs]:
+        raise Failure(
+            f"The stack {stack_name} has no output {missing[0]}: it is none of Cutout's, or its deployment failed "
+            f"(its status is {stack['StackStatus']}). Name another with --stack-name, or deploy it again."
+        )
+    return Deployment(stack_name, outputs, session, endpoint_url)
+
+
+def _make_client(session: boto3.Session, service: str, endpoint_url: str | None) -> Any:  # noqa: ANN401
+    make: Any = session.client  # has an overload for each of the services' names
+    config = Config(
+        connect_timeout=5,
+        retries={"mode": "standard", "total_max_attempts": 5},
+        max_pool_connections=THREADS,
+        s3={"addressing_style": "path"} if endpoint_url else None,
+    )
+    return make(service, endpoint_url=endpoint_url, config=config)

@@ -1,0 +1,53 @@
+"""What went wrong, told to a person in one sentence with the remedy."""
+
+from botocore import exceptions
+from botocore.exceptions import BotoCoreError, ClientError
+
+_NO_CREDENTIALS = (
+    exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError,
+    exceptions.CredentialRetrievalError,
+    exceptions.TokenRetrievalError,
+    exceptions.SSOError,
+    exceptions.UnauthorizedSSOTokenError,
+)
+_NOT_ANSWERED = (exceptions.ConnectionError, exceptions.HTTPClientError)
+_BAD_CREDENTIALS = {
+    "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken",
+    "SignatureDoesNotMatch", "UnrecognizedClientException",
+}  # fmt: skip
+_NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
+
+
+class Failure(Exception):
+    """Ends the command with exit code 1; its text says what happened and what to do."""
+
+
+def describe(error: Failure | BotoCoreError | ClientError) -> str:
+    if isinstance(error, ClientError):
+        return _describe_refusal(error)
+    match error:
+        case _ if isinstance(error, _NO_CREDENTIALS):
+            return (
+                "There are no AWS credentials that can be used. Set AWS_PROFILE, or log in with `aws sso login`; "
+                "for `cutout local`, take over the exports that it prints."
+            )
+        case exceptions.NoRegionError():
+            return "No AWS region is set. Set AWS_REGION to the one that the stack is in."
+        case exceptions.ProfileNotFound():
+            return f"{error}. `aws configure list-profiles` lists those that there are."
+        case _ if isinstance(error, _NOT_ANSWERED):
+            where = error.kwargs.get("endpoint_url") or "AWS"
+            return f"{where} does not answer. Look at the network, AWS_REGION and AWS_ENDPOINT_URL (--endpoint-url)."
+        case _:
+            return str(error)
+
+
+def _describe_refusal(error: ClientError) -> str:
+    code = error.response.get("Error", {}).get("Code", "Unknown")
+    if code in _BAD_CREDENTIALS:
+        return f"AWS does not accept the credentials ({code}). Log in again, or set another AWS_PROFILE."
+    if code in _NOT_ALLOWED:
+        return f"AWS does not allow these credentials to call {error.operation_name}. Ask for that permission."
+    message = error.response.get("Error", {}).get("Message", "")
+    return f"AWS refused {error.operation_name}: {code}. {message}".rstrip()

@@ -1,0 +1,159 @@
+"""The files that are to be uploaded: found on this machine, each with the keys of its upload and of its cutout."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import typer
+
+from cutout.terminal import printable
+from remove_background.cutout import MAX_KEY_BYTES, OutputKey
+from remove_background.errors import OutputKeyTooLong
+from remove_background.uploads import Upload
+
+# What systems put into folders of pictures, beside the names that begin with a dot.
+_HIDDEN = {"thumbs.db", "desktop.ini"}
+HIDDEN = "hidden"
+NOT_REGULAR = "that are no files, or links that lead nowhere or back"
+
+
+class Became(StrEnum):
+    """What has become of a file."""
+
+    NOT_SENT = "not_sent"
+    SENT = "sent"
+    CUTOUT = "cutout"
+    NOT_FETCHED = "cutout_not_fetched"
+    LETTER = "letter"
+    SUPERSEDED = "superseded"
+    DELETED = "deleted"
+    UNFINISHED = "unfinished"
+
+
+@dataclass(slots=True)
+class File:
+    """`size` is in bytes; `upload` is known once it was sent; `code` is that of its letter, `reason` a sentence."""
+
+    path: Path
+    size: int
+    key: str
+    output_key: str
+    became: Became = Became.NOT_SENT
+    code: str | None = None
+    reason: str | None = None
+    upload: Upload | None = None
+
+
+def find(paths: Iterable[Path], prefix: str, output_key: OutputKey) -> tuple[list[File], Counter[str]]:
+    """The files, in order; and how many others were left out of folders, by why.
+
+    Raises BadParameter where one could not be sent, or would overwrite another.
+    """
+    left_out: Counter[str] = Counter()
+    files: dict[str, File] = {}
+    for path in paths:
+        for file_path, name in _name(path, left_out):
+            file = _file(file_path, prefix + name, output_key)
+            if file.key in files:
+                raise _wrong(
+                    f"{file.path} and {files[file.key].path} would both be {file.key} in the bucket. "
+                    "Send them in two calls, with a --prefix each."
+                )
+            files[file.key] = file
+    return list(files.values()), left_out
+
+
+def find_shared_cutouts(files: Iterable[File]) -> list[list[File]]:
+    """Files that would get the same output key."""
+    by_key = defaultdict(list)
+    for file in files:
+        by_key[file.output_key].append(file)
+    return [sharing for sharing in by_key.values() if len(sharing) > 1]
+
+
+def count_replaced(files: Sequence[File], folder: Path) -> int:
+    """How many of the cutouts would replace a file in the folder.
+
+    Raises BadParameter where one would be written elsewhere, or over a file that is to be sent.
+    """
+    top = folder.resolve()
+    existing = set()
+    for file in files:
+        destination = (top / file.output_key).resolve()
+        if top not in destination.parents or ".." in Path(file.output_key).parts:
+            raise _wrong(f"The cutout of {file.path}, {file.output_key}, would not be in {folder}.", "--out")
+        if destination.exists():
+            existing.add(_identity(destination))
+    for file in files:
+        if _identity(file.path) in existing:
+            raise _wrong(f"A cutout would overwrite {file.path}: choose another folder.", "--out")
+    return len(existing)
+
+
+def _name(path: Path, left_out: Counter[str]) -> Iterator[tuple[Path, str]]:
+    """The file, or those in the folder, each with the name that it goes by in the bucket."""
+    if path.is_file():
+        yield path, path.name
+        return
+    if not path.is_dir():
+        raise _wrong(f"{path} is neither a file nor a folder.")
+    empty = True
+    try:
+        for found in _walk(path, left_out):
+            empty = False
+            yield found, found.relative_to(path).as_posix()
+    except OSError as error:
+        raise _wrong(f"{error.filename} cannot be read: {error.strerror}.") from None
+    if empty:
+        raise _wrong(f"{path} holds no files, hidden ones aside.")
+
+
+def _walk(top: Path, left_out: Counter[str]) -> Iterator[Path]:
+    """The regular files below a folder, also behind links. Raises OSError for a folder that cannot be read."""
+    # Each with the identities of the folders above it, by which a link that leads back is known.
+    folders: list[tuple[Path, frozenset[tuple[int, int]]]] = [(top, frozenset())]
+    while folders:
+        folder, above = folders.pop()
+        here = _identity(folder)
+        if here in above:
+            left_out[NOT_REGULAR] += 1
+            continue
+        inside = []
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") or path.name.casefold() in _HIDDEN:
+                left_out[HIDDEN] += 1
+            elif path.is_dir():
+                inside.append((path, above | {here}))
+            elif path.is_file():
+                yield path
+            else:
+                left_out[NOT_REGULAR] += 1
+        folders.extend(reversed(inside))
+
+
+def _file(path: Path, key: str, output_key: OutputKey) -> File:
+    try:
+        str(path).encode()
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        raise _wrong(f"The name of {path} is not UTF-8: rename it.") from None
+    if length > MAX_KEY_BYTES:
+        raise _wrong(f"The key of {path} would have {length:,} bytes; S3 allows {MAX_KEY_BYTES:,}.")
+    try:
+        return File(path, path.stat().st_size, key, output_key.of(key))
+    except OutputKeyTooLong as error:
+        raise _wrong(f"{path}: {error.message}") from None
+    except OSError as error:
+        raise _wrong(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for a file under another name, such as one that differs in its case where that does not count."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _wrong(message: str, where: str = "FILE|FOLDER") -> typer.BadParameter:
+    return typer.BadParameter(printable(message), param_hint=where)

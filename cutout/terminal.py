@@ -1,0 +1,61 @@
+"""What a command prints: tables and progress for people, JSON for programs; and how it asks before it acts."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+
+_WIDTH_OF_FILES = 160  # of tables that go to a file or another program
+
+
+def console() -> Console:
+    """Of stdout; without colours where that is not a terminal."""
+    width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
+    return Console(highlight=False, markup=False, width=width, soft_wrap=False)
+
+
+def print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def progress() -> Progress:
+    """On stderr, and only where that is a terminal: count, rate and time left."""
+    screen = Console(stderr=True, highlight=False, markup=False)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=screen,
+        disable=not screen.is_terminal,
+        transient=True,
+    )
+
+
+def agree(*, yes: bool) -> None:
+    """Call after telling what would be done. Raises BadParameter when nobody can be asked, Abort for a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("nothing was done: that wants --yes.", param_hint="--yes")
+    typer.confirm("Go on?", abort=True, err=True)
+
+
+def printable(text: object) -> str:
+    """Text from elsewhere, fit for a terminal: what would steer it is escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
+    )
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")

@@ -1,0 +1,13 @@
+"""The backfill at a small size, in a process of its own, as there is one local cloud in a process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_just_what_has_no_current_cutout_is_enqueued_also_when_started_again() -> None:
+    command = [sys.executable, "-m", "tests.chaos.backfill", "--uploads=1000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

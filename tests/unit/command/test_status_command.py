@@ -1,0 +1,104 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+import responses
+
+from cutout.deployment import Deployment
+from remove_background.errors import MalformedImage, ServiceUnavailable
+from remove_background.letters import Letters, notification
+
+CREDITS = "https://pixelcut.test/v1/credits"
+
+
+@pytest.fixture(autouse=True)
+def _quick_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutout.dead_letters.WAIT_SECONDS", 0)
+
+
+@pytest.fixture
+def pixelcut() -> Any:  # noqa: ANN401
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        mock.add_passthru("https://")
+        yield mock
+
+
+def write_letters(deployed: Deployment) -> None:
+    letters = Letters(deployed.sqs, deployed.dead_letter_queue)
+    for error in (MalformedImage("Broken."), MalformedImage("Broken."), ServiceUnavailable("Down.")):
+        letters.write(notification([]), error, source="s3://input/a", attempts=1, request_id="r")
+
+
+def test_a_stack_at_rest(deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "250"})
+    assert cutout("status", "--json").json == {
+        "stack": "cutout",
+        "intake": {"open": True, "paused_by": None, "reason": None, "since": None},
+        "queue": {"waiting": 0, "in_work": 0, "delayed": 0},
+        "letters": {},
+        "credits": 250.0,
+        "credits_unknown_because": None,
+    }
+
+
+def test_what_waits_and_what_failed_is_counted(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "1250"})
+    cutout("pause", "--reason", "new [bold]prices[/]", "--yes")
+    deployed.sqs.send_message(QueueUrl=deployed.upload_queue, MessageBody="{}")
+    deployed.sqs.send_message(QueueUrl=deployed.upload_queue, MessageBody="{}", DelaySeconds=60)
+    write_letters(deployed)
+    call = cutout("status")
+    assert call.code == 0
+    for text in (
+        "paused by the operator since",
+        "new [bold]prices[/]. `cutout resume` reopens it.",
+        "1 wait, 0 in work, 1 delayed",
+        "2 malformed_image",
+        "1 service_unavailable",
+        "1,250 left",
+        "cutout letters list",
+    ):
+        assert text in call.out
+
+
+def test_to_count_the_letters_leaves_them_there(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "1"})
+    write_letters(deployed)
+    for _ in range(2):
+        assert cutout("status", "--json").json["letters"] == {"malformed_image": 2, "service_unavailable": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"status": 401}, "does not know the API key"),
+        ({"status": 404}, "does not say"),
+        ({"status": 503}, "503"),
+        ({"body": ConnectionError("https://pixelcut.test?key=a-key")}, "connection"),
+    ],
+)
+def test_credits_that_cannot_be_known_are_told_with_the_reason(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    pixelcut: responses.RequestsMock,
+    answer: dict[str, Any],
+    said: str,
+) -> None:
+    if "body" in answer:
+        answer = {"body": requests.ConnectionError(str(answer["body"]))}
+    pixelcut.get(CREDITS, **answer)
+    found = cutout("status", "--json").json
+    assert found["credits"] is None
+    assert said in found["credits_unknown_because"]
+    assert "a-key" not in found["credits_unknown_because"]
+
+
+def test_a_secret_without_a_value_is_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    deployed.secrets.delete_secret(SecretId="key", ForceDeleteWithoutRecovery=True)
+    deployed.secrets.create_secret(Name="key")
+    assert "Put the Pixelcut API key into it" in cutout("status", "--json").json["credits_unknown_because"]
