@@ -172,8 +172,8 @@ def replay_letters(
         left = balance.read(deployed)
         known = f"{left:,.0f} are left" if isinstance(left, float) else f"how many are left is not known: {left}"
         typer.echo(
-            f"To be replayed: {chosen}.\nThat costs a credit for each of {_count(chosen.uploads, 'upload')}, less "
-            f"where a paid result can be used again; {known.rstrip('.')}.",
+            f"To be replayed: {chosen}.\nThat may cost up to {_count(chosen.uploads, 'credit')}, less where a paid "
+            f"result can be used again; {known.rstrip('.')}.",
             err=True,
         )
         if intake_command.read(deployed).paused_by:

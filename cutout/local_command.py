@@ -95,9 +95,11 @@ def _how_to_use(stack: "LocalStack", *, stand_in: bool) -> str:
   aws s3 cp photo.jpg s3://{outputs["InputBucketName"]}/
   aws s3 cp s3://{outputs["OutputBucketName"]}/photo.png .
 
-Read the letters of what could not become a cutout:
+Or with the command, which also reads the letters of what could not become a cutout:
 
-  aws sqs receive-message --queue-url {outputs["DeadLetterQueueUrl"]} --message-attribute-names All
+  cutout upload photos/ --wait --out cutouts/
+  cutout status
+  cutout letters list
 
 The function's log: {stack.function_log}
 Pixelcut: {_describe(stack.pixelcut_url, stand_in=stand_in)}"""

@@ -45,8 +45,8 @@ class Results(Protocol):
 
 
 class Ledger(Protocol):
-    def pay_once(self, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str: ...
-    def forget(self, upload: Upload, result_url: str) -> int: ...
+    def pay_once(self, output_key: str, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str: ...
+    def forget(self, output_key: str, result_url: str) -> int: ...
 
 
 class OutputKey:
@@ -115,8 +115,8 @@ class BackgroundRemover:
         if isinstance(source, Outcome):
             return source
         header = preflight.check(source.head, source.size)
-        result_url = self.ledger.pay_once(upload, lambda: self._pay(source, header.format, deadline), deadline)
-        with self._fetch(upload, result_url, deadline) as result:
+        result_url = self.ledger.pay_once(key, upload, lambda: self._pay(source, header.format, deadline), deadline)
+        with self._fetch(key, result_url, deadline) as result:
             for _ in range(WRITE_ATTEMPTS):
                 # An older cutout stands there. S3 compares it by its bytes only, and would not notice that it was
                 # replaced by one of the same bytes; what its owner has done meanwhile tells more.
@@ -137,7 +137,7 @@ class BackgroundRemover:
         return self.service.remove_background_of_url(image_url, deadline)
 
     @contextmanager
-    def _fetch(self, upload: Upload, result_url: str, deadline: Deadline) -> Iterator[Result]:
+    def _fetch(self, output_key: str, result_url: str, deadline: Deadline) -> Iterator[Result]:
         """Only a result that is gone or broken is forgotten; one that cannot be had now stays paid for."""
         try:
             with self.results.fetch(result_url, deadline) as result:
@@ -145,7 +145,7 @@ class BackgroundRemover:
         except CutoutError as error:
             error.billed = Billed.YES
             if isinstance(error, ResultGone | ResultInvalid):
-                error.is_final = self.ledger.forget(upload, result_url) >= MAX_PAID_RESULTS
+                error.is_final = self.ledger.forget(output_key, result_url) >= MAX_PAID_RESULTS
             raise
 
 

@@ -31,7 +31,9 @@ from .errors import (
     BadNotification,
     Billed,
     CutoutError,
+    InProgress,
     OutOfTime,
+    OutputKeyTooLong,
     RateLimitExceeded,
     Rejected,
     StorageUnavailable,
@@ -185,8 +187,10 @@ class Worker:
             if not error.is_final and (not counts or delivery.attempt < self.config.max_attempts):
                 logger.warning("unavailable", extra=fields | {"counts": counts})
                 return Ending("unavailable", True, counts, self._back_off(delivery.attempt, error))
-        if upload and delivery.attempt > 1:  # earlier ones may have cost something
-            error.billed = self.ledger.read_billed(upload).or_worse(error.billed)
+        # Earlier attempts may have cost something, unless they ended for want of an output key.
+        if upload and delivery.attempt > 1 and not isinstance(error, OutputKeyTooLong):
+            billed = self.ledger.read_billed(self.remover.output_key.of(upload.key), upload)
+            error.billed = billed.or_worse(error.billed)
             fields["billed"] = error.billed
         try:
             self.letters.write(
@@ -207,7 +211,9 @@ class Worker:
 
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
-        most = self.config.backoff_seconds * 2 ** (attempt - 1)
+        # What waits for another delivery has not failed, however often it was tried.
+        doubled = 0 if isinstance(error, InProgress) else attempt - 1
+        most = self.config.backoff_seconds * 2**doubled
         if isinstance(error, RateLimitExceeded | OutOfTime):
             most = min(most, TURN_SECONDS)
         least = getattr(error, "retry_after", None) or 0

@@ -1,8 +1,10 @@
 """What has been paid for, in DynamoDB: nothing is paid twice while its result can be had.
 
-One item for the bytes of one key. `lease` is the time until which an invocation may be paying for it, `result_url`
-what it got, `valid_until` when that ends, `billed` the worst that the calls for it have cost, `forgotten` how many of
-its results were gone or broken. Times are in seconds since the epoch.
+One item for an output key, about the upload that is to become its cutout, or last was: `source` is its key's URI and
+`etag` its bytes. `lease` is the time until which an invocation may be paying for it, `result_url` what it got,
+`valid_until` when that ends, `billed` the worst that the calls for it have cost, `forgotten` how many of its results
+were gone or broken. Times are in seconds since the epoch. By the output key, since two uploads may have the same: while
+one is on its way the other waits, and is then told so before it is paid.
 
 Powertools' idempotency is not used: it deletes its record when the call fails, keeps results for one fixed time, and
 has no way to forget one that turned out to be gone.
@@ -40,61 +42,69 @@ class Ledger:
         self._table = table
         self._note_credit = note_credit
 
-    def pay_once(self, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
+    def pay_once(self, output_key: str, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
         """The `result_url` of an upload: the one that was paid for while it is valid, else that of a new `pay()`.
 
-        Raises InProgress while another invocation pays for it, StorageUnavailable before anything is paid, and what
-        `pay` raises; its `billed` then counts what earlier calls have cost, too.
+        Raises InProgress while another invocation pays for it, or for another upload of the same output key;
+        StorageUnavailable before anything is paid; and what `pay` raises: its `billed` then counts what earlier calls
+        have cost, too.
         """
         asked = time.time()
-        found = self._claim(upload, asked, deadline)
+        found = self._claim(output_key, upload, asked, deadline)
         if not isinstance(found, Billed):
             return found
         try:
             result_url = pay()
         except CutoutError as error:
             error.billed = found.or_worse(error.billed)
-            self._update(upload, "SET billed = :billed REMOVE lease", {":billed": error.billed})
+            self._update(output_key, "SET billed = :billed REMOVE lease", {":billed": error.billed})
             raise
         self._note_credit(found)
         self._update(
-            upload,
+            output_key,
             "SET result_url = :url, valid_until = :until, billed = :billed REMOVE lease",
             {":url": result_url, ":until": asked + RESULT_SECONDS, ":billed": Billed.YES},
         )
         return result_url
 
-    def forget(self, upload: Upload, result_url: str) -> int:
+    def forget(self, output_key: str, result_url: str) -> int:
         """A paid result is gone or broken: the next attempt pays again. How many of its results were, where known."""
         item = self._update(
-            upload,
+            output_key,
             "REMOVE result_url, valid_until ADD forgotten :one",
             {":url": result_url, ":one": 1},
             condition="result_url = :url",
         )
         return int(item["forgotten"]["N"]) if "forgotten" in item else 0
 
-    def read_billed(self, upload: Upload) -> Billed:
-        """The worst that the calls for an upload have cost. Raises nothing: where it cannot be read, it is `maybe`."""
+    def read_billed(self, output_key: str, upload: Upload) -> Billed:
+        """The worst that the calls for an upload have cost. Raises nothing: where it cannot be known, it is `maybe`."""
         try:
-            answer = self._dynamodb.get_item(TableName=self._table, Key=_key(upload), ConsistentRead=True)
+            answer = self._dynamodb.get_item(TableName=self._table, Key=_key(output_key), ConsistentRead=True)
         except AwsError as error:
             log.error("The ledger could not be read (%s).", error_code(error))
             return Billed.MAYBE
-        return _billed(answer.get("Item", {}))
+        item = answer.get("Item", {})
+        return _billed(item) if _is_about(item, upload) or not item else Billed.MAYBE
 
-    def _claim(self, upload: Upload, now: float, deadline: Deadline) -> str | Billed:
+    def _claim(self, output_key: str, upload: Upload, now: float, deadline: Deadline) -> str | Billed:
         """Either a result that is still valid, or the right to pay, and what has been billed before."""
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_key(upload),
-                UpdateExpression="SET lease = :lease, expires = :expires",
+                Key=_key(output_key),
+                UpdateExpression="SET lease = :lease, #source = :source, etag = :etag, expires = :expires"
+                " REMOVE result_url, valid_until",
+                # A paid result is about to become the cutout; but not that of an upload which was overwritten since.
                 ConditionExpression="(attribute_not_exists(lease) OR lease < :now)"
-                " AND (attribute_not_exists(valid_until) OR valid_until < :now)",
+                " AND (attribute_not_exists(valid_until) OR valid_until < :now"
+                " OR (#source = :source AND etag <> :etag))",
+                ExpressionAttributeNames={"#source": "source"},
                 ExpressionAttributeValues=_values(
                     {
                         ":now": now,
+                        ":source": upload.uri,
+                        ":etag": upload.etag,
                         ":lease": now + deadline.remaining() + LEASE_MARGIN,
                         ":expires": int(now + KEPT_SECONDS),
                     }
@@ -108,13 +118,20 @@ class Ledger:
                     f"DynamoDB did not let the function look into the ledger ({error_code(error)}). It is tried again."
                 ) from None
             item: dict[str, Any] = error.response.get("Item", {})  # type: ignore[assignment]  # not in the stubs
-            if "valid_until" in item and float(item["valid_until"]["N"]) >= now:
+            if _is_about(item, upload) and "valid_until" in item and float(item["valid_until"]["N"]) >= now:
                 return str(item["result_url"]["S"])
-            raise InProgress("Another delivery of this upload is being worked on. It is tried again.") from None
-        return _billed(answer.get("Attributes", {}))
+            raise InProgress(
+                "Another upload or delivery for this output key is worked on. It is tried again."
+            ) from None
+        before = answer.get("Attributes", {})
+        if _is_about(before, upload):
+            return _billed(before)
+        if "forgotten" in before:  # results of the other upload
+            self._update(output_key, "REMOVE forgotten", {})
+        return Billed.NO
 
     def _update(
-        self, upload: Upload, expression: str, values: dict[str, str | float], condition: str | None = None
+        self, output_key: str, expression: str, values: dict[str, str | float], condition: str | None = None
     ) -> dict[str, Any]:
         """The item after the update; empty when it failed: the result at hand, or the error, matters more.
 
@@ -123,10 +140,10 @@ class Ledger:
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_key(upload),
+                Key=_key(output_key),
                 UpdateExpression=expression,
-                ExpressionAttributeValues=_values(values),
                 ReturnValues="ALL_NEW",
+                **({"ExpressionAttributeValues": _values(values)} if values else {}),  # type: ignore[arg-type]
                 **({"ConditionExpression": condition} if condition else {}),  # type: ignore[arg-type]
             )
         except AwsError as error:
@@ -143,8 +160,12 @@ def _billed(item: Mapping[str, Any]) -> Billed:
     return Billed(item["billed"]["S"]) if "billed" in item else Billed.NO
 
 
-def _key(upload: Upload) -> dict[str, Any]:
-    return {"id": {"S": f"{upload.uri}#{upload.etag}"}}
+def _is_about(item: Mapping[str, Any], upload: Upload) -> bool:
+    return item.get("source") == {"S": upload.uri} and item.get("etag") == {"S": upload.etag}
+
+
+def _key(output_key: str) -> dict[str, Any]:
+    return {"id": {"S": f"cutout:{output_key}"}}
 
 
 def _values(values: dict[str, str | float]) -> dict[str, Any]:

@@ -42,13 +42,15 @@ def aws(action: str, key: str, *contains: str, **how: Any) -> AwsFault:  # noqa:
     """A fault of one call about one upload: S3 names it in the path, the others in the body."""
     if action in ("HeadObject", "GetObject", "PutObject"):
         return AwsFault(action, resource=f"/{key}.", **how)
-    return AwsFault(action, contains=(f"/{key}.", *contains), **how)
+    name = f":{key}." if action == "UpdateItem" else f"/{key}."  # an item's key is the output key
+    return AwsFault(action, contains=(name, *contains), **how)
 
 
 ALWAYS: dict[str, Any] = {"times": None}
 TIMES_OUT: dict[str, Any] = {"delay_seconds": HANGS}
 TIMES_OUT_AFTER: dict[str, Any] = {"delay_seconds": HANGS, "after": True}
 KILLED_AFTER: dict[str, Any] = {"kill": True, "after": True}
+OTHER_TWIN = "the other twin"  # whichever of twin.png and twin.jpg comes second
 CLAIM, KEEP = "SET lease", "SET result_url"
 
 CASES = {
@@ -111,6 +113,9 @@ CASES = {
     "letter-killed": Case(aws("SendMessage", "letter-killed", **KILLED_AFTER), "resolution_too_low", 0, 0, "no"),
     # Nothing goes wrong.
     "well": Case(None, "cutout", 1, 1),
+    # Two uploads of one output key at the same time: one is paid for, and the other is told.
+    "twin": Case(None, "cutout", 1, 1),
+    OTHER_TWIN: Case(None, "output_key_conflict", 0, 0, "no"),
 }  # fmt: skip
 
 
@@ -212,14 +217,16 @@ class Stack:
 
     def upload(self, number: int, name: str) -> None:
         body = picture(number, height=63 if name.startswith("letter") else 80)
-        self.cloud.client("s3").put_object(Bucket=self.outputs["InputBucketName"], Key=f"{name}.png", Body=body)
+        key = "twin.jpg" if name == OTHER_TWIN else f"{name}.png"
+        self.cloud.client("s3").put_object(Bucket=self.outputs["InputBucketName"], Key=key, Body=body)
 
     def endings(self) -> Iterator[tuple[str, str, str]]:
         """Name, how it ended and what was billed, of uploads that have ended; letters only once."""
         listing = self.cloud.client("s3").list_objects_v2(Bucket=self.outputs["OutputBucketName"])
         for cutout in listing.get("Contents", []):
             yield cutout["Key"].removesuffix(".png"), "cutout", ""
-        yield from letters(self.cloud.client("sqs"), self.outputs["DeadLetterQueueUrl"])
+        for name, code, billed in letters(self.cloud.client("sqs"), self.outputs["DeadLetterQueueUrl"]):
+            yield OTHER_TWIN if name.startswith("twin") else name, code, billed
 
     @property
     def is_paused(self) -> bool:
@@ -250,7 +257,7 @@ def endings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Endi
         yield {
             name: Ending(
                 outcome,
-                paid=sum(f"/{name}.png" in charge["source"] for charge in state["charges"]),
+                paid=sum(f"/{name}." in charge["source"] for charge in state["charges"]),
                 asked=sum(
                     count for source, count in state["asked"].get("removal", {}).items() if f"/{name}." in source
                 ),

@@ -47,17 +47,12 @@ def uses(deployed: Any) -> set[Use]:  # noqa: ANN401
     stack.stand_in.set_faults(
         Rule(on="removal", source="/throttled.", status=429, times=1),
         Rule(on="removal", source="/failing.", status=500),
+        Rule(on="removal", source="/hidden.", status=500),
     )
     functions.update_event_source_mapping(UUID=mapping, Enabled=False)
-    for number, name in enumerate(("twice", "throttled", "deleted")):
-        stack.upload(f"{name}.png", picture(number))
-    stack.s3.delete_object(Bucket=bucket, Key="deleted.png")
-    functions.update_event_source_mapping(UUID=mapping, Enabled=True)
-    stack.wait_for_cutout("twice.png")
-    stack.wait_for_cutout("throttled.png")
-    # It fails, and is hidden for a while; a second message of it is at its last attempt.
+    # One that is at its last attempt; the bucket's own message would be at its first.
     stack.upload("failing.png", picture(7))
-    stack.wait_until(lambda: stack.cloud.calls()["ChangeMessageVisibility"] > 0, "back-off")
+    stack.sqs.purge_queue(QueueUrl=queue)
     etag = stack.s3.head_object(Bucket=bucket, Key="failing.png")["ETag"].strip('"')
     about = {"bucket": {"name": bucket}, "object": {"key": "failing.png", "eTag": etag}}
     stack.sqs.send_message(
@@ -65,7 +60,14 @@ def uses(deployed: Any) -> set[Use]:  # noqa: ANN401
         MessageBody=json.dumps({"Records": [{"eventName": "ObjectCreated:Put", "s3": about}]}),
         MessageAttributes={"Attempts": {"DataType": "Number", "StringValue": "4"}},
     )
+    for number, name in enumerate(("twice", "throttled", "hidden", "deleted")):
+        stack.upload(f"{name}.png", picture(number))
+    stack.s3.delete_object(Bucket=bucket, Key="deleted.png")
+    functions.update_event_source_mapping(UUID=mapping, Enabled=True)
+    stack.wait_for_cutout("twice.png")
+    stack.wait_for_cutout("throttled.png")
     stack.wait_for_letter("failing.png")
+    stack.wait_until(lambda: stack.cloud.calls()["ChangeMessageVisibility"] > 0, "back-off of hidden.png")
     stack.upload("twice.png", picture(20))
     stack.wait_until(lambda: stack.cloud.calls()["PutObject"] >= 3, "new cutout of twice.png")
     stack.stand_in.set_faults(Rule(on="removal", source="/forbidden.", status=403, times=1))

@@ -79,8 +79,13 @@ def all_ends(deployed: Any) -> Any:  # noqa: ANN401
     stack.stand_in.set_faults(Rule(on="removal", source="/unavailable.", status=500))
     again = picture(6)
     (ledger,) = cloud.client("dynamodb").list_tables()["TableNames"]
-    key = f"s3://{bucket}/again.png#{hashlib.md5(again, usedforsecurity=False).hexdigest()}"
-    cloud.client("dynamodb").put_item(TableName=ledger, Item={"id": {"S": key}, "billed": {"S": "maybe"}})
+    item = {
+        "id": "cutout:again.png",
+        "source": f"s3://{bucket}/again.png",
+        "etag": hashlib.md5(again, usedforsecurity=False).hexdigest(),
+        "billed": "maybe",
+    }
+    cloud.client("dynamodb").put_item(TableName=ledger, Item={name: {"S": value} for name, value in item.items()})
     stack.upload("again.png", again)
     functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
     stack.wait_for_cutout("again.png")

@@ -87,13 +87,13 @@ class Books:
     results: dict[str, str] = field(default_factory=dict)
     forgotten: int = 0
 
-    def pay_once(self, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
-        if upload.etag not in self.results:
-            self.results[upload.etag] = pay()
-        return self.results[upload.etag]
+    def pay_once(self, output_key: str, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
+        if output_key not in self.results:
+            self.results[output_key] = pay()
+        return self.results[output_key]
 
-    def forget(self, upload: Upload, result_url: str) -> int:
-        del self.results[upload.etag]
+    def forget(self, output_key: str, result_url: str) -> int:
+        del self.results[output_key]
         self.forgotten += 1
         return self.forgotten
 

@@ -377,6 +377,20 @@ def test_what_only_waits_for_its_turn_does_not_wait_long(
     assert sorted(sent) == [2, 2, 900]
 
 
+def test_what_waits_for_another_delivery_does_not_wait_longer_each_time(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    monkeypatch.setenv("BACKOFF_SECONDS", "30")
+    monkeypatch.setattr("remove_background.handler.random.uniform", lambda least, most: most)
+    monkeypatch.setattr(handler, "Clients", lambda threads: faked.clients)
+    monkeypatch.setattr(faked.clients.sqs, "send_message", lambda **call: sent.append(call["DelaySeconds"]))
+    faked.fates = {"a.jpg": InProgress("Later.")}
+    for attempt in (1, 4):
+        faked.invoke(make_event({"Records": [make_record("a.jpg")]}, attempt=attempt))
+    assert sent == [30, 30]
+
+
 def test_retry_after_is_the_least_that_is_waited(
     faked: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,7 +407,12 @@ def test_a_letter_says_what_earlier_attempts_have_cost(
 ) -> None:
     faked.clients.dynamodb.put_item(
         TableName="ledger",
-        Item={"id": {"S": "s3://input/a.jpg#0f343b0931126a20f133d67c2b018a3b"}, "billed": {"S": "maybe"}},
+        Item={
+            "id": {"S": "cutout:a.png"},
+            "source": {"S": "s3://input/a.jpg"},
+            "etag": {"S": "0f343b0931126a20f133d67c2b018a3b"},
+            "billed": {"S": "maybe"},
+        },
     )
     faked.fates = {"a.jpg": ServiceUnavailable("Not reached."), "b.jpg": ServiceUnavailable("Not reached.")}
     faked.invoke(make_event(*({"Records": [make_record(key)]} for key in faked.fates), attempt=5))

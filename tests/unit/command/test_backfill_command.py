@@ -332,10 +332,10 @@ class Service:
         content = str(self.paid).encode()
         yield Result(io.BytesIO(content), len(content), base64.b64encode(hashlib.sha256(content).digest()).decode())
 
-    def pay_once(self, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
+    def pay_once(self, output_key: str, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
         return pay()
 
-    def forget(self, upload: Upload, result_url: str) -> int:
+    def forget(self, output_key: str, result_url: str) -> int:
         raise NotImplementedError
 
 
