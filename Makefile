@@ -27,10 +27,12 @@ check: .venv/dev  ## Lint, check types, the arrows between modules, and the temp
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 .PHONY: chaos
-chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outage; report
+chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outage, replay 10,000 letters; takes 20 minutes
 	$(BIN)/python -m tests.chaos.chaos --uploads 1000 --seed 1
 	$(BIN)/python -m tests.chaos.drain
 	$(BIN)/python -m tests.chaos.outage
+	$(BIN)/python -m tests.chaos.letters
+	$(BIN)/python -m tests.chaos.backfill
 
 .PHONY: deploy-check
 deploy-check: .venv/run .venv-sam/ready  ## Deploy to the local cloud with AWS's own clients, use it, change it, delete it

@@ -22,7 +22,7 @@ from cutout.dead_letters import NO_REASON, VISIBILITY_SECONDS, DeadLetters, Lett
 from cutout.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
 from cutout.failures import Failure
 from cutout.replay import Kept, Replay, State, look_at
-from cutout.terminal import AsJson, Yes, agree, console, print_json, progress
+from cutout.terminal import AsJson, Yes, agree, console, print_json, printable, progress
 from remove_background.errors import Billed
 
 SHORT_ID = 8  # characters of an id that a list shows
@@ -77,7 +77,7 @@ class Chosen:
     uploads: int = 0
 
     def __str__(self) -> str:
-        codes = ", ".join(f"{count:,} {_plain(code)}" for code, count in self.codes.most_common())
+        codes = ", ".join(f"{count:,} {printable(code)}" for code, count in self.codes.most_common())
         return f"{_count(len(self.ids))} ({codes})"
 
 
@@ -172,7 +172,7 @@ def replay_letters(
         left = balance.read(deployed)
         known = f"{left:,.0f} are left" if isinstance(left, float) else f"how many are left is not known: {left}"
         typer.echo(
-            f"To be replayed: {chosen}.\nThat may cost up to {_count(chosen.uploads, 'credit')}, less where a paid "
+            f"To be replayed: {chosen}.\nThat may cost {_count(chosen.uploads, 'credit')}, less where a paid "
             f"result can be used again; {known.rstrip('.')}.",
             err=True,
         )
@@ -332,11 +332,11 @@ def _list_codes(deployed: Deployment, *, as_json: bool) -> None:
             f"{billed[code].total():,}",
             ", ".join(counts),
             _minute(oldest[code]),
-            f"{_plain(code)}\n{advise(code).meaning}",
+            f"{printable(code)}\n{advise(code).meaning}",
         )
     screen.print(table)
     screen.print(
-        f"`cutout letters list --code {_plain(codes[0])}` lists those, and `cutout letters show ID` says what to do.\n"
+        f"`cutout letters list --code {printable(codes[0])}` lists those, and `cutout letters show ID` says what to do.\n"
         "`cutout letters replay` tries letters again, `cutout letters discard` deletes them."
     )
 
@@ -392,8 +392,8 @@ def _list_page(deployed: Deployment, choice: Choice, limit: int, page: int, *, a
             line.id[:SHORT_ID],
             _minute(line.since),
             "" if line.attempts is None else str(line.attempts),
-            _plain(line.billed),
-            "\n".join(_plain(text) for text in [*keys, f"{line.code}: {line.message}"]),
+            printable(line.billed),
+            "\n".join(printable(text) for text in [*keys, f"{line.code}: {line.message}"]),
         )
     screen.print(table)
     pages = -(-count // limit)
@@ -446,7 +446,7 @@ _STATES = {
 
 def _print_letter(letter: Mapping[str, Any]) -> None:
     table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False, box=SIMPLE)
-    uploads = [f"{_plain(upload['source'])}\n  {_STATES[upload['state']]}" for upload in letter["uploads"]]
+    uploads = [f"{printable(upload['source'])}\n  {_STATES[upload['state']]}" for upload in letter["uploads"]]
     tries = letter["attempts"]
     rows = {
         "Letter": letter["id"],
@@ -463,13 +463,13 @@ def _print_letter(letter: Mapping[str, Any]) -> None:
     }
     for name, value in rows.items():
         if value:
-            table.add_row(name, _plain(value))
+            table.add_row(name, printable(value))
         if name == "Message":
             table.add_row("Upload", "\n".join(uploads) or "none that can be read")
     screen = console()
     screen.print(table)
     screen.print("Its body:")
-    screen.print("\n".join(_plain(line) for line in _indent(letter["body"]).splitlines()), soft_wrap=True)
+    screen.print("\n".join(printable(line) for line in _indent(letter["body"]).splitlines()), soft_wrap=True)
 
 
 def _indent(body: str) -> str:
@@ -555,10 +555,3 @@ def _count(number: int, what: str = "letter") -> str:
 
 def _minute(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
-
-
-def _plain(text: str) -> str:
-    """Text from elsewhere, without the characters that a terminal would obey."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
