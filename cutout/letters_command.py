@@ -336,7 +336,7 @@ def _list_codes(deployed: Deployment, *, as_json: bool) -> None:
         )
     screen.print(table)
     screen.print(
-        f"`cutout letters list --code {printable(codes[0])}` lists those, and `cutout letters show ID` says what to do.\n"
+        f"`cutout letters list --code {printable(codes[0])}` lists those, `cutout letters show ID` says what to do.\n"
         "`cutout letters replay` tries letters again, `cutout letters discard` deletes them."
     )
 

@@ -252,7 +252,7 @@ def test_replay_sends_the_bodies_unchanged_and_deletes_the_letters(
     call = cutout("letters", "replay", "--all", "--yes")
     assert (call.code, call.out) == (0, "12 letters replayed.\n")
     assert "12 letters (12 service_unavailable)" in call.err
-    assert "a credit for each of 12 uploads, less where a paid result can be used again; 1,000 are left" in call.err
+    assert "may cost 12 credits, less where a paid result can be used again; 1,000 are left" in call.err
     assert bodies(deployed, deployed.upload_queue) == written
     assert bodies(deployed, deployed.dead_letter_queue) == []
 
@@ -318,7 +318,7 @@ def test_a_message_of_which_one_upload_is_there_is_replayed(
     deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody=body)
     call = cutout("letters", "replay", "--all", "--yes")
     assert call.code == 0
-    assert "each of 2 uploads" in call.err
+    assert "may cost 2 credits" in call.err
     assert bodies(deployed, deployed.upload_queue) == [body]
 
 
