@@ -38,7 +38,7 @@ class LocalCloud:
         """`port` 0: one that is free. Schedules run `speed` times as fast."""
         self._port = port
         self._speed = speed
-        self._log_dir = log_dir
+        self.log_dir = log_dir
         self._exit = ExitStack()
         # The caller's AWS settings are for another cloud.
         settings = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
@@ -52,12 +52,12 @@ class LocalCloud:
 
     def __enter__(self) -> Self:
         with ExitStack() as exiting:
-            self._log_dir.mkdir(parents=True, exist_ok=True)
+            self.log_dir.mkdir(parents=True, exist_ok=True)
             folder = exiting.enter_context(tempfile.TemporaryDirectory(prefix="cutout-artefacts-"))
             self._port = exiting.enter_context(aws.serving(self._port, self._calls))
             exiting.callback(self._calls.set_faults)  # the server ends when no answer is held back
             self._environments = Environments(
-                self.client("lambda"), aws.read_code, self._services(), Path(folder), self._log_dir
+                self.client("lambda"), aws.read_code, self._services(), Path(folder), self.log_dir
             )
             exiting.enter_context(gaps.filled(self._environments.invoke, self.endpoint_url))
             sources = EventSources(self.client("lambda"), self.client("sqs"), self._environments.invoke)

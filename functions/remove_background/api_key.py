@@ -1,5 +1,7 @@
 """The Pixelcut API key, from Secrets Manager."""
 
+import threading
+
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
@@ -17,11 +19,13 @@ class ApiKey:
         """`secret` is the name or the ARN of a secret that holds the key as plain text."""
         self._secrets = secrets
         self._secret = secret
+        self._lock = threading.Lock()  # at a start, all threads want it
 
     def __call__(self, fresh: bool) -> str:
         """The key, read again when `fresh`. Raises ApiKeyMissing or StorageUnavailable."""
         try:
-            value = self._secrets.get(self._secret, max_age=MAX_AGE_SECONDS, force_fetch=fresh)
+            with self._lock:
+                value = self._secrets.get(self._secret, max_age=MAX_AGE_SECONDS, force_fetch=fresh)
         except GetParameterError as error:
             code = error_code(error.__context__)
             if code in _NO_VALUE:

@@ -314,7 +314,7 @@ def _count(endings: Sequence[Ending], credits_charged: "deque[Billed]") -> None:
     earlier = [credits_charged.popleft() for _ in range(len(credits_charged))]
     if earlier:
         metrics.add_metric(name="Credits", unit=MetricUnit.Count, value=len(earlier))
-        again = sum(billed is not Billed.NO for billed in earlier)
-        metrics.add_metric(name="CreditsAgain", unit=MetricUnit.Count, value=again)
+        metrics.add_metric(name="CreditsAgain", unit=MetricUnit.Count, value=earlier.count(Billed.YES))
+        metrics.add_metric(name="CreditsMaybeAgain", unit=MetricUnit.Count, value=earlier.count(Billed.MAYBE))
     if endings:
         metrics.flush_metrics()

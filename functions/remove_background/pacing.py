@@ -6,6 +6,7 @@ epoch. Shares of the rate, one for each environment, would leave those of the id
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -38,6 +39,9 @@ class Pace:
         self._shortest = MARGIN / requests_per_second
         self._interval = self._shortest
         self._lock = threading.Lock()
+        self._taking = threading.Lock()  # held by the thread that takes turns for all that want one
+        self._wanted = 0
+        self._taken: deque[float] = deque()
 
     @contextmanager
     def turn(self, deadline: Deadline) -> Iterator[None]:
@@ -64,21 +68,34 @@ class Pace:
             self._interval = min(self._shortest * SLOWEST, self._interval * SLOWER)
 
     def _take(self) -> float:
-        """The time of a turn that nobody else has."""
+        """The time of a turn that nobody else has. Threads that want one at the same time share a call to DynamoDB."""
         with self._lock:
-            interval = self._interval
+            self._wanted += 1
+        with self._taking:  # who has it counts as one that wants a turn: each turn that is taken is used at once
+            try:
+                if not self._taken:
+                    wanted, interval = self._wanted, self._interval
+                    first = self._take_first_of(wanted * interval)
+                    self._taken.extend(first + number * interval for number in range(wanted))
+                return self._taken.popleft()
+            finally:
+                with self._lock:
+                    self._wanted -= 1
+
+    def _take_first_of(self, seconds: float) -> float:
+        """The first of the turns that these seconds hold; no other environment has one of them."""
         for _ in range(TRIES):
             soon = time.time() + LEAD
             # A queue of turns: behind the last of them.
-            if (turn := self._update("next_at + :step", "next_at >= :soon", soon, interval)) is not None:
+            if (turn := self._update("next_at + :step", "next_at >= :soon", soon, seconds)) is not None:
                 return turn
             # Nobody waits.
             free = "attribute_not_exists(next_at) OR next_at < :soon"
-            if self._update(":soon + :step", free, soon, interval) is not None:
+            if self._update(":soon + :step", free, soon, seconds) is not None:
                 return soon
         raise StorageUnavailable("Too many environments took their turns at once. It is tried again.")
 
-    def _update(self, next_at: str, condition: str, soon: float, interval: float) -> float | None:
+    def _update(self, next_at: str, condition: str, soon: float, step: float) -> float | None:
         """What `next_at` was (`soon` where it was nothing); None when the condition does not hold."""
         try:
             answer = self._dynamodb.update_item(
@@ -86,7 +103,7 @@ class Pace:
                 Key=_ITEM,
                 UpdateExpression=f"SET next_at = {next_at}",
                 ConditionExpression=condition,
-                ExpressionAttributeValues={":soon": {"N": f"{soon:.6f}"}, ":step": {"N": f"{interval:.6f}"}},
+                ExpressionAttributeValues={":soon": {"N": f"{soon:.6f}"}, ":step": {"N": f"{step:.6f}"}},
                 ReturnValues="UPDATED_OLD",
             )
         except AwsError as error:

@@ -90,7 +90,8 @@ class Pixelcut:
                 f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image.{format_ or "bin"}"\r\n'
                 f"Content-Type: {media_type}\r\n\r\n".encode()
             )
-            body.writelines(image)
+            for chunk in image:  # one by one: `writelines` would keep them all in memory
+                body.write(chunk)
             body.write(f"\r\n--{boundary}--\r\n".encode())
             return self._post(body, f"multipart/form-data; boundary={boundary}", deadline)
 

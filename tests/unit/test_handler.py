@@ -435,14 +435,15 @@ def test_what_became_of_uploads_is_counted(
     }
     put = datetime.now(UTC) - timedelta(seconds=40)
     records = [make_record(key) | {"eventTime": put.isoformat()} for key in ("a.jpg", *faked.fates)]
-    handler._worker().credits.extend([Billed.NO, Billed.MAYBE])
+    handler._worker().credits.extend([Billed.NO, Billed.MAYBE, Billed.YES, Billed.YES])
     capsys.readouterr()
     faked.invoke(make_event(*({"Records": [record]} for record in records)))
     counted = read_metrics(capsys.readouterr().out)
     (seconds,) = counted.pop("SecondsToCutout")
     assert 40 <= seconds < 50
     assert counted == {
-        "Cutout": [1], "Letter": [1], "Duplicate": [1], "Unavailable": [1], "Credits": [2], "CreditsAgain": [1]
+        "Cutout": [1], "Letter": [1], "Duplicate": [1], "Unavailable": [1],
+        "Credits": [4], "CreditsAgain": [2], "CreditsMaybeAgain": [1],
     }  # fmt: skip
 
 

@@ -1,8 +1,11 @@
 """All environments together stay under the rate; a 429 lowers it, successes raise it again."""
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -99,6 +102,41 @@ def test_without_the_table_nothing_is_sent(clients: Clients) -> None:
         Pace(clients.dynamodb, "nowhere", 5).turn(Deadline(100)),
     ):
         raise AssertionError("there was no turn")
+
+
+def test_threads_that_want_a_turn_at_the_same_time_share_a_call(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = Pace(clients.dynamodb, "ledger", 5)
+    update, calls, all_wait = clients.dynamodb.update_item, [], threading.Event()
+
+    def update_when_all_wait(**call: Any) -> Any:  # noqa: ANN401
+        calls.append(call)
+        assert all_wait.wait(10)
+        return update(**call)
+
+    monkeypatch.setattr(clients.dynamodb, "update_item", update_when_all_wait)
+    with ThreadPoolExecutor(10) as threads:
+        turns = [threads.submit(pace._take) for _ in range(10)]
+        while pace._wanted < 10:
+            time.sleep(0.001)
+        all_wait.set()
+        times = sorted(turn.result() for turn in turns)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == pytest.approx([MARGIN / 5] * 9, abs=1e-4)
+    assert len(calls) <= 4  # the first thread's own, and one for the nine others; each may be tried in two ways
+    assert (pace._wanted, list(pace._taken)) == (0, [])
+
+
+def test_a_turn_that_cannot_be_had_keeps_no_other_thread_from_its_own(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = Pace(clients.dynamodb, "nowhere", 5)
+    with pytest.raises(StorageUnavailable):
+        pace._take()
+    pace._table = "ledger"
+    pace._take()
+    assert (pace._wanted, list(pace._taken)) == (0, [])
 
 
 def test_real_time_is_kept(clients: Clients) -> None:
