@@ -34,6 +34,10 @@ chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outa
 	$(BIN)/python -m tests.chaos.letters
 	$(BIN)/python -m tests.chaos.backfill
 
+.PHONY: bench
+bench: .venv/dev  ## Measure what an image costs; write bench/RESULTS.md
+	PYTHONPATH=functions $(BIN)/python -m bench
+
 .PHONY: deploy-check
 deploy-check: .venv/run .venv-sam/ready  ## Deploy to the local cloud with AWS's own clients, use it, change it, delete it
 	$(BIN)/python tests/deploy/check.py

@@ -1,0 +1,1 @@
+"""What an image costs besides Pixelcut's own price and time: measured figures, each from one command."""

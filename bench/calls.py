@@ -1,0 +1,96 @@
+"""The AWS calls that an upload makes, by what becomes of it: counted on the local cloud."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.report import Part, Table, as_text
+from cutout.local.faults import Rule
+from tests.chaos.bed import BACKOFF, ENABLED, Bed, await_end, deployed, picture
+
+# Enough for six batches, the most at once; each image takes as long as the API.
+BACKLOG, API_SECONDS = 60, 3
+TOO_SMALL = Path(__file__).parents[1] / "samples" / "too-small.jpg"
+WAIT_SECONDS = 60
+REASONS = {
+    "HeadObject": "Is its cutout there already, or somebody else's object? Before anything is paid.",
+    "GetObject": "The first 64 KB, for the preflight; also notices an upload that was deleted or replaced.",
+    "UpdateItem": "The ledger: claim the upload; take the turn at the API (two calls where nobody waits, one in a "
+    "queue); write the paid result down. A failure is counted, and its upload's claim ended.",
+    "PutObject": "The cutout.",
+    "GetSecretValue": "The API key: once in five minutes for an environment, and for each of ten threads at a start.",
+    "SendMessage": "The letter.",
+    "ChangeMessageVisibility": "The back-off.",
+    "GetItem": "What earlier attempts have cost, for the letter of a later one.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """By action, for one upload."""
+
+    backlog: Mapping[str, float]  # the mean, cold starts included
+    success: Mapping[str, float]
+    duplicate: Mapping[str, float]
+    rejected: Mapping[str, float]
+    retry: Mapping[str, float]  # both attempts
+
+
+def count() -> Calls:
+    with deployed({ENABLED: False, BACKOFF: 0}, parameters={}) as bed:
+        for number in range(BACKLOG):
+            bed.upload(f"{number}.jpg", picture(str(number)))
+        bed.stand_in.change_settings(latency_seconds=API_SECONDS)
+        backlog = _during(bed, bed.open_intake)
+        bed.stand_in.change_settings(latency_seconds=0)
+        success = _during(bed, lambda: bed.upload("one.jpg", picture("one")))
+        (again,) = (body for (key, _), body in bed.notifications.items() if key == "one.jpg")
+        queue = bed.outputs["UploadQueueUrl"]
+        duplicate = _during(bed, lambda: bed.sqs.send_message(QueueUrl=queue, MessageBody=again))
+        rejected = _during(bed, lambda: bed.upload("small.jpg", TOO_SMALL.read_bytes()))
+        bed.stand_in.set_faults(Rule(on="removal", times=1, status=503))
+        retry = _during(bed, lambda: bed.upload("retry.jpg", picture("retry")))
+        if len(bed.cutouts()) != BACKLOG + 2 or len(bed.take_letters()) != 1:
+            raise RuntimeError("An upload did not end as it should")
+    mean = {action: calls / BACKLOG for action, calls in backlog.items()}
+    return Calls(mean, success, duplicate, rejected, retry)
+
+
+def _during(bed: Bed, act: Callable[[], object]) -> Mapping[str, float]:
+    """The calls until all messages are done with."""
+    bed.cloud.clear_calls()
+    act()
+    if not await_end(lambda: bed.waiting == 0, WAIT_SECONDS):
+        raise RuntimeError(f"{bed.waiting} messages are left in the queue")
+    return bed.cloud.calls()
+
+
+def measure(calls: Calls | None = None) -> Part:
+    calls = calls or count()
+    columns = (calls.success, calls.backlog, calls.duplicate, calls.rejected, calls.retry)
+    actions = sorted(set[str]().union(*columns), key=list(REASONS).index)
+    rows = [(action, *(_cell(column, action) for column in columns), REASONS[action]) for action in actions]
+    rows.append(("all", *(f"{sum(column.values()):.3g}" for column in columns), ""))
+    head = ("", "success", f"of {BACKLOG} in a backlog", "duplicate", "rejected", "retry after a 503", "what for")
+    return Part(
+        "Calls per image",
+        [Table("Calls of the function to AWS for one upload, warm; in a backlog with the cold starts:", head, rows)],
+        notes=[
+            (
+                "Not the function's: S3 sends the message; Lambda receives ten messages with one call and deletes "
+                "ten with one; Pixelcut fetches the image by the presigned URL."
+            ),
+            (
+                "A failed attempt makes six updates (claim, turn, what it has cost, the count of failures in a row: "
+                "two where it begins), the success after it five (the count ends)."
+            ),
+        ],
+    )
+
+
+def _cell(calls: Mapping[str, float], action: str) -> str:
+    return f"{calls[action]:.3g}" if action in calls else ""
+
+
+if __name__ == "__main__":
+    print(as_text(measure()))

@@ -1,0 +1,28 @@
+"""Assumed prices, in USD: AWS's list prices of us-east-1 for functions on arm64, without any free tier."""
+
+# https://aws.amazon.com/lambda/pricing/ (Arm, first tier)
+LAMBDA_GB_SECOND = 0.0000133334
+LAMBDA_REQUEST = 0.20 / 1e6
+# Share of a core that a function of 512 MB gets: one at 1,769 MB.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+LAMBDA_CORES = 512 / 1769
+LAMBDA_GB = 512 / 1024
+# Bytes of the START, END and REPORT lines that Lambda itself logs for an invocation.
+LAMBDA_LOG_BYTES = 350
+
+# https://aws.amazon.com/sqs/pricing/ (standard queue; a batch of at most 64 KB is one request)
+SQS_REQUEST = 0.40 / 1e6
+
+# https://aws.amazon.com/dynamodb/pricing/on-demand/ (an item of at most 1 KB is one unit)
+DYNAMODB_WRITE = 0.625 / 1e6
+DYNAMODB_READ = 0.125 / 1e6
+
+# https://aws.amazon.com/s3/pricing/ (S3 Standard; GET and HEAD cost the same)
+S3_PUT = 0.005 / 1e3
+S3_GET = 0.0004 / 1e3
+
+# https://aws.amazon.com/secrets-manager/pricing/
+SECRETS_CALL = 0.05 / 1e4
+
+# https://aws.amazon.com/cloudwatch/pricing/ (ingestion, standard class)
+LOG_BYTE = 0.50 / 1e9
