@@ -98,7 +98,7 @@ def run(
         done = subprocess.run(  # noqa: S603 this very file
             [sys.executable, "-m", "bench.child", json.dumps(dataclasses.asdict(task))],
             cwd=ROOT,
-            env=_variables(services.url, folder) | {"IMAGE_DELIVERY": delivery},
+            env=make_variables(services.url, folder) | {"IMAGE_DELIVERY": delivery},
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -108,7 +108,7 @@ def run(
     return Log.read(done.stdout, services.calls)
 
 
-def _variables(url: str, folder: str) -> dict[str, str]:
+def make_variables(url: str, folder: str) -> dict[str, str]:
     """The settings that the template gives the function; the request rate is so high that no image waits for it."""
     return {
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "functions")]),
@@ -141,7 +141,7 @@ def _variables(url: str, folder: str) -> dict[str, str]:
     }
 
 
-def _event(numbers: "itertools.count[int]", messages: int) -> dict[str, Any]:
+def make_event(numbers: "itertools.count[int]", messages: int) -> dict[str, Any]:
     return {"Records": [_message(next(numbers)) for _ in range(messages)]}
 
 
@@ -214,7 +214,7 @@ def main() -> None:
         for _ in range(task.batches):
             logged, wall, cpu = os.fstat(1).st_size, time.monotonic(), time.process_time()
             for _ in range(task.images // at_once):
-                handle(_event(numbers, at_once), Context())
+                handle(make_event(numbers, at_once), Context())
             sys.stdout.flush()
             batches.append(
                 Batch(time.monotonic() - wall, time.process_time() - cpu, os.fstat(1).st_size - logged),

@@ -162,8 +162,8 @@ def measure(runs: invocation.Runs | None = None, calls: Calls | None = None) -> 
                 "All costs, over the naive handler's",
                 ours.cost / naive.cost,
                 1 / 3,
-                stands_in_the_way=f"the cutouts' PUT costs {number(our_costs['s3_puts'])} USD in both, the ledger's and "
-                f"the pace's writes {number(our_costs['dynamodb_writes'])} USD",
+                stands_in_the_way=f"the cutouts' PUT costs {number(our_costs['s3_puts'])} USD in both, the writes of "
+                f"ledger and pace {number(our_costs['dynamodb_writes'])} USD",
             ),
         ],
         [
