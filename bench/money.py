@@ -1,7 +1,7 @@
 """What 1,000 images cost at AWS, from what was measured and assumed prices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from bench import calls as calls_
 from bench import invocation, prices
@@ -21,6 +21,7 @@ class Usage:
     """For 1,000 images."""
 
     gb_seconds: float
+    storage_gb_seconds: float
     lambda_requests: float
     sqs_requests: float
     dynamodb_writes: float
@@ -41,6 +42,7 @@ class Usage:
 
 PRICES: Mapping[str, float] = {
     "gb_seconds": prices.LAMBDA_GB_SECOND,
+    "storage_gb_seconds": prices.LAMBDA_STORAGE_GB_SECOND,
     "lambda_requests": prices.LAMBDA_REQUEST,
     "sqs_requests": prices.SQS_REQUEST,
     "dynamodb_writes": prices.DYNAMODB_WRITE,
@@ -52,6 +54,7 @@ PRICES: Mapping[str, float] = {
 }
 LINES = {
     "gb_seconds": "Lambda, GB-seconds",
+    "storage_gb_seconds": "Lambda, GB-seconds of /tmp",
     "lambda_requests": "Lambda, requests",
     "sqs_requests": "SQS, requests",
     "dynamodb_writes": "DynamoDB, writes",
@@ -68,6 +71,7 @@ def usage_of_ours(log: Log, calls: Mapping[str, float]) -> Usage:
     batches = 1000 / IMAGES
     return Usage(
         gb_seconds=batches * log.wall * prices.LAMBDA_GB,
+        storage_gb_seconds=batches * log.wall * prices.LAMBDA_STORAGE_GB,
         lambda_requests=batches,
         sqs_requests=1000 + 2 * batches,  # S3 sends each; Lambda receives and deletes ten at once
         dynamodb_writes=1000 * calls["UpdateItem"],
@@ -83,6 +87,7 @@ def usage_of_ours(log: Log, calls: Mapping[str, float]) -> Usage:
 def usage_of_naive(log: Log) -> Usage:
     return Usage(
         gb_seconds=1000 / IMAGES * log.wall * prices.LAMBDA_GB,
+        storage_gb_seconds=0,
         lambda_requests=1000,
         sqs_requests=3 * 1000,  # sent, received and deleted one by one
         dynamodb_writes=0,
@@ -94,9 +99,10 @@ def usage_of_naive(log: Log) -> Usage:
     )
 
 
-def gb_seconds_at_pace() -> float:
-    """Of 1,000 images in a backlog that keeps all environments busy: requests wait for their turn in Lambda."""
-    return 1000 * PACE_MARGIN / REQUESTS_PER_SECOND * CONCURRENCY * prices.LAMBDA_GB
+def at_pace(usage: Usage) -> Usage:
+    """In a backlog that keeps all environments busy: requests wait for their turn in Lambda."""
+    seconds = 1000 * PACE_MARGIN / REQUESTS_PER_SECOND * CONCURRENCY
+    return replace(usage, gb_seconds=seconds * prices.LAMBDA_GB, storage_gb_seconds=seconds * prices.LAMBDA_STORAGE_GB)
 
 
 def gb_seconds_with_little_cpu(log: Log) -> float:
@@ -109,8 +115,7 @@ def measure(runs: invocation.Runs | None = None, calls: Calls | None = None) -> 
     calls = calls or calls_.count()
     our_log, naive_log = runs["ours", SLOW], runs["naive", SLOW]
     ours, naive = usage_of_ours(our_log, calls.backlog), usage_of_naive(naive_log)
-    at_pace = gb_seconds_at_pace()
-    pace_cost = ours.cost + (at_pace - ours.gb_seconds) * prices.LAMBDA_GB_SECOND
+    paced = at_pace(ours)
     our_costs, naive_costs = ours.costs(), naive.costs()
     rows = [
         (
@@ -134,10 +139,10 @@ def measure(runs: invocation.Runs | None = None, calls: Calls | None = None) -> 
         ),
         (
             f"A backlog at {REQUESTS_PER_SECOND} requests a second with {CONCURRENCY} batches at once",
-            number(at_pace),
-            _usd(pace_cost),
-            number(at_pace / naive.gb_seconds),
-            number(pace_cost / naive.cost),
+            number(paced.gb_seconds),
+            _usd(paced.cost),
+            number(paced.gb_seconds / naive.gb_seconds),
+            number(paced.cost / naive.cost),
         ),
     ]
     slow_ours, slow_naive = gb_seconds_with_little_cpu(our_log), gb_seconds_with_little_cpu(naive_log)

@@ -8,12 +8,15 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.report import number
+
 if TYPE_CHECKING:
     from bench.child import Handler, Log
     from bench.memory import Peak
 
 COLOURS = {"ours": "#1b7f5c", "one after another": "#7fb8a4", "naive": "#c8743c"}
 GOAL = "#444444"
+TICKS = (0.3, 1, 3, 10, 30)
 # The same bytes for the same figures.
 mpl.rcParams["svg.hashsalt"] = "cutout"
 mpl.rcParams["axes.spines.top"] = mpl.rcParams["axes.spines.right"] = False
@@ -27,15 +30,17 @@ def draw_invocations(
 ) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     walls, cpus = figure.subplots(1, 2)
-    for number, handler in enumerate(handlers):
+    for row, handler in enumerate(handlers):
         logs = [runs[handler, latency] for latency in latencies]
-        places = [place + (number - 1) * 0.27 for place in range(len(latencies))]
+        places = [place + (row - 1) * 0.27 for place in range(len(latencies))]
         for axes, values in ((walls, [log.wall for log in logs]), (cpus, [100 * log.cpu for log in logs])):
             bars = axes.bar(places, values, 0.25, label=handler, color=COLOURS[handler])
-            axes.bar_label(bars, fmt=_short, fontsize=8, padding=2)
+            axes.bar_label(bars, fmt=number, fontsize=8, padding=2)
     walls.set_title("Ten images: seconds on the clock", fontsize=10)
     walls.set_yscale("log")
     walls.margins(y=0.1)
+    walls.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    walls.minorticks_off()
     cpus.set_title("One image: milliseconds of CPU", fontsize=10)
     for axes in (walls, cpus):
         axes.set_xticks(range(len(latencies)), [f"{latency:g} s" for latency in latencies])
@@ -49,17 +54,17 @@ def draw_memory(path: Path, peaks: "Sequence[Peak]", most_mb: float) -> None:
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     cases = list(dict.fromkeys((peak.images, peak.megabytes) for peak in peaks))
-    for number, handler in enumerate(("ours", "naive")):
+    for row, handler in enumerate(("ours", "naive")):
         values = [peak.peak_mb for peak in peaks if peak.handler == handler]
         bars = axes.bar(
-            [place + (number - 0.5) * 0.36 for place in range(len(cases))],
+            [place + (row - 0.5) * 0.36 for place in range(len(cases))],
             values,
             0.34,
             label=handler,
             color=COLOURS[handler],
         )
         axes.bar_label(bars, fmt="%.0f", fontsize=8, padding=2)
-    _draw_goal(axes, most_mb, "goal")
+    _draw_goal(axes, most_mb, "at most")
     axes.set_title("Peak memory of the function's process, MB", fontsize=10)
     axes.set_xticks(range(len(cases)), [f"{images} of {megabytes} MB" for images, megabytes in cases])
     axes.set_xlabel("results in a batch")
@@ -72,13 +77,13 @@ def draw_throughput(path: Path, shares: Mapping[int, tuple[float, float]]) -> No
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     used, refused = figure.subplots(1, 2)
     backlogs = [f"{backlog:,}" for backlog in shares]
-    for axes, number, goal, title in (
+    for axes, column, goal, title in (
         (used, 0, 95, "Share of the permitted request rate used, %"),
         (refused, 1, 1, "Share of requests answered 429, %"),
     ):
-        bars = axes.bar(backlogs, [100 * share[number] for share in shares.values()], 0.5, color=COLOURS["ours"])
-        axes.bar_label(bars, fmt="%.2g" if number else "%.1f", fontsize=8, padding=2)
-        _draw_goal(axes, goal, "goal: at most" if number else "goal: at least")
+        bars = axes.bar(backlogs, [100 * share[column] for share in shares.values()], 0.5, color=COLOURS["ours"])
+        axes.bar_label(bars, fmt=number, fontsize=8, padding=2)
+        _draw_goal(axes, goal, "at most" if column else "at least")
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("uploads in the backlog")
     _save(figure, path)
@@ -86,11 +91,9 @@ def draw_throughput(path: Path, shares: Mapping[int, tuple[float, float]]) -> No
 
 def _draw_goal(axes: Axes, value: float, label: str) -> None:
     axes.axhline(value, color=GOAL, linewidth=1, linestyle="--")
-    axes.annotate(f"{label} {value:g}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=8)
-
-
-def _short(value: float) -> str:
-    return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    axes.annotate(
+        f"{label} {value:g}", (1.01, value), xycoords=("axes fraction", "data"), ha="left", va="center", size=8
+    )
 
 
 def _save(figure: Figure, path: Path) -> None:
