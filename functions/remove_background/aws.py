@@ -1,11 +1,16 @@
 """boto3: one session for all clients, and what their errors say."""
 
+import functools
 import logging
+import threading
 from typing import TYPE_CHECKING
 
 import boto3
+from botocore import httpsession
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from . import tls
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -19,6 +24,9 @@ AwsError = (ClientError, BotoCoreError)
 # Below WARNING, botocore logs signatures and the value of the secret.
 logging.getLogger("botocore").setLevel(logging.WARNING)
 
+# botocore makes a context for each client with this, and offers no other way to hand it one.
+httpsession.create_urllib3_context = lambda *_, **__: tls.CONTEXT
+
 _TIMEOUTS = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 # By default boto3 presigns for the global host, and in older regions with the signature that S3 has retired.
 _S3 = Config(signature_version="s3v4", s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"})
@@ -30,14 +38,22 @@ class Clients:
     def __init__(self, *, threads: int) -> None:
         self._session = session = boto3.Session()
         self._config = config = _TIMEOUTS.merge(Config(max_pool_connections=threads))
+        self._making = threading.Lock()  # a session makes one client at a time
         self.s3: S3Client = session.client("s3", config=config.merge(_S3))
-        self.sqs: SQSClient = session.client("sqs", config=config)
         self.dynamodb: DynamoDBClient = session.client("dynamodb", config=config)
         self.secrets: SecretsManagerClient = session.client("secretsmanager", config=config)
 
-    def make_lambda(self) -> "LambdaClient":
-        """Made when it is wanted: only pausing the intake wants it, and to make a client takes a while."""
-        return self._session.client("lambda", config=self._config)
+    # To make a client takes a while: those that a success does not want are made when they are wanted.
+
+    @functools.cached_property
+    def sqs(self) -> "SQSClient":
+        with self._making:
+            return self._session.client("sqs", config=self._config)
+
+    @functools.cached_property
+    def functions(self) -> "LambdaClient":
+        with self._making:
+            return self._session.client("lambda", config=self._config)
 
 
 def error_code(error: BaseException | None) -> str:

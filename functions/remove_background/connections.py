@@ -6,12 +6,13 @@ import ssl
 import time
 from typing import Any
 
-import certifi
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connectionpool import HTTPSConnectionPool
+
+from . import tls
 
 CONNECT_SECONDS = 5.0
 # A server closes an idle connection after about a minute. An environment that was frozen meanwhile did not see it
@@ -44,29 +45,23 @@ class _PublicHTTPSConnectionPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Shares one TLS context: requests would read the CA bundle again for every connection, 100 ms of CPU each."""
-
-    def __init__(self, tls: ssl.SSLContext, *, public_only: bool, connections: int) -> None:
-        self._tls = tls
+    def __init__(self, context: ssl.SSLContext, *, public_only: bool, connections: int) -> None:
+        self._context = context
         self._public_only = public_only
         super().__init__(pool_maxsize=connections, max_retries=_CONNECT_AGAIN_ONCE)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # passed on as they come
-        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
         if self._public_only:
             self.poolmanager.pool_classes_by_scheme = {"https": _PublicHTTPSConnectionPool}
-
-    def cert_verify(self, conn: HTTPConnectionPool, *_: object) -> None:
-        conn.cert_reqs = "CERT_REQUIRED"  # type: ignore[attr-defined]  # the TLS context holds the certificates
 
 
 class Connections:
     """Two sessions: `api` reaches the configured API wherever it is, `public` only https on public addresses."""
 
-    def __init__(self, *, threads: int, tls: ssl.SSLContext | None = None) -> None:
-        tls = tls or ssl.create_default_context(cafile=certifi.where())
-        self.api = _session(_Adapter(tls, public_only=False, connections=threads), "https://", "http://")
-        self.public = _session(_Adapter(tls, public_only=True, connections=threads), "https://")
+    def __init__(self, *, threads: int, context: ssl.SSLContext = tls.CONTEXT) -> None:
+        self.api = _session(_Adapter(context, public_only=False, connections=threads), "https://", "http://")
+        self.public = _session(_Adapter(context, public_only=True, connections=threads), "https://")
         self._used = time.time()
 
     def refresh(self) -> None:

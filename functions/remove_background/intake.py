@@ -112,9 +112,10 @@ class Intake:
                 return
             # An operator paused it: that stays so.
         try:
-            lambda_ = self._clients.make_lambda()
-            for mapping in lambda_.list_event_source_mappings(FunctionName=self._function_name)["EventSourceMappings"]:
-                lambda_.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+            functions = self._clients.functions
+            answer = functions.list_event_source_mappings(FunctionName=self._function_name)
+            for mapping in answer["EventSourceMappings"]:
+                functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
         except AwsError as error:
             log.error("The intake could not be paused (%s). The next failure tries again.", error_code(error))
             return

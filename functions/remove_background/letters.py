@@ -7,20 +7,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from .aws import AwsError, error_code
+from .aws import AwsError, Clients, error_code
 from .errors import CutoutError, StorageUnavailable
 
 if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
 # What a message attribute may not hold: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class Letters:
-    def __init__(self, sqs: "SQSClient", queue_url: str) -> None:
-        self._sqs = sqs
+    def __init__(self, clients: Clients, queue_url: str) -> None:
+        self._clients = clients
         self._queue_url = queue_url
 
     def write(self, body: str, error: CutoutError, *, source: str | None, attempts: int, request_id: str) -> None:
@@ -39,7 +38,7 @@ class Letters:
         if source:
             attributes["Source"] = source
         try:
-            self._sqs.send_message(
+            self._clients.sqs.send_message(
                 QueueUrl=self._queue_url,
                 MessageBody=body,
                 MessageAttributes={name: _attribute(value) for name, value in attributes.items()},

@@ -44,8 +44,8 @@ class Watch:
     pixelcut: Pixelcut
 
     def look(self) -> str:
-        lambda_ = self.clients.make_lambda()
-        state = lambda_.get_event_source_mapping(UUID=self.config.event_source_mapping)["State"]
+        functions = self.clients.functions
+        state = functions.get_event_source_mapping(UUID=self.config.event_source_mapping)["State"]
         item = self.clients.dynamodb.get_item(TableName=self.config.ledger_table, Key=ITEM, ConsistentRead=True)
         paused = item.get("Item", {}).get("paused_by", {}).get("S") == FUNCTION
         if not paused:
@@ -53,7 +53,7 @@ class Watch:
         if state not in OPEN:
             if (trouble := self._trouble(item["Item"]["reason"]["S"])) is not None:
                 return f"still paused: {trouble}"
-            lambda_.update_event_source_mapping(UUID=self.config.event_source_mapping, Enabled=True)
+            functions.update_event_source_mapping(UUID=self.config.event_source_mapping, Enabled=True)
         # Only now: an intake that is closed while nobody is said to have paused it counts as an operator's.
         self.clients.dynamodb.update_item(
             TableName=self.config.ledger_table,

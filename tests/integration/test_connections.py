@@ -18,6 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from remove_background import tls
+from remove_background.aws import Clients
 from remove_background.connections import IDLE_SECONDS, Connections
 from remove_background.deadline import Deadline
 from remove_background.errors import Billed, ResultInvalid, ResultUnavailable, ServiceUnavailable
@@ -129,7 +131,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def connections(certificate: Path) -> Iterator[Connections]:
-    connections = Connections(threads=2, tls=ssl.create_default_context(cafile=str(certificate)))
+    connections = Connections(threads=2, context=ssl.create_default_context(cafile=str(certificate)))
     yield connections
     connections.api.close()
     connections.public.close()
@@ -144,6 +146,30 @@ def pay(connections: Connections, api_url: str, seconds: float = 60) -> str:
 def test_the_api_may_be_on_a_private_address_with_tls(tls_server: Server, connections: Connections) -> None:
     tls_server.answers = [OK % (19, b'{"result_url": "u"}')]
     assert pay(connections, f"https://127.0.0.1:{tls_server.port}") == "u"
+
+
+def test_the_ca_bundle_is_read_once_for_all_connections_to_aws(
+    tls_server: Server, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundles: list[object] = []
+    read = ssl.SSLContext.load_verify_locations
+
+    def read_and_note(context: ssl.SSLContext, bundle: str, *nothing: None) -> None:
+        bundles.append(bundle)
+        read(context, bundle, *nothing)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", read_and_note)
+    monkeypatch.setattr(tls, "CONTEXT", tls.Context(ssl.PROTOCOL_TLS_CLIENT))
+    variables = {"ACCESS_KEY_ID": "testing", "SECRET_ACCESS_KEY": "testing", "DEFAULT_REGION": "us-east-1"}
+    variables |= {"ENDPOINT_URL": f"https://127.0.0.1:{tls_server.port}", "CA_BUNDLE": str(certificate)}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    tls_server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"] * 3
+    clients = Clients(threads=1)
+    for _ in range(2):
+        clients.dynamodb.get_item(TableName="ledger", Key={"id": {"S": "a"}})
+    clients.secrets.get_secret_value(SecretId="key")
+    assert (tls_server.connections, bundles) == (3, [str(certificate)])
 
 
 def test_a_certificate_that_nobody_trusts_ends_before_anything_is_sent(tls_server: Server) -> None:

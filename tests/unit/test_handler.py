@@ -1,5 +1,6 @@
 """The handler: which messages come back, which become letters, and what the log says."""
 
+import gc
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -121,6 +122,10 @@ def faked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
     """The same, with the way of an upload replaced by its fate."""
     monkeypatch.setattr(BackgroundRemover, "process", lambda _, upload, deadline: stack.process(upload, deadline))
     return stack
+
+
+def test_garbage_is_collected_once_the_handler_is_imported() -> None:
+    assert gc.isenabled()
 
 
 def test_every_upload_of_a_batch_is_worked_on(

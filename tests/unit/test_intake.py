@@ -53,7 +53,7 @@ class Mappings:
 @pytest.fixture
 def mappings(monkeypatch: pytest.MonkeyPatch) -> Mappings:
     mappings = Mappings()
-    monkeypatch.setattr(Clients, "make_lambda", lambda _: mappings)
+    monkeypatch.setattr(Clients, "functions", property(lambda _: mappings))
     return mappings
 
 

@@ -28,7 +28,7 @@ def test_a_letter_says_what_why_and_when(
     clients: Clients, queue: str, make_record: Callable[..., dict[str, Any]]
 ) -> None:
     body = notification([make_record("caf%C3%A9.jpg")])
-    Letters(clients.sqs, queue).write(
+    Letters(clients, queue).write(
         body, FileSizeTooLarge("Too large."), source="s3://input/café.jpg", attempts=2, request_id="r-1"
     )
     received, attributes = receive(clients, queue)
@@ -45,14 +45,14 @@ def test_a_letter_says_what_why_and_when(
 
 
 def test_a_letter_says_what_was_billed(clients: Clients, queue: str) -> None:
-    Letters(clients.sqs, queue).write("foreign", ResultGone("Gone."), source=None, attempts=5, request_id="r-1")
+    Letters(clients, queue).write("foreign", ResultGone("Gone."), source=None, attempts=5, request_id="r-1")
     body, attributes = receive(clients, queue)
     assert (body, attributes["Billed"]) == ("foreign", "yes")
     assert "Source" not in attributes
 
 
 def test_a_key_with_control_characters_can_be_told(clients: Clients, queue: str) -> None:
-    Letters(clients.sqs, queue).write(
+    Letters(clients, queue).write(
         "{}", ResultGone("Gone."), source="s3://input/a\x01b\ufffe.jpg", attempts=1, request_id="r-1"
     )
     assert receive(clients, queue)[1]["Source"] == "s3://input/a%01b%EF%BF%BE.jpg"
@@ -69,4 +69,4 @@ def test_a_queue_that_fails_keeps_the_upload(clients: Clients, queue: str) -> No
     with Stubber(clients.sqs) as stub:
         stub.add_client_error("send_message", "KmsThrottled")
         with pytest.raises(StorageUnavailable, match="KmsThrottled"):
-            Letters(clients.sqs, queue).write("{}", ResultGone("Gone."), source=None, attempts=1, request_id="r")
+            Letters(clients, queue).write("{}", ResultGone("Gone."), source=None, attempts=1, request_id="r")
