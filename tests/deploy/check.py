@@ -1,5 +1,6 @@
 """AWS's own clients deploy the stack to the local cloud, use it, change it and delete it: `make deploy-check`."""
 
+import hashlib
 import json
 import os
 import re
@@ -144,13 +145,16 @@ def check(folder: Path) -> None:
     for name in ("template.yaml", "samconfig.toml"):
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
-    client = Client(folder, find_python())
+    python = find_python()
+    client = Client(folder, python)
     deploy = ["sam", "deploy", "--no-confirm-changeset", "--no-progressbar"]
     with local_cloud(folder) as process:
         with step("sam validate --lint"):
             client.run("sam", "validate", "--lint")
         with step("sam build"):
             client.run("sam", "build")
+        with step("make the artefact again"):
+            check_artefact(folder, python)
         with step("cutout local --no-deploy"):
             said = read_until_ready(process)
             client.use(dict(re.findall(r"(AWS_\w+)=(\S+)", said)))
@@ -183,6 +187,36 @@ def check(folder: Path) -> None:
                 raise Failed(f"`sam delete` left stacks {stacks} and functions {functions}")
             for bucket in (outputs["InputBucketName"], outputs["OutputBucketName"]):  # the pictures are people's
                 client.run("aws", "s3", "ls", f"s3://{bucket}/")
+
+
+def check_artefact(folder: Path, python: Path) -> None:
+    """Raises Failed unless the same sources give the same bytes, and boto3 still finds AWS without what is left out."""
+    built, again = folder / ".aws-sam" / "build" / "RemoveBackground", folder / "again"
+    make = ["make", "--silent", "--directory", str(folder / "functions"), "build-RemoveBackground"]
+    path = f"{python.parent}:{os.environ['PATH']}"
+    subprocess.run(make, env=os.environ | {"ARTIFACTS_DIR": str(again), "PATH": path}, check=True)
+    if _digests(built) != _digests(again):
+        raise Failed("the artefact is another one when it is built again")
+    script = ROOT / "tests" / "deploy" / "endpoints.py"
+    of_artefact, of_whole_boto3 = (
+        subprocess.run(
+            [sys.executable, script],
+            env={"PYTHONPATH": str(code), "PYTHONDONTWRITEBYTECODE": "1", "AWS_DEFAULT_REGION": "us-east-1"},
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        for code in (built, ROOT / "functions")
+    )
+    if of_artefact != of_whole_boto3:
+        raise Failed("the artefact's boto3 would reach other hosts than a whole one")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
 
 
 def find(pattern: str, text: str) -> str:
