@@ -4,21 +4,28 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from .aws import AwsError, Clients, error_code
+from .aws import AwsError, error_code
 from .errors import CutoutError, StorageUnavailable
 
 if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
 # What a message attribute may not hold: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
+class HasQueues(Protocol):
+    @property
+    def sqs(self) -> "SQSClient": ...
+
+
 class Letters:
-    def __init__(self, clients: Clients, queue_url: str) -> None:
+    def __init__(self, clients: HasQueues, queue_url: str) -> None:
+        """The client is asked for when a letter is written: to make one takes a while, and most write none."""
         self._clients = clients
         self._queue_url = queue_url
 

@@ -207,7 +207,7 @@ def test_a_letter_is_read_as_the_function_writes_it(
 ) -> None:
     body = json.dumps({"Records": [make_record("a+b%5Bred%5D.jpg")]})
     error = MalformedImage("The file is empty.")
-    writer = Letters(deployed.sqs, deployed.dead_letter_queue)
+    writer = Letters(deployed, deployed.dead_letter_queue)
     writer.write(body, error, source="s3://input/a b[red].jpg", attempts=3, request_id="r")
     (letter,) = read(dead)
     assert (letter.code, letter.billed, letter.body) == ("malformed_image", "no", body)

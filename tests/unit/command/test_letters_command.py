@@ -41,7 +41,7 @@ def write(deployed: Deployment, make_record: Callable[..., Any]) -> Write:
         if there:
             etag = deployed.s3.put_object(Bucket="input", Key=key, Body=b"image")["ETag"].strip('"')
         body = json.dumps({"Records": [make_record(key, eTag=etag)]})
-        Letters(deployed.sqs, deployed.dead_letter_queue).write(
+        Letters(deployed, deployed.dead_letter_queue).write(
             body, error or broken(), source=f"s3://input/{key}", attempts=5, request_id="request"
         )
         return body

@@ -25,7 +25,7 @@ def pixelcut() -> Any:  # noqa: ANN401
 
 
 def write_letters(deployed: Deployment) -> None:
-    letters = Letters(deployed.sqs, deployed.dead_letter_queue)
+    letters = Letters(deployed, deployed.dead_letter_queue)
     for error in (MalformedImage("Broken."), MalformedImage("Broken."), ServiceUnavailable("Down.")):
         letters.write(notification([]), error, source="s3://input/a", attempts=1, request_id="r")
 

@@ -108,7 +108,7 @@ def write_letter(deployed: Deployment, key: str) -> None:
     upload = latest(deployed, key)
     object_ = {"key": key, "eTag": upload.etag, "versionId": upload.version_id}
     body = notification([{"s3": {"bucket": {"name": "input"}, "object": object_}}])
-    letters = Letters(deployed.sqs, deployed.dead_letter_queue)
+    letters = Letters(deployed, deployed.dead_letter_queue)
     letters.write(body, MalformedImage("It is broken."), source=upload.uri, attempts=1, request_id="request")
 
 
