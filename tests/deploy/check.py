@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -80,6 +81,51 @@ class Client:
     def outputs(self) -> dict[str, str]:
         (stack,) = json.loads(self.run("aws", "cloudformation", "describe-stacks", "--stack-name", STACK))["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def use_command(self, folder: Path) -> None:
+        """Each part of the `cutout` command, on the stack that `sam` has deployed."""
+        (folder / "photos").mkdir()
+        shutil.copy(PHOTO, folder / "photos")
+        (folder / "photos" / "text.jpg").write_text("This is no image.")
+        sent = self.cutout("upload", "photos", "--wait", "--out", "cutouts", "--yes", code=1)
+        (letter,) = self.cutout("letters", "list", "--all")["letters"]
+        found = {
+            "became": sent["became"],
+            "fetched": [file.name for file in (folder / "cutouts").iterdir()],
+            "letters": self.cutout("status")["letters"],
+            "shown": [shown["code"] for shown in self.cutout("letters", "show", letter["id"])],
+            "replayed": self.cutout("letters", "replay", letter["id"], "--yes")["replayed"],
+            "inputs": self.cutout("backfill")["inputs"],
+            "paused by": self.cutout("pause", "--yes")["paused_by"],
+            "resumed": self.cutout("resume", "--yes")["paused_by"],
+        }
+        expected = {
+            "became": {"cutout": 1, "letter": 1},
+            "fetched": ["astronaut.png"],
+            "letters": {"unsupported_image_format": 1},
+            "shown": ["unsupported_image_format"],
+            "replayed": 1,
+            "inputs": 3,
+            "paused by": "operator",
+            "resumed": None,
+        }
+        if found != expected:
+            raise Failed(f"$ cutout ...\nfound {found}\ninstead of {expected}")
+
+    def cutout(self, *arguments: str, code: int = 0) -> Any:  # noqa: ANN401  # JSON
+        done = subprocess.run(
+            [sys.executable, "-m", "cutout", *arguments, "--json"],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        if done.returncode != code:
+            raise Failed(f"$ cutout {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+        return json.loads(done.stdout)
 
     def cut_out(self, name: str, outputs: dict[str, str], key: str) -> None:
         """Uploads the photo as `name`, and checks the cutout that appears as `key`."""
@@ -171,6 +217,8 @@ def check(folder: Path) -> None:
             client.run("aws", "secretsmanager", "put-secret-value", *secret)
         with step("aws s3 cp, there and back"):
             client.cut_out("first.jpg", outputs, "first.png")
+        with step("cutout upload, status, letters, backfill, pause, resume"):
+            client.use_command(folder)
         with step("sam deploy, with another OutputKey"):
             client.run(*deploy, "--parameter-overrides", "OutputKey=cutouts/{name}.png")
         with step("aws s3 cp, there and back from its new key"):
