@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import calls, invocation, memory, money
+from bench import calls, cold_start, invocation, memory, money
 from bench.report import Part, as_page, as_text
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def measure() -> Iterator[Part]:
+    yield cold_start.measure()
     runs, counted = invocation.measure_runs(), calls.count()
     yield invocation.measure(runs)
     yield memory.measure()

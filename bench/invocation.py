@@ -71,8 +71,6 @@ def measure(runs: Runs | None = None) -> Part:
                 "CPU of the start and the first ten, over the naive handler's",
                 ours / naive,
                 1 / 2,
-                stands_in_the_way="ten threads open ten connections to each service at once, each with certificates "
-                "that botocore loads anew",
             ),
         ],
         [
