@@ -8,8 +8,8 @@ from bench.report import Part, Table, as_text
 from cutout.local.faults import Rule
 from tests.chaos.bed import BACKOFF, ENABLED, Bed, await_end, deployed, picture
 
-# Two rounds of six batches, the most at once, at an API of 3 s.
-BACKLOG, API_SECONDS = 120, 3
+# Two rounds of four batches, the most at once, at an API of 3 s.
+BACKLOG, API_SECONDS = 80, 3
 TOO_SMALL = Path(__file__).parents[1] / "samples" / "too-small.jpg"
 WAIT_SECONDS = 60
 REASONS = {

@@ -12,7 +12,7 @@ from bench.report import Goal, Part, Table, as_text, number
 
 # Of the template: the account's requests per second, and how many batches may be worked on at once.
 REQUESTS_PER_SECOND = 5
-CONCURRENCY = 6
+CONCURRENCY = 4
 # The fewest that use the rate when the API takes 3 s: fewer than three are not back in time for the next turns.
 ENOUGH = 3
 PACE_MARGIN = 1.035  # requests are sent further apart by that

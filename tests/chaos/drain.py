@@ -3,14 +3,54 @@
 import sys
 import time
 from bisect import bisect_left
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-from tests.chaos.bed import ENABLED, Figure, await_end, deployed, parser, picture, report
+from tests.chaos.bed import ENABLED, Bed, Figure, await_end, deployed, parser, picture, report
 
 
-def most_in_a_second(times: list[float]) -> int:
-    times = sorted(times)
-    return max(number - bisect_left(times, moment - 1) + 1 for number, moment in enumerate(times))
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """`seconds` from the opening of the intake to the last cutout, `busy` from the first request to the last one."""
+
+    seconds: float
+    busy: float
+    cutouts: int
+    requests: int
+    refused: int
+    most_in_a_second: int
+
+
+@contextmanager
+def backlog(uploads: int, *, rate: int, latency: float) -> Iterator[Bed]:
+    """A stack with that many uploads in its queue; the stand-in allows `rate` requests a second."""
+    with deployed({ENABLED: False}, parameters={"RequestsPerSecond": str(rate)}) as bed:
+        bed.stand_in.change_settings(requests_per_second=rate, latency_seconds=latency)
+        with ThreadPoolExecutor(8) as uploaders:
+            list(uploaders.map(lambda n: bed.upload(f"{n}.jpg", picture(str(n))), range(uploads)))
+        yield bed
+
+
+def drain(bed: Bed, uploads: int, bound: float) -> Drained:
+    """Gives up after three times `bound` seconds."""
+    begun = time.monotonic()
+    bed.open_intake()
+    await_end(lambda: len(bed.stand_in.charges) >= uploads, 3 * bound)
+    await_end(lambda: len(bed.cutouts()) == uploads, bound)
+    seconds = time.monotonic() - begun
+    await_end(lambda: bed.waiting == 0, 30)
+    removals = bed.stand_in.removals
+    times = sorted(removal.came for removal in removals)
+    return Drained(
+        seconds=seconds,
+        busy=times[-1] - times[0],
+        cutouts=len(bed.cutouts()),
+        requests=len(removals),
+        refused=sum(removal.status == 429 for removal in removals),
+        most_in_a_second=max(number - bisect_left(times, moment - 1) + 1 for number, moment in enumerate(times)),
+    )
 
 
 def main() -> int:
@@ -20,25 +60,16 @@ def main() -> int:
     options = options_of.parse_args()
 
     rate, count = options.requests_per_second, options.uploads
-    with deployed({ENABLED: False}, parameters={"RequestsPerSecond": str(rate)}) as bed:
-        bed.stand_in.change_settings(requests_per_second=rate, latency_seconds=options.latency)
-        with ThreadPoolExecutor(8) as uploaders:
-            list(uploaders.map(lambda n: bed.upload(f"{n}.jpg", picture(str(n))), range(count)))
-        begun = time.monotonic()
-        bed.open_intake()
+    with backlog(count, rate=rate, latency=options.latency) as bed:
         bound = 1.1 * count / rate
-        await_end(lambda: len(bed.cutouts()) == count, 3 * bound)
-        seconds = time.monotonic() - begun
-        await_end(lambda: bed.waiting == 0, 30)
-        removals = bed.stand_in.removals
-        refused = sum(removal.status == 429 for removal in removals)
+        drained = drain(bed, count, bound)
         figures = [
             Figure("uploads", count),
-            Figure("cutouts", len(bed.cutouts()), least=count),
-            Figure("seconds until the last cutout", round(seconds, 1), most=round(bound, 1)),
-            Figure("requests", len(removals)),
-            Figure("answered 429, in percent", round(100 * refused / len(removals), 2), most=1),
-            Figure("most requests within a second", most_in_a_second([removal.came for removal in removals])),
+            Figure("cutouts", drained.cutouts, least=count),
+            Figure("seconds until the last cutout", round(drained.seconds, 1), most=round(bound, 1)),
+            Figure("requests", drained.requests),
+            Figure("answered 429, in percent", round(100 * drained.refused / drained.requests, 2), most=1),
+            Figure("most requests within a second", drained.most_in_a_second),
             Figure("credits charged", len(bed.stand_in.charges), most=count),
             Figure("letters", len(bed.take_letters()), most=0),
             Figure("messages left in the queue", bed.waiting, most=0),
