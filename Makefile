@@ -15,7 +15,7 @@ run: .venv/run  ## Remove the background of the samples on this machine (or of I
 
 .PHONY: test
 test: .venv/dev  ## Run the tests
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest --cov --cov-report=term --numprocesses 2 --dist loadfile
 
 .PHONY: check
 check: .venv/dev  ## Lint, check types, the arrows between modules, and the template; changes nothing

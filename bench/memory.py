@@ -70,7 +70,6 @@ def measure() -> Part:
                 upload,
                 MOST_MB,
                 "MB",
-                stands_in_the_way="SpooledTemporaryFile.writelines goes to the disk only after the last chunk",
             ),
             Goal("Ten results of 20 MB, over ten of 1 MB", found["ours", 10, 20] / found["ours", 10, 1], FLAT),
             Goal("One result of 100 MB, over one of 1 MB", found["ours", 1, 100] / found["ours", 1, 1], FLAT),

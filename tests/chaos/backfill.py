@@ -21,7 +21,7 @@ from urllib.parse import unquote_plus
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
-from moto.sqs.models import Queue, sqs_backends
+from moto.sqs.models import Queue, SQSBackend, sqs_backends
 
 from cutout.local.cloud import ACCESS_KEY
 from remove_background.images import cutout_metadata
@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 INTERRUPTED = 130
 # Of the half without a current cutout, one in so many has that of an older upload.
 STALE = 100
+SLOW_SECONDS = 0.3
 LEAST_TO_INTERRUPT = 1000  # fewer are sent in less time than a signal takes
 # What the largest run may take more than one of a tenth.
 MEGABYTES_MORE = 16
@@ -142,6 +143,19 @@ def _quick_queues() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _slow_sending() -> Iterator[None]:
+    """So that an interruption comes in the middle, also where few are sent and the machine is busy."""
+    send = SQSBackend.send_message_batch
+
+    def send_slowly(*args: Any, **options: Any) -> Any:  # noqa: ANN401  # as they come
+        time.sleep(SLOW_SECONDS)
+        return send(*args, **options)
+
+    with mock.patch.object(SQSBackend, "send_message_batch", send_slowly):
+        yield
+
+
 def _messages(bed: Bed) -> list[Any]:
     queues: Any = sqs_backends[DEFAULT_ACCOUNT_ID][bed.cloud.region].queues
     messages: list[Any] = queues[bed.outputs["UploadQueueUrl"].rpartition("/")[2]]._messages
@@ -161,7 +175,8 @@ def main() -> int:
 
         stopped = Inputs(bed, "stopped/", max(count // 10, LEAST_TO_INTERRUPT))
         all_wanted = len(stopped.wanted)
-        interrupted = run(bed, stopped, lambda enqueued: enqueued >= all_wanted / 4)
+        with _slow_sending():
+            interrupted = run(bed, stopped, lambda enqueued: enqueued >= all_wanted / 4)
         stopped.finish(list(interrupted.queued)[::2])
         again = run(bed, stopped)
 

@@ -116,7 +116,7 @@ def test_costs_are_what_is_used_times_its_price() -> None:
 def test_a_backlog_at_the_accounts_rate_keeps_all_environments_busy() -> None:
     usage = money.usage_of_naive(log(31))
     paced = money.at_pace(usage)
-    seconds = 6 * 1_000 / 5 * 1.035
+    seconds = money.CONCURRENCY * 1_000 / 5 * 1.035
     assert (paced.gb_seconds, paced.storage_gb_seconds) == pytest.approx((seconds * 0.5, seconds * 1.5))
     assert paced.s3_puts == usage.s3_puts
 
