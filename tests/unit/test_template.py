@@ -1,5 +1,6 @@
 """What the template lets through, the function accepts; and the README tells of it."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
 RESOURCES = TEMPLATE["Resources"]
 FUNCTION = RESOURCES["RemoveBackground"]["Properties"]
+VARIABLES = FUNCTION["Environment"]["Variables"]
 ALLOWED = re.compile(TEMPLATE["Parameters"]["OutputKey"]["AllowedPattern"])
 
 
@@ -54,3 +56,67 @@ def test_the_readme_tells_of_each_parameter_and_its_default(name: str) -> None:
     default = TEMPLATE["Parameters"][name]["Default"]
     (line,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{name}` |")]
     assert line.split("|")[2].strip().strip("`") == str(default)
+
+
+BUCKETS = {name: resource for name, resource in RESOURCES.items() if resource["Type"] == "AWS::S3::Bucket"}
+QUEUES = {name: resource for name, resource in RESOURCES.items() if resource["Type"] == "AWS::SQS::Queue"}
+
+
+def statements_about(kind: str, field: str, name: str) -> list[dict[str, Any]]:
+    """Of the one resource policy that is about this bucket or queue."""
+    (policy,) = (
+        resource["Properties"]
+        for resource in RESOURCES.values()
+        if resource["Type"] == kind and {"Ref": name} in (resource["Properties"][field], *resource["Properties"][field])
+    )
+    return [
+        statement["Fn::If"][1] if "Fn::If" in statement else statement
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+def test_a_bucket_is_private_and_outlives_its_stack(name: str) -> None:
+    bucket, properties = BUCKETS[name], BUCKETS[name]["Properties"]
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(properties["PublicAccessBlockConfiguration"]) == 4
+    assert properties["BucketEncryption"]
+    assert properties["VersioningConfiguration"]["Status"] == "Enabled"
+    (rule,) = properties["LifecycleConfiguration"]["Rules"]
+    assert {"NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload"} <= set(rule)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "name", "action"),
+    [
+        *(("AWS::S3::BucketPolicy", "Bucket", name, "s3:*") for name in BUCKETS),
+        *(("AWS::SQS::QueuePolicy", "Queues", name, "sqs:*") for name in QUEUES),
+    ],
+)
+def test_nobody_may_come_without_tls_and_only_services_of_this_account_may_send(
+    kind: str, field: str, name: str, action: str
+) -> None:
+    denied = [statement for statement in statements_about(kind, field, name) if statement["Effect"] == "Deny"]
+    allowed = [statement for statement in statements_about(kind, field, name) if statement["Effect"] == "Allow"]
+    ((condition, principal, what),) = ((each["Condition"], each["Principal"], each["Action"]) for each in denied)
+    assert (condition, principal, what) == ({"Bool": {"aws:SecureTransport": "false"}}, "*", action)
+    for statement in allowed:
+        assert statement["Action"] == "sqs:SendMessage"
+        (service,) = statement["Principal"].values()
+        # A service acts for whoever asks it to; the source says for whom.
+        assert "aws:SourceArn" in json.dumps(statement["Condition"])
+        assert service == "events.amazonaws.com" or "aws:SourceAccount" in json.dumps(statement["Condition"])
+
+
+def test_the_key_is_in_no_setting_and_no_resource() -> None:
+    assert "SecretString" not in RESOURCES["ApiKeySecret"]["Properties"]
+    assert not any("KEY" in name and "SECRET" not in name and name != "OUTPUT_KEY" for name in VARIABLES)
+
+
+def test_logs_end() -> None:
+    groups = [resource for resource in RESOURCES.values() if resource["Type"] == "AWS::Logs::LogGroup"]
+    functions = [resource for resource in RESOURCES.values() if resource["Type"] == "AWS::Serverless::Function"]
+    assert len(groups) == len(functions)
+    assert all(group["Properties"]["RetentionInDays"] for group in groups)
+    assert all(function["Properties"]["LoggingConfig"] for function in functions)
