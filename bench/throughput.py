@@ -87,7 +87,13 @@ def measure() -> Part:
         ],
         goals=[
             Goal("Share of the permitted rate used, in percent", 100 * least, 95, at_least=True),
-            Goal("Requests answered 429, in percent", 100 * most, 1),
+            Goal(
+                "Requests answered 429, in percent",
+                100 * most,
+                1,
+                stands_in_the_way="this machine runs everything, and delays some requests by more than the 35 ms in a "
+                "second that the pace leaves",
+            ),
             Goal("Seconds per image, of the largest backlog over the smallest", many / few, 1.1),
             Goal("`make run` to its first cutout, in seconds", first, DEMO_SECONDS),
         ],
