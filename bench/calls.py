@@ -16,8 +16,8 @@ REASONS = {
     "HeadObject": "Is its cutout there already, or somebody else's object? Before anything is paid.",
     "GetObject": "The first 64 KB, for the preflight; also notices an upload that was deleted or replaced.",
     "UpdateItem": "The ledger: claim the upload; take the turn at the API (two calls where nobody waits, one in a "
-    "queue, for all of a batch that want one); write the paid result down. A failure is counted, and its upload's claim "
-    "ended.",
+    "queue, for all of a batch that want one); write the paid result down. A failure is counted, and its upload's "
+    "claim ended.",
     "PutObject": "The cutout.",
     "GetSecretValue": "The API key: once in five minutes for an environment.",
     "SendMessage": "The letter.",
