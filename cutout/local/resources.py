@@ -52,10 +52,18 @@ class _Resource:
         return cls.create_from_cloudformation_json(original_resource.name, cloudformation_json, account_id, region_name)
 
     @classmethod
-    def delete_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str
-    ) -> None:
+    def _delete(cls, name: str, account_id: str, region_name: str) -> None:
         """What belongs to another resource goes with it."""
+
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls,
+        resource_name: str,
+        cloudformation_json: Json,  # noqa: ARG003 moto's signature
+        account_id: str,
+        region_name: str,
+    ) -> None:
+        cls._delete(resource_name, account_id, region_name)
 
 
 class QueuePolicy(_Resource, CloudFormationModel):
@@ -113,14 +121,8 @@ class Secret(_Resource, CloudFormationModel):
         return cls(original_resource.name, original_resource.physical_resource_id)
 
     @classmethod
-    def delete_from_cloudformation_json(
-        cls,
-        resource_name: str,
-        cloudformation_json: Json,  # noqa: ARG003 moto's signature
-        account_id: str,
-        region_name: str,
-    ) -> None:
-        secretsmanager_backends[account_id][region_name].delete_secret(resource_name, None, True)
+    def _delete(cls, name: str, account_id: str, region_name: str) -> None:
+        secretsmanager_backends[account_id][region_name].delete_secret(name, None, True)
 
 
 class Subscription(_Resource, CloudFormationModel):
@@ -174,14 +176,8 @@ class Alarm(_Resource, CloudFormationModel):
         return attr == "Arn"
 
     @classmethod
-    def delete_from_cloudformation_json(
-        cls,
-        resource_name: str,
-        cloudformation_json: Json,  # noqa: ARG003 moto's signature
-        account_id: str,
-        region_name: str,
-    ) -> None:
-        cloudwatch_backends[account_id][region_name].delete_alarms([resource_name])
+    def _delete(cls, name: str, account_id: str, region_name: str) -> None:
+        cloudwatch_backends[account_id][region_name].delete_alarms([name])
 
 
 class Dashboard(_Resource, CloudFormationModel):
@@ -194,11 +190,5 @@ class Dashboard(_Resource, CloudFormationModel):
         return name
 
     @classmethod
-    def delete_from_cloudformation_json(
-        cls,
-        resource_name: str,
-        cloudformation_json: Json,  # noqa: ARG003 moto's signature
-        account_id: str,
-        region_name: str,
-    ) -> None:
-        cloudwatch_backends[account_id][region_name].delete_dashboards([resource_name])
+    def _delete(cls, name: str, account_id: str, region_name: str) -> None:
+        cloudwatch_backends[account_id][region_name].delete_dashboards([name])

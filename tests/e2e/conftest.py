@@ -1,5 +1,6 @@
 """The stack deployed to a local cloud, with a stand-in that cares little for the pictures."""
 
+import io
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cutout.local.cloud import LocalCloud
 from cutout.local.pixelcut import API_KEY, StandIn
@@ -62,6 +65,19 @@ class Stack:
             }
             self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return self.letters
+
+
+@pytest.fixture(scope="session")
+def make_picture() -> Callable[..., bytes]:
+    """A square PNG with some texture, that differs by its seed."""
+
+    def make(seed: int, size: int = 80) -> bytes:
+        rows = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(rows).resize((size, size)).save(file, "PNG")
+        return file.getvalue()
+
+    return make
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,10 @@
 """A stack that is attached to buckets which were there before it."""
 
-import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from cutout.local.cloud import LocalCloud
 from cutout.local.pixelcut import API_KEY, StandIn
@@ -27,18 +24,13 @@ def stand_in() -> Iterator[StandIn]:
         yield stand_in
 
 
-def picture() -> bytes:
-    rows = np.random.default_rng(1).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(rows).resize((80, 80)).save(file, "PNG")
-    return file.getvalue()
-
-
 def keys(cloud: LocalCloud, bucket: str) -> set[str]:
     return {found["Key"] for found in cloud.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])}
 
 
-def test_one_bucket_for_uploads_and_cutouts_kept_apart_by_a_prefix(cloud: LocalCloud, stand_in: StandIn) -> None:
+def test_one_bucket_for_uploads_and_cutouts_kept_apart_by_a_prefix(
+    cloud: LocalCloud, stand_in: StandIn, make_picture: Callable[..., bytes]
+) -> None:
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="mine")
     s3.put_bucket_notification_configuration(Bucket="mine", NotificationConfiguration={"EventBridgeConfiguration": {}})
@@ -56,7 +48,7 @@ def test_one_bucket_for_uploads_and_cutouts_kept_apart_by_a_prefix(cloud: LocalC
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"] if bucket["Name"].startswith("cutout")] == []
     cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=API_KEY)
     for key in ("elsewhere/photo.jpg", 'uploads/Été à la mer "1" 100%+.jpg'):
-        s3.put_object(Bucket="mine", Key=key, Body=picture())
+        s3.put_object(Bucket="mine", Key=key, Body=make_picture(1))
     deadline = time.monotonic() + 30
     while not keys(cloud, "mine") >= {'cutouts/Été à la mer "1" 100%+.png'}:
         assert time.monotonic() < deadline, keys(cloud, "mine")
@@ -67,14 +59,16 @@ def test_one_bucket_for_uploads_and_cutouts_kept_apart_by_a_prefix(cloud: LocalC
     assert cloud.calls()["PutObject"] == 1
 
 
-def test_the_cutouts_of_an_existing_bucket_go_to_the_stacks_own(cloud: LocalCloud, stand_in: StandIn) -> None:
+def test_the_cutouts_of_an_existing_bucket_go_to_the_stacks_own(
+    cloud: LocalCloud, stand_in: StandIn, make_picture: Callable[..., bytes]
+) -> None:
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="mine")
     s3.put_bucket_versioning(Bucket="mine", VersioningConfiguration={"Status": "Enabled"})
     s3.put_bucket_notification_configuration(Bucket="mine", NotificationConfiguration={"EventBridgeConfiguration": {}})
     outputs = cloud.deploy(TEMPLATE, parameters={"ExistingInputBucket": "mine", "PixelcutApiUrl": stand_in.url})
     cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=API_KEY)
-    version = s3.put_object(Bucket="mine", Key="a.png", Body=picture())["VersionId"]
+    version = s3.put_object(Bucket="mine", Key="a.png", Body=make_picture(1))["VersionId"]
     deadline = time.monotonic() + 30
     while not keys(cloud, outputs["OutputBucketName"]):
         assert time.monotonic() < deadline

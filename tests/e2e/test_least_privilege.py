@@ -4,14 +4,12 @@ That each one that is needed is granted, all end-to-end tests show: the local cl
 the policies of its role do not allow.
 """
 
-import io
 import json
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
-from PIL import Image
 
 from cutout.local.faults import Rule
 from cutout.local.permissions import Use
@@ -25,20 +23,13 @@ USED_BY_LAMBDA_ITSELF = {
 }  # fmt: skip
 
 
-def picture(seed: int, size: int = 80) -> bytes:
-    rows = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(rows).resize((size, size)).save(file, "PNG")
-    return file.getvalue()
-
-
 def is_enabled(functions: Any, mapping: str) -> bool:  # noqa: ANN401
     state: str = functions.get_event_source_mapping(UUID=mapping)["State"]
     return state == "Enabled"
 
 
 @pytest.fixture(scope="module")
-def uses(deployed: Any) -> set[Use]:  # noqa: ANN401
+def uses(deployed: Any, make_picture: Callable[..., bytes]) -> set[Use]:  # noqa: ANN401
     """What the functions do while everything happens to uploads that can happen."""
     stack, functions = deployed, deployed.cloud.client("lambda")
     bucket, queue = stack.outputs["InputBucketName"], stack.outputs["UploadQueueUrl"]
@@ -51,7 +42,7 @@ def uses(deployed: Any) -> set[Use]:  # noqa: ANN401
     )
     functions.update_event_source_mapping(UUID=mapping, Enabled=False)
     # One that is at its last attempt; the bucket's own message would be at its first.
-    stack.upload("failing.png", picture(7))
+    stack.upload("failing.png", make_picture(7))
     stack.sqs.purge_queue(QueueUrl=queue)
     etag = stack.s3.head_object(Bucket=bucket, Key="failing.png")["ETag"].strip('"')
     about = {"bucket": {"name": bucket}, "object": {"key": "failing.png", "eTag": etag}}
@@ -61,17 +52,17 @@ def uses(deployed: Any) -> set[Use]:  # noqa: ANN401
         MessageAttributes={"Attempts": {"DataType": "Number", "StringValue": "4"}},
     )
     for number, name in enumerate(("twice", "throttled", "hidden", "deleted")):
-        stack.upload(f"{name}.png", picture(number))
+        stack.upload(f"{name}.png", make_picture(number))
     stack.s3.delete_object(Bucket=bucket, Key="deleted.png")
     functions.update_event_source_mapping(UUID=mapping, Enabled=True)
     stack.wait_for_cutout("twice.png")
     stack.wait_for_cutout("throttled.png")
     stack.wait_for_letter("failing.png")
     stack.wait_until(lambda: stack.cloud.calls()["ChangeMessageVisibility"] > 0, "back-off of hidden.png")
-    stack.upload("twice.png", picture(20))
+    stack.upload("twice.png", make_picture(20))
     stack.wait_until(lambda: stack.cloud.calls()["PutObject"] >= 3, "new cutout of twice.png")
     stack.stand_in.set_faults(Rule(on="removal", source="/forbidden.", status=403, times=1))
-    stack.upload("forbidden.png", picture(8))
+    stack.upload("forbidden.png", make_picture(8))
     stack.wait_until(lambda: not is_enabled(functions, mapping), "pause of the intake")
     functions.invoke(FunctionName=reopen)
     stack.wait_until(lambda: is_enabled(functions, mapping), "open intake")

@@ -1,15 +1,12 @@
 """What the alarms and the dashboard look at is what the functions write."""
 
 import hashlib
-import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from cutout.local.faults import Rule
 
@@ -25,13 +22,6 @@ OF_AWS = {
     ("AWS/Lambda", "Throttles", "FunctionName"),
     ("AWS/Lambda", "Duration", "FunctionName"),
 }
-
-
-def picture(seed: int, size: int = 80) -> bytes:
-    rows = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(rows).resize((size, size)).save(file, "PNG")
-    return file.getvalue()
 
 
 def alarmed(cloud: Any) -> set[Metric]:  # noqa: ANN401
@@ -63,21 +53,21 @@ def written(folder: Path) -> Iterator[Metric]:
 
 
 @pytest.fixture(scope="module")
-def all_ends(deployed: Any) -> Any:  # noqa: ANN401
+def all_ends(deployed: Any, make_picture: Callable[..., bytes]) -> Any:  # noqa: ANN401
     """The stack, after an upload has come to each end that there is."""
     stack, cloud = deployed, deployed.cloud
     bucket = stack.outputs["InputBucketName"]
     functions, queue = cloud.client("lambda"), stack.outputs["UploadQueueUrl"]
     (mapping,) = functions.list_event_source_mappings()["EventSourceMappings"]
     functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-    stack.upload("deleted.png", picture(1))
+    stack.upload("deleted.png", make_picture(1))
     stack.s3.delete_object(Bucket=bucket, Key="deleted.png")
-    stack.upload("superseded.png", picture(2))
-    stack.upload("superseded.png", picture(3))
-    stack.upload("letter.png", picture(4, size=20))
-    stack.upload("unavailable.png", picture(5))
+    stack.upload("superseded.png", make_picture(2))
+    stack.upload("superseded.png", make_picture(3))
+    stack.upload("letter.png", make_picture(4, size=20))
+    stack.upload("unavailable.png", make_picture(5))
     stack.stand_in.set_faults(Rule(on="removal", source="/unavailable.", status=500))
-    again = picture(6)
+    again = make_picture(6)
     (ledger,) = cloud.client("dynamodb").list_tables()["TableNames"]
     item = {
         "id": "cutout:again.png",
