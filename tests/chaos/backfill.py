@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ from urllib.parse import unquote_plus
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
-from moto.sqs.models import Queue, SQSBackend, sqs_backends
+from moto.sqs.models import SQSBackend, sqs_backends
 
 from cutout.local.cloud import ACCESS_KEY
 from remove_background.images import cutout_metadata
 from remove_background.uploads import Upload
-from tests.chaos.bed import ENABLED, Bed, Figure, deployed, parser, report
+from tests.chaos.bed import ENABLED, Bed, Figure, deployed, parser, quick_queues, report
 
 ROOT = Path(__file__).parents[2]
 INTERRUPTED = 130
@@ -130,20 +130,6 @@ def run(bed: Bed, inputs: Inputs, interrupt: Callable[[int], bool] = lambda _: F
 
 
 @contextmanager
-def _quick_queues() -> Iterator[None]:
-    """For each message that is sent moto would count all those of the queue; here none is received or delayed."""
-    counts = {
-        "approximate_number_of_messages": lambda queue: len(queue._messages),
-        "approximate_number_of_messages_delayed": lambda _: 0,
-        "approximate_number_of_messages_not_visible": lambda _: 0,
-    }
-    with ExitStack() as replaced:
-        for name, count in counts.items():
-            replaced.enter_context(mock.patch.object(Queue, name, property(count)))
-        yield
-
-
-@contextmanager
 def _slow_sending() -> Iterator[None]:
     """So that an interruption comes in the middle, also where few are sent and the machine is busy."""
     send = SQSBackend.send_message_batch
@@ -169,7 +155,7 @@ def _differ(ended: Run) -> int:
 def main() -> int:
     options = parser(__doc__ or "", uploads=100_000).parse_args()
     count = options.uploads
-    with _quick_queues(), deployed({ENABLED: False}, parameters={}) as bed:
+    with quick_queues(), deployed({ENABLED: False}, parameters={}) as bed:
         _messages(bed).clear()  # of the event by which S3 tests a notification
         small = run(bed, Inputs(bed, "few/", count // 10))
 

@@ -4,17 +4,15 @@ What a run scales is changed in a copy of the template, and told in its report.
 """
 
 import argparse
-import hashlib
 import io
 import json
-import logging
 import random
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,16 +20,17 @@ from unittest import mock
 from urllib.parse import unquote_plus
 
 import numpy as np
-from flask import Flask, Response, g, request
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3 import notifications
+from moto.sqs.models import Queue
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from samtranslator.yaml_helper import yaml_parse
 
 from cutout.local.cloud import LocalCloud
-from cutout.local.pixelcut import API_KEY, StandIn
+from cutout.local.pixelcut import API_KEY
+from tests.chaos.witness import WitnessedStandIn, witnessed
 
 _TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 _STACK = "cutout"
@@ -40,52 +39,6 @@ VISIBILITY = "Resources.UploadQueue.Properties.VisibilityTimeout"
 TIMEOUT = "Resources.RemoveBackground.Properties.Timeout"
 BACKOFF = "Resources.RemoveBackground.Properties.Environment.Variables.BACKOFF_SECONDS"
 ENABLED = "Resources.RemoveBackground.Properties.Events.Uploads.Properties.Enabled"
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """A request for a removal: when it came and was answered (seconds since the epoch), and what it cost."""
-
-    came: float
-    answered: float
-    status: int
-    input_sha256: str | None  # None: nothing was charged
-    result_sha256: str | None
-    result_url: str | None  # as it was told; None: it was not
-
-
-class WitnessedStandIn(StandIn):
-    def __init__(self) -> None:
-        super().__init__(quick=True)
-        self.removals: list[Removal] = []
-
-    def _app(self) -> Flask:
-        app = super()._app()
-        app.before_request(self._begin)
-        app.after_request(self._end)
-        return app
-
-    @staticmethod
-    def _begin() -> None:
-        g.came, g.charged = time.time(), (None, None)
-
-    def _charge(self, image: bytes, source: str | None, result: bytes) -> None:
-        super()._charge(image, source, result)
-        g.charged = (hashlib.sha256(image).hexdigest(), hashlib.sha256(result).hexdigest())
-
-    def _end(self, answer: Response) -> Response:
-        if request.endpoint == "removal":
-            told = answer.get_json() if answer.is_json else {}
-            image, result = g.charged
-            self.removals.append(
-                Removal(g.came, time.time(), answer.status_code, image, result, told.get("result_url"))
-            )
-        return answer
-
-    @property
-    def charges(self) -> list[Removal]:
-        """In the order in which they were asked for."""
-        return sorted((r for r in self.removals if r.input_sha256), key=lambda removal: removal.came)
 
 
 @dataclass
@@ -158,20 +111,17 @@ class Bed:
 @contextmanager
 def deployed(changes: Mapping[str, object], *, speed: float = 1, parameters: Mapping[str, str]) -> Iterator[Bed]:
     """`changes` are values by their path in the template; schedules run `speed` times as fast."""
-    logging.getLogger("waitress").setLevel(logging.ERROR)  # an answer that was cut short on purpose is no news
     with (
         tempfile.TemporaryDirectory(prefix="cutout-chaos-") as folder,
         LocalCloud(log_dir=Path(folder), speed=speed) as cloud,
-        WitnessedStandIn() as stand_in,
+        witnessed() as (stand_in, url),
     ):
         template = Path(folder, "template.yaml")
         body, scaled = _scale(changes)
         template.write_text(json.dumps(body), encoding="utf-8")  # JSON is YAML
         if speed != 1:
             scaled.append(f"schedules: {speed:g} times as fast")
-        outputs = cloud.deploy(
-            template, stack_name=_STACK, parameters={"PixelcutApiUrl": stand_in.url} | dict(parameters)
-        )
+        outputs = cloud.deploy(template, stack_name=_STACK, parameters={"PixelcutApiUrl": url} | dict(parameters))
         scaled += [f"{name}: {value}" for name, value in parameters.items()]
         cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=API_KEY)
         bed = Bed(cloud, stand_in, outputs, scaled)
@@ -209,6 +159,20 @@ def _witnessed_notifications(bed: Bed) -> Iterator[None]:
         send(account, event, queue, region)
 
     with mock.patch.object(notifications, "_send_sqs_message", witness):
+        yield
+
+
+@contextmanager
+def quick_queues() -> Iterator[None]:
+    """While none is received or delayed: for each message that is sent moto would count all those of the queue."""
+    counts = {
+        "approximate_number_of_messages": lambda queue: len(queue._messages),
+        "approximate_number_of_messages_delayed": lambda _: 0,
+        "approximate_number_of_messages_not_visible": lambda _: 0,
+    }
+    with ExitStack() as replaced:
+        for name, count in counts.items():
+            replaced.enter_context(mock.patch.object(Queue, name, property(count)))
         yield
 
 

@@ -22,13 +22,13 @@ from tests.chaos.bed import (
     VISIBILITY,
     Bed,
     Figure,
-    Removal,
     await_end,
     deployed,
     parser,
     picture,
     report,
 )
+from tests.chaos.witness import Removal
 
 FUNCTION_SECONDS = 15
 # Longer than the function waits for the paid call.
@@ -157,7 +157,7 @@ def judge_charges(
 def judge_keys(bed: Bed, keys: Sequence[Key]) -> list[Figure]:
     """What became of each upload."""
     made_of: dict[str | None, set[str | None]] = defaultdict(set)
-    for charge in bed.stand_in.charges:
+    for charge in bed.stand_in.charges():
         made_of[charge.result_sha256].add(charge.input_sha256)
     cutouts = {
         name: hashlib.sha256(bed.s3.get_object(Bucket=bed.output, Key=name)["Body"].read()).hexdigest()
@@ -229,7 +229,7 @@ def main() -> int:
             refill.join()
             ended = await_end(lambda: bed.waiting == 0 and bed.intake_is_open, options.bound)
         seconds = time.monotonic() - begun
-        again = judge_charges(bed.stand_in.charges, bed.checkpoints(), killer.kills)
+        again = judge_charges(bed.stand_in.charges(), bed.checkpoints(), killer.kills)
         state = bed.stand_in.state()
         figures = [
             *judge_keys(bed, keys),

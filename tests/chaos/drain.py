@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.chaos.bed import ENABLED, Bed, Figure, await_end, deployed, parser, picture, report
+from tests.chaos.bed import ENABLED, Bed, Figure, await_end, deployed, parser, picture, quick_queues, report
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ def backlog(uploads: int, *, rate: int, latency: float) -> Iterator[Bed]:
     """A stack with that many uploads in its queue; the stand-in allows `rate` requests a second."""
     with deployed({ENABLED: False}, parameters={"RequestsPerSecond": str(rate)}) as bed:
         bed.stand_in.change_settings(requests_per_second=rate, latency_seconds=latency)
-        with ThreadPoolExecutor(8) as uploaders:
+        bed.sqs.purge_queue(QueueUrl=bed.outputs["UploadQueueUrl"])  # of the event by which S3 tests a notification
+        with quick_queues(), ThreadPoolExecutor(8) as uploaders:
             list(uploaders.map(lambda n: bed.upload(f"{n}.jpg", picture(str(n))), range(uploads)))
         yield bed
 
@@ -37,12 +38,12 @@ def drain(bed: Bed, uploads: int, bound: float) -> Drained:
     """Gives up after three times `bound` seconds."""
     begun = time.monotonic()
     bed.open_intake()
-    await_end(lambda: len(bed.stand_in.charges) >= uploads, 3 * bound)
+    await_end(lambda: bed.stand_in.credits_charged() >= uploads, 3 * bound)
     await_end(lambda: len(bed.cutouts()) == uploads, bound)
     seconds = time.monotonic() - begun
     await_end(lambda: bed.waiting == 0, 30)
-    removals = bed.stand_in.removals
-    times = sorted(removal.came for removal in removals)
+    removals = bed.stand_in.removals()
+    times = [removal.came for removal in removals]
     return Drained(
         seconds=seconds,
         busy=times[-1] - times[0],
@@ -70,7 +71,7 @@ def main() -> int:
             Figure("requests", drained.requests),
             Figure("answered 429, in percent", round(100 * drained.refused / drained.requests, 2), most=1),
             Figure("most requests within a second", drained.most_in_a_second),
-            Figure("credits charged", len(bed.stand_in.charges), most=count),
+            Figure("credits charged", bed.stand_in.credits_charged(), most=count),
             Figure("letters", len(bed.take_letters()), most=0),
             Figure("messages left in the queue", bed.waiting, most=0),
         ]

@@ -30,7 +30,7 @@ def main() -> int:
             list(uploaders.map(lambda n: bed.upload(f"{n}.jpg", picture(str(n))), range(count)))
         paused = await_end(lambda: not bed.intake_is_open, 30)
         Event().wait(max(0, begun + options.hours * 3600 / options.speed - time.monotonic()))
-        requests = len(bed.stand_in.removals)
+        requests = len(bed.stand_in.removals())
         probes = sum(bed.stand_in.state()["answers"].get("credits", {}).values())
         bed.stand_in.set_faults()
         ended = await_end(lambda: bed.waiting == 0 and bed.intake_is_open, 180)
@@ -40,7 +40,7 @@ def main() -> int:
             Figure("requests for a removal while down", requests, most=A_HANDFUL),
             Figure("probes while down", probes, least=1),
             Figure("cutouts afterwards", len(bed.cutouts()), least=count),
-            Figure("credits charged", len(bed.stand_in.charges), most=count),
+            Figure("credits charged", bed.stand_in.credits_charged(), most=count),
             Figure("letters", len(bed.take_letters()), most=0),
             Figure("messages left in the queue", bed.waiting, most=0),
             Figure("intake open afterwards", int(bed.intake_is_open), least=1),

@@ -1,0 +1,99 @@
+"""A stand-in that remembers what it was asked, in a process of its own: a busy local cloud does not make it late.
+
+A request that it heard of late would come too close to the next one, and be refused for it.
+"""
+
+import hashlib
+import logging
+import multiprocessing
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.managers import BaseManager
+from typing import cast
+
+from flask import Flask, Response, g, request
+
+from cutout.local.pixelcut import StandIn
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A request for a removal: when it came and was answered (seconds since the epoch), and what it cost."""
+
+    came: float
+    answered: float
+    status: int
+    input_sha256: str | None  # None: nothing was charged
+    result_sha256: str | None
+    result_url: str | None  # as it was told; None: it was not
+
+
+class WitnessedStandIn(StandIn):
+    """Only its methods can be called from another process."""
+
+    def __init__(self) -> None:
+        super().__init__(quick=True)
+        self._removals: list[Removal] = []
+
+    def start(self) -> str:
+        """Returns its URL."""
+        logging.getLogger("waitress").setLevel(logging.ERROR)  # an answer that was cut short on purpose is no news
+        return self.__enter__().url
+
+    def stop(self) -> None:
+        self.__exit__()
+
+    def removals(self) -> list[Removal]:
+        """In the order in which they were asked for."""
+        return sorted(self._removals, key=lambda removal: removal.came)
+
+    def charges(self) -> list[Removal]:
+        return [removal for removal in self.removals() if removal.input_sha256]
+
+    def credits_charged(self) -> int:
+        return sum(removal.input_sha256 is not None for removal in list(self._removals))
+
+    def _app(self) -> Flask:
+        app = super()._app()
+        app.before_request(self._begin)
+        app.after_request(self._end)
+        return app
+
+    @staticmethod
+    def _begin() -> None:
+        g.came, g.charged = time.time(), (None, None)
+
+    def _charge(self, image: bytes, source: str | None, result: bytes) -> None:
+        super()._charge(image, source, result)
+        g.charged = (hashlib.sha256(image).hexdigest(), hashlib.sha256(result).hexdigest())
+
+    def _end(self, answer: Response) -> Response:
+        if request.endpoint == "removal":
+            told = answer.get_json() if answer.is_json else {}
+            image, result = g.charged
+            self._removals.append(
+                Removal(g.came, time.time(), answer.status_code, image, result, told.get("result_url"))
+            )
+        return answer
+
+
+class _Manager(BaseManager):
+    """Of the process."""
+
+
+_CALLS = ("start", "stop", "removals", "charges", "credits_charged", "change_settings", "set_faults", "state")
+_Manager.register("make", WitnessedStandIn, exposed=_CALLS)
+
+
+@contextmanager
+def witnessed() -> Iterator[tuple[WitnessedStandIn, str]]:
+    """With its URL."""
+    with _Manager(ctx=multiprocessing.get_context("spawn")) as manager:
+        stand_in = cast("WitnessedStandIn", manager.make())  # type: ignore[attr-defined]  # registered
+        url = stand_in.start()
+        try:
+            yield stand_in, url
+        finally:
+            stand_in.stop()
