@@ -9,13 +9,13 @@ from bench.calls import Calls
 from bench.child import Log
 from bench.invocation import IMAGES, SLOW
 from bench.report import Goal, Part, Table, as_text, number
+from remove_background.pacing import MARGIN
 
 # Of the template: the account's requests per second, and how many batches may be worked on at once.
 REQUESTS_PER_SECOND = 5
 CONCURRENCY = 4
 # The fewest that use the rate when the API takes 3 s: fewer than three are not back in time for the next turns.
 ENOUGH = 3
-PACE_MARGIN = 1.035  # requests are sent further apart by that
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def usage_of_naive(log: Log) -> Usage:
 
 def at_pace(usage: Usage, concurrency: int = CONCURRENCY) -> Usage:
     """In a backlog that keeps all environments busy: requests wait for their turn in Lambda."""
-    seconds = 1000 * PACE_MARGIN / REQUESTS_PER_SECOND * concurrency
+    seconds = 1000 * MARGIN / REQUESTS_PER_SECOND * concurrency
     return replace(usage, gb_seconds=seconds * prices.LAMBDA_GB, storage_gb_seconds=seconds * prices.LAMBDA_STORAGE_GB)
 
 

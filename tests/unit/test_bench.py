@@ -9,6 +9,7 @@ from bench import money, prices
 from bench.child import Batch, Log
 from bench.report import Goal, Part, Table, as_page, as_text, number
 from bench.services import png
+from remove_background.pacing import MARGIN
 from remove_background.results import verify_png
 
 A_MB = 1_000_000
@@ -116,7 +117,7 @@ def test_costs_are_what_is_used_times_its_price() -> None:
 def test_a_backlog_at_the_accounts_rate_keeps_all_environments_busy() -> None:
     usage = money.usage_of_naive(log(31))
     paced = money.at_pace(usage)
-    seconds = money.CONCURRENCY * 1_000 / 5 * 1.035
+    seconds = money.CONCURRENCY * 1_000 / 5 * MARGIN
     assert (paced.gb_seconds, paced.storage_gb_seconds) == pytest.approx((seconds * 0.5, seconds * 1.5))
     assert paced.s3_puts == usage.s3_puts
 
