@@ -8,12 +8,15 @@ from pathlib import Path
 
 from bench import pictures
 from bench.report import Goal, Part, Table, as_text, number
+from tests.chaos.bed import BACKOFF, WINDOW
 from tests.chaos.drain import Drained, backlog, drain
 
 # Time is scaled by this: an account's usual 5 requests a second, and Pixelcut's 3 seconds. What bounds it are the 38
 # cutouts or so that the local cloud makes a second; and what the machine delays a request by is not scaled.
 SCALE = 6
 RATE, LATENCY_SECONDS = 5 * SCALE, 3 / SCALE
+# The batching window and the back-off after a 429: scaled they are a third of a second, and settings are whole seconds.
+SCALED = {WINDOW: 0, BACKOFF: 0}
 BACKLOGS = (500, 2_000, 10_000)
 QUICK_UPLOADS = 300  # with the stand-in answering at once
 DEMO_SECONDS = 10
@@ -22,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def measure_backlog(uploads: int) -> Drained:
-    with backlog(uploads, rate=RATE, latency=LATENCY_SECONDS) as bed:
+    with backlog(uploads, rate=RATE, latency=LATENCY_SECONDS, scaled=SCALED) as bed:
         return drain(bed, uploads, 2 * uploads / RATE)
 
 
@@ -100,6 +103,10 @@ def measure() -> Part:
             (
                 "The rate is that from the first request to the last; the start of the environments, all at once on "
                 "this machine, and the last answer come on top."
+            ),
+            (
+                "The batching window of 2 s, and the back-off of up to 2 s after a 429, are scaled to 0: both are "
+                "whole seconds."
             ),
             "What bounds the local cloud is moto: it is one process, and answers S3 and DynamoDB one call at a time.",
         ],

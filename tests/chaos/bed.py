@@ -38,7 +38,9 @@ _STACK = "cutout"
 VISIBILITY = "Resources.UploadQueue.Properties.VisibilityTimeout"
 TIMEOUT = "Resources.RemoveBackground.Properties.Timeout"
 BACKOFF = "Resources.RemoveBackground.Properties.Environment.Variables.BACKOFF_SECONDS"
-ENABLED = "Resources.RemoveBackground.Properties.Events.Uploads.Properties.Enabled"
+_EVENTS = "Resources.RemoveBackground.Properties.Events.Uploads.Properties"
+ENABLED = f"{_EVENTS}.Enabled"
+WINDOW = f"{_EVENTS}.MaximumBatchingWindowInSeconds"
 
 
 @dataclass

@@ -3,12 +3,15 @@
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tests.chaos.bed import ENABLED, Bed, Figure, await_end, deployed, parser, picture, quick_queues, report
+
+UNSCALED: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +27,9 @@ class Drained:
 
 
 @contextmanager
-def backlog(uploads: int, *, rate: int, latency: float) -> Iterator[Bed]:
+def backlog(uploads: int, *, rate: int, latency: float, scaled: Mapping[str, object] = UNSCALED) -> Iterator[Bed]:
     """A stack with that many uploads in its queue; the stand-in allows `rate` requests a second."""
-    with deployed({ENABLED: False}, parameters={"RequestsPerSecond": str(rate)}) as bed:
+    with deployed({ENABLED: False, **scaled}, parameters={"RequestsPerSecond": str(rate)}) as bed:
         bed.stand_in.change_settings(requests_per_second=rate, latency_seconds=latency)
         bed.sqs.purge_queue(QueueUrl=bed.outputs["UploadQueueUrl"])  # of the event by which S3 tests a notification
         with quick_queues(), ThreadPoolExecutor(8) as uploaders:
