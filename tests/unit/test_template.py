@@ -51,6 +51,10 @@ def test_numbers_that_depend_on_each_other_do() -> None:
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
+def test_lambda_does_not_end_what_goes_round_on_purpose() -> None:
+    assert FUNCTION["RecursiveLoop"] == "Allow"
+
+
 @pytest.mark.parametrize("name", TEMPLATE["Parameters"])
 def test_the_readme_tells_of_each_parameter_and_its_default(name: str) -> None:
     default = TEMPLATE["Parameters"][name]["Default"]
