@@ -7,9 +7,11 @@ epoch. Shares of the rate, one for each environment, would leave those of the id
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
 
 from .aws import AwsError, error_code
 from .deadline import Deadline
@@ -49,12 +51,13 @@ class Pace:
 
         Raises OutOfTime when the turn would come too late, StorageUnavailable when DynamoDB fails.
         """
-        deadline.remaining(reserve=RESERVE)
-        wait = self._take() - time.time()
-        if wait > 0:
-            if wait > deadline.remaining(reserve=RESERVE):
-                raise OutOfTime("Too many requests wait for their turn. It is tried again.")
-            time.sleep(wait)
+        turn = self._take(deadline)
+        if turn is None:
+            # Others have all the turns of the next minutes: this environment would only put its uploads back and take
+            # them up again, as fast as it can.
+            time.sleep(deadline.remaining(reserve=RESERVE))
+            raise OutOfTime("Too many requests wait for their turn. It is tried again.")
+        time.sleep(max(0.0, turn - time.time()))
         try:
             yield
         except RateLimitExceeded:
@@ -67,50 +70,71 @@ class Pace:
         with self._lock:
             self._interval = min(self._shortest * SLOWEST, self._interval * SLOWER)
 
-    def _take(self) -> float:
-        """The time of a turn that nobody else has. Threads that want one at the same time share a call to DynamoDB."""
+    def _take(self, deadline: Deadline) -> float | None:
+        """The time of a turn that nobody else has; None when it would come too late, and is left to others.
+
+        Threads that want one at the same time share a call to DynamoDB.
+        """
         with self._lock:
             self._wanted += 1
         with self._taking:  # who has it counts as one that wants a turn: each turn that is taken is used at once
             try:
                 if not self._taken:
-                    wanted, interval = self._wanted, self._interval
-                    first = self._take_first_of(wanted * interval)
-                    self._taken.extend(first + number * interval for number in range(wanted))
-                return self._taken.popleft()
+                    self._taken.extend(self._take_turns(deadline))
+                return self._taken.popleft() if self._taken else None
             finally:
                 with self._lock:
                     self._wanted -= 1
 
-    def _take_first_of(self, seconds: float) -> float:
+    def _take_turns(self, deadline: Deadline) -> list[float]:
+        """One for each thread that wants one; where so many would not come in time, one, or none."""
+        wanted, interval = self._wanted, self._interval
+        for turns in dict.fromkeys((wanted, 1)):
+            latest = time.time() + deadline.remaining(reserve=RESERVE) - (turns - 1) * interval
+            if (first := self._take_first_of(turns * interval, latest)) is not None:
+                return [first + number * interval for number in range(turns)]
+        return []
+
+    def _take_first_of(self, seconds: float, latest: float) -> float | None:
         """The first of the turns that these seconds hold; no other environment has one of them."""
         for _ in range(TRIES):
             soon = time.time() + LEAD
+            if soon > latest:
+                return None
             # A queue of turns: behind the last of them.
-            if (turn := self._update("next_at + :step", "next_at >= :soon", soon, seconds)) is not None:
-                return turn
+            behind = "next_at >= :soon AND next_at <= :latest"
+            values = {":soon": soon, ":step": seconds}
+            done, next_at = self._update("next_at + :step", behind, values | {":latest": latest})
+            if done:
+                return next_at
+            if next_at is not None and next_at > latest:
+                return None
             # Nobody waits.
-            free = "attribute_not_exists(next_at) OR next_at < :soon"
-            if self._update(":soon + :step", free, soon, seconds) is not None:
+            done, _ = self._update(":soon + :step", "attribute_not_exists(next_at) OR next_at < :soon", values)
+            if done:
                 return soon
         raise StorageUnavailable("Too many environments took their turns at once. It is tried again.")
 
-    def _update(self, next_at: str, condition: str, soon: float, step: float) -> float | None:
-        """What `next_at` was (`soon` where it was nothing); None when the condition does not hold."""
+    def _update(self, next_at: str, condition: str, values: Mapping[str, float]) -> tuple[bool, float | None]:
+        """Whether the condition held, and what `next_at` was before; None where it was nothing."""
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
                 Key=_ITEM,
                 UpdateExpression=f"SET next_at = {next_at}",
                 ConditionExpression=condition,
-                ExpressionAttributeValues={":soon": {"N": f"{soon:.6f}"}, ":step": {"N": f"{step:.6f}"}},
+                ExpressionAttributeValues={name: {"N": f"{value:.6f}"} for name, value in values.items()},
                 ReturnValues="UPDATED_OLD",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except AwsError as error:
-            if error_code(error) == "ConditionalCheckFailedException":
-                return None
-            raise StorageUnavailable(
-                f"DynamoDB did not give the function its turn ({error_code(error)}). It is tried again."
-            ) from None
-        old = answer.get("Attributes", {}).get("next_at")
-        return float(old["N"]) if old else soon
+            if error_code(error) != "ConditionalCheckFailedException" or not isinstance(error, ClientError):
+                raise StorageUnavailable(
+                    f"DynamoDB did not give the function its turn ({error_code(error)}). It is tried again."
+                ) from None
+            return False, _next_at(error.response.get("Item", {}))  # type: ignore[arg-type]  # not in the stubs
+        return True, _next_at(answer.get("Attributes", {}))
+
+
+def _next_at(item: Mapping[str, Any]) -> float | None:
+    return float(item["next_at"]["N"]) if "next_at" in item else None

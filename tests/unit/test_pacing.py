@@ -12,7 +12,7 @@ import pytest
 from remove_background.aws import Clients
 from remove_background.deadline import Deadline
 from remove_background.errors import OutOfTime, RateLimitExceeded, StorageUnavailable
-from remove_background.pacing import LEAD, MARGIN, SLOWEST, Pace
+from remove_background.pacing import LEAD, MARGIN, RESERVE, SLOWEST, Pace
 
 
 class Clock:
@@ -87,13 +87,36 @@ def test_the_pace_has_a_floor(clock: Clock, make_pace: Callable[[], Pace]) -> No
 
 
 def test_a_turn_that_would_come_too_late_is_left_to_others(clock: Clock, make_pace: Callable[[], Pace]) -> None:
-    pace = make_pace()
+    pace, began = make_pace(), clock.now
     for _ in range(10):
-        pace._take()
+        pace._take(Deadline(100))
     with pytest.raises(OutOfTime), pace.turn(Deadline(2)):
         raise AssertionError("there was no time for it")
+    assert clock.now - began == pytest.approx(2 * (1 - RESERVE), abs=0.1)  # its environment would only ask again
     with pytest.raises(OutOfTime), pace.turn(Deadline(0)):
         raise AssertionError("there was no time for it")
+    assert pace._take(Deadline(100)) == pytest.approx(began + LEAD + 10 * MARGIN / 5, abs=1e-3)
+
+
+def test_however_many_want_a_turn_no_more_are_taken_than_can_be_used(
+    clock: Clock, make_pace: Callable[[], Pace]
+) -> None:
+    fleet = [make_pace() for _ in range(3)]
+    taken = [fleet[number % 3]._take(Deadline(30)) for number in range(300)]
+    used = [turn for turn in taken if turn is not None]
+    assert max(used) <= clock.now + 30 * (1 - RESERVE)
+    assert len(used) == pytest.approx(30 * (1 - RESERVE) * 5 / MARGIN, abs=2)
+    assert None not in taken[: len(used)]
+    clock.sleep(10)
+    assert fleet[0]._take(Deadline(30)) == pytest.approx(max(used) + MARGIN / 5, abs=1e-3)
+
+
+def test_of_threads_that_want_more_turns_than_there_are_some_get_theirs(clients: Clients) -> None:
+    pace = Pace(clients.dynamodb, "ledger", 5)
+    with ThreadPoolExecutor(10) as threads:
+        turns = list(threads.map(lambda _: pace._take(Deadline(1.5)), range(10)))
+    assert 2 <= sum(turn is not None for turn in turns) <= 6
+    assert (pace._wanted, list(pace._taken)) == (0, [])
 
 
 def test_without_the_table_nothing_is_sent(clients: Clients) -> None:
@@ -117,11 +140,11 @@ def test_threads_that_want_a_turn_at_the_same_time_share_a_call(
 
     monkeypatch.setattr(clients.dynamodb, "update_item", update_when_all_wait)
     with ThreadPoolExecutor(10) as threads:
-        turns = [threads.submit(pace._take) for _ in range(10)]
+        turns = [threads.submit(pace._take, Deadline(100)) for _ in range(10)]
         while pace._wanted < 10:
             time.sleep(0.001)
         all_wait.set()
-        times = sorted(turn.result() for turn in turns)
+        times = sorted(turn.result() or 0 for turn in turns)
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert gaps == pytest.approx([MARGIN / 5] * 9, abs=1e-4)
     assert len(calls) <= 4  # the first thread's own, and one for the nine others; each may be tried in two ways
@@ -133,9 +156,9 @@ def test_a_turn_that_cannot_be_had_keeps_no_other_thread_from_its_own(
 ) -> None:
     pace = Pace(clients.dynamodb, "nowhere", 5)
     with pytest.raises(StorageUnavailable):
-        pace._take()
+        pace._take(Deadline(100))
     pace._table = "ledger"
-    pace._take()
+    pace._take(Deadline(100))
     assert (pace._wanted, list(pace._taken)) == (0, [])
 
 
