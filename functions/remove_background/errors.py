@@ -74,9 +74,14 @@ class Rejected(CutoutError):
 
 
 class Unavailable(CutoutError):
-    """The upload may become a cutout later; `retry_after` is the least to wait, in seconds, where that is known."""
+    """The upload may become a cutout later; `retry_after` is the least to wait, in seconds, where that is known.
+
+    `is_its_own`: it may be the upload's own fault, and then tells nothing about the others. It always counts as an
+    attempt, so that the upload gets its letter in the end.
+    """
 
     retry_after: float | None = None
+    is_its_own: bool = False
 
 
 class AccountBlocked(CutoutError):
@@ -135,6 +140,7 @@ class RequestRefused(Unavailable):
     """
 
     code = "request_refused"
+    is_its_own = True
 
     def __init__(self, message: str, api_code: str | None = None) -> None:
         super().__init__(message)
@@ -211,6 +217,7 @@ class UnexpectedError(Unavailable):
 
     code = "unexpected_error"
     billed = Billed.MAYBE
+    is_its_own = True
 
 
 class ApiKeyMissing(AccountBlocked):

@@ -71,8 +71,8 @@ class Intake:
             paused = item.get("paused_by", {}).get("S") == FUNCTION  # by another environment, a moment ago
             if paused or failures >= (FAILURES_ON_PROBATION if on_probation else self._failures_in_a_row):
                 self._pause(error.code)
-                return False
-            return not on_probation
+                return error.is_its_own
+            return error.is_its_own or not on_probation
 
     def _count_failure(self) -> dict[str, Any]:
         """The item, with the failures of all environments since one of them, that had failed, succeeded."""

@@ -95,4 +95,7 @@ def _address(source: Source) -> dict[str, Any]:
 
 
 def _unavailable(task: str, error: Exception) -> StorageUnavailable:
-    return StorageUnavailable(f"S3 did not let the function {task} ({error_code(error)}). It is tried again.")
+    unavailable = StorageUnavailable(f"S3 did not let the function {task} ({error_code(error)}). It is tried again.")
+    # Such as an upload in an archive, or encrypted with a key that the function may not use.
+    unavailable.is_its_own = 400 <= (http_status(error) or 0) < 500  # the class of client errors
+    return unavailable

@@ -20,7 +20,10 @@ from remove_background.errors import (
     MalformedImage,
     OutOfTime,
     RateLimitExceeded,
+    RequestRefused,
     ServiceUnavailable,
+    StorageUnavailable,
+    UnexpectedError,
 )
 from remove_background.intake import FAILURES_ON_PROBATION, ITEM, PROBATION_SECONDS, Intake
 from reopen_intake import handler as reopen
@@ -85,6 +88,12 @@ def service() -> Iterator[responses.RequestsMock]:
         yield mock
 
 
+def a_client_error() -> CutoutError:
+    error = StorageUnavailable("InvalidObjectState")
+    error.is_its_own = True
+    return error
+
+
 def state(clients: Clients) -> dict[str, Any]:
     return clients.dynamodb.get_item(TableName="ledger", Key=ITEM).get("Item", {})
 
@@ -101,6 +110,20 @@ def test_a_blocked_account_pauses_it_at_once(
 def test_failures_in_a_row_pause_it(intake: Intake, mappings: Mappings) -> None:
     counted = [intake.report_failure(ServiceUnavailable("500")) for _ in range(FAILURES_IN_A_ROW)]
     assert counted == [True] * (FAILURES_IN_A_ROW - 1) + [False]
+    assert not mappings.enabled
+
+
+@pytest.mark.parametrize("error", [RequestRefused("400", "odd"), UnexpectedError("A bug."), a_client_error()])
+def test_what_may_be_the_uploads_own_fault_counts_also_when_it_pauses_the_intake(
+    intake: Intake, mappings: Mappings, clients: Clients, error: CutoutError
+) -> None:
+    assert all(intake.report_failure(error) for _ in range(FAILURES_IN_A_ROW))
+    assert not mappings.enabled
+    reopened_at = {"N": str(time.time())}
+    clients.dynamodb.put_item(TableName="ledger", Item={**ITEM, "reopened_at": reopened_at})
+    mappings.enabled = True
+    another = Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW)
+    assert all(another.report_failure(error) for _ in range(FAILURES_ON_PROBATION))
     assert not mappings.enabled
 
 

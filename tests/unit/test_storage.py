@@ -165,8 +165,14 @@ def test_whatever_else_s3_answers_is_unavailable(
         stub.add_client_error(operation, "SlowDown", "see https://signed?X-Amz-Signature=1", http_status_code=status)
         with pytest.raises(StorageUnavailable, match=r"\(SlowDown\)") as caught:
             call(Storage(clients.s3, "output"), make_upload())
+    assert caught.value.is_its_own is (status == 403)
     assert "https:" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+def test_an_output_bucket_that_is_not_there_is_found_out_before_anything_is_paid(clients: Clients) -> None:
+    with pytest.raises(StorageUnavailable, match=r"find the output bucket \(404\)"):
+        Storage(clients.s3, "no-such-bucket").find_cutout("photo.png")
 
 
 def test_an_s3_that_does_not_answer_is_unavailable(
