@@ -14,6 +14,7 @@ TOO_SMALL = Path(__file__).parents[1] / "samples" / "too-small.jpg"
 WAIT_SECONDS = 60
 REASONS = {
     "HeadObject": "Is its cutout there already, or somebody else's object? Before anything is paid.",
+    "HeadBucket": "Is there an output bucket at all? Once for an environment.",
     "GetObject": "The first 64 KB, for the preflight; also notices an upload that was deleted or replaced.",
     "UpdateItem": "The ledger: claim the upload; take the turn at the API (two calls where nobody waits, one in a "
     "queue, for all of a batch that want one); write the paid result down. A failure is counted, and its upload's "

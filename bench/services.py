@@ -68,8 +68,9 @@ class _Request(BaseHTTPRequestHandler):
     server: Services
 
     def do_HEAD(self) -> None:
-        self._aws("HeadObject")
-        self._answer(404, b"")
+        _, _, key = self.path.lstrip("/").partition("/")
+        self._aws("HeadObject" if key else "HeadBucket")
+        self._answer(404 if key else 200, b"")
 
     def do_GET(self) -> None:
         if self.path.startswith("/result/"):

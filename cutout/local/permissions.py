@@ -70,7 +70,9 @@ class Permissions:
         """
         match call.service:
             case "s3":
-                action = {"HeadObject": "GetObject", "ListObjectsV2": "ListBucket"}.get(call.action, call.action)
+                action = {"HeadObject": "GetObject", "HeadBucket": "ListBucket", "ListObjectsV2": "ListBucket"}.get(
+                    call.action, call.action
+                )
                 version = "Version" if action == "GetObject" and "versionId=" in call.environ["QUERY_STRING"] else ""
                 return f"s3:{action}{version}", f"arn:{_PARTITION}:s3:::{call.path.lstrip('/')}"
             case "sqs":

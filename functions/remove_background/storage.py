@@ -22,15 +22,27 @@ class Storage:
     def __init__(self, s3: "S3Client", output_bucket: str) -> None:
         self._s3 = s3
         self._output_bucket = output_bucket
+        self._found_output_bucket = False
 
     def find_cutout(self, key: str) -> Cutout | None:
         try:
             found = self._s3.head_object(Bucket=self._output_bucket, Key=key)
         except AwsError as error:
             if http_status(error) == 404:
+                self._find_output_bucket()
                 return None
             raise _unavailable("look for the cutout", error) from None
         return Cutout.from_metadata(found["ETag"], found["Metadata"])
+
+    def _find_output_bucket(self) -> None:
+        """A bucket that is not there looks like one without the cutout, and it would be paid for in vain."""
+        if self._found_output_bucket:
+            return
+        try:
+            self._s3.head_bucket(Bucket=self._output_bucket)
+        except AwsError as error:
+            raise _unavailable("find the output bucket", error) from None
+        self._found_output_bucket = True
 
     def look_at(self, upload: Upload) -> Source | Outcome:
         """The first bytes of an upload, or what its owner has done to it meanwhile.
