@@ -38,8 +38,20 @@ class Intake:
         self._paused = False
 
     def begin(self) -> None:
-        """Call at the start of an invocation: that there is one may mean that the intake was reopened."""
-        self._paused = False
+        """Call at the start of an invocation: that there is one may mean that the intake was reopened.
+
+        Or that Lambda still hands out what it had received: it takes a while to disable a mapping.
+        """
+        if self._paused:
+            self._paused = self._is_still_paused()
+
+    def _is_still_paused(self) -> bool:
+        try:
+            item = self._clients.dynamodb.get_item(TableName=self._table, Key=ITEM, ConsistentRead=True)
+        except AwsError as error:
+            log.error("The state of the intake could not be read (%s).", error_code(error))
+            return False
+        return "paused_by" in item.get("Item", {})
 
     def check(self) -> None:
         """Call before each paid call. Raises IntakePaused when it is known to be paused: the call would be wasted."""

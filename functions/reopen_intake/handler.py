@@ -49,19 +49,26 @@ class Watch:
         item = self.clients.dynamodb.get_item(TableName=self.config.ledger_table, Key=ITEM, ConsistentRead=True)
         paused = item.get("Item", {}).get("paused_by", {}).get("S") == FUNCTION
         if not paused:
-            return IS_OPEN if state in OPEN else "paused by an operator"
+            return IS_OPEN if state in OPEN else BY_OPERATOR
         if state not in OPEN:
             if (trouble := self._trouble(item["Item"]["reason"]["S"])) is not None:
                 return f"still paused: {trouble}"
             functions.update_event_source_mapping(UUID=self.config.event_source_mapping, Enabled=True)
         # Only now: an intake that is closed while nobody is said to have paused it counts as an operator's.
-        self.clients.dynamodb.update_item(
-            TableName=self.config.ledger_table,
-            Key=ITEM,
-            UpdateExpression="SET reopened_at = :now REMOVE paused_by, reason, since",
-            ConditionExpression="paused_by = :function",
-            ExpressionAttributeValues={":now": {"N": f"{time.time():.3f}"}, ":function": {"S": FUNCTION}},
-        )
+        try:
+            self.clients.dynamodb.update_item(
+                TableName=self.config.ledger_table,
+                Key=ITEM,
+                UpdateExpression="SET reopened_at = :now REMOVE paused_by, reason, since",
+                ConditionExpression="paused_by = :function",
+                ExpressionAttributeValues={":now": {"N": f"{time.time():.3f}"}, ":function": {"S": FUNCTION}},
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self.clients.dynamodb.exceptions.ConditionalCheckFailedException as error:
+            # An operator has reopened it, or paused it, a moment ago.
+            if "paused_by" in error.response.get("Item", {}):  # type: ignore[operator]  # not in the stubs
+                functions.update_event_source_mapping(UUID=self.config.event_source_mapping, Enabled=False)
+                return BY_OPERATOR
         return REOPENED
 
     def _trouble(self, reason: str) -> str | None:
@@ -75,8 +82,8 @@ class Watch:
         return None
 
 
-# What `Watch.look` finds where the intake is not paused.
-IS_OPEN, REOPENED = "open", "reopened"
+# What `Watch.look` finds: where the intake is not paused, and where it must stay so.
+IS_OPEN, REOPENED, BY_OPERATOR = "open", "reopened", "paused by an operator"
 
 # States of an event source mapping that is open, or on its way there:
 # https://docs.aws.amazon.com/lambda/latest/api/API_GetEventSourceMapping.html

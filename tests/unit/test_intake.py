@@ -154,11 +154,29 @@ def test_uploads_that_fail_together_pause_it_once(intake: Intake, mappings: Mapp
     assert mappings.updates == 1
 
 
-def test_an_environment_that_is_still_warm_pauses_it_again(intake: Intake, mappings: Mappings) -> None:
+def test_while_lambda_still_hands_out_messages_of_a_paused_intake_nothing_is_paid(
+    intake: Intake, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake.begin()
+    intake.check()
+    intake.report_failure(InsufficientCredits("Buy some."))
+    intake.begin()
+    with pytest.raises(IntakePaused):
+        intake.check()
+    monkeypatch.setattr(intake, "_table", "nowhere")  # what cannot be read does not keep uploads waiting
+    intake.begin()
+    intake.check()
+
+
+def test_an_environment_that_is_still_warm_pauses_it_again(
+    intake: Intake, look: Callable[[], str], mappings: Mappings, service: responses.RequestsMock
+) -> None:
     for _ in range(FAILURES_IN_A_ROW):
         intake.report_failure(ServiceUnavailable("500"))
-    mappings.enabled = True
+    service.get(CREDITS, status=404)
+    assert look() == "reopened"
     intake.begin()
+    intake.check()
     assert not intake.report_failure(ServiceUnavailable("500"))
     assert not mappings.enabled
 
@@ -172,8 +190,6 @@ def test_environments_count_together(clients: Clients, mappings: Mappings) -> No
         assert not intake.report_failure(ServiceUnavailable("500"))
         with pytest.raises(IntakePaused):
             intake.check()
-        intake.begin()
-        intake.check()
 
 
 def test_the_success_of_one_environment_that_failed_clears_the_count(clients: Clients, mappings: Mappings) -> None:
@@ -310,6 +326,29 @@ def test_a_key_that_was_replaced_is_read_anew(
     assert look() == "still paused: invalid_auth_token"
     clients.secrets.put_secret_value(SecretId="pixelcut", SecretString="sk-2")
     assert look() == "reopened"
+
+
+def test_an_operators_pause_in_the_moment_of_the_reopening_wins(
+    intake: Intake,
+    look: Callable[[], str],
+    mappings: Mappings,
+    clients: Clients,
+    service: responses.RequestsMock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    intake.report_failure(InsufficientCredits("Buy some."))
+    service.get(CREDITS, status=404)
+    enable = mappings.update_event_source_mapping
+
+    def enable_after_an_operator_paused(**call: Any) -> None:  # noqa: ANN401
+        monkeypatch.setattr(mappings, "update_event_source_mapping", enable)
+        clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"paused_by": {"S": "operator"}})
+        enable(**call)
+
+    monkeypatch.setattr(mappings, "update_event_source_mapping", enable_after_an_operator_paused)
+    assert look() == "paused by an operator"
+    assert not mappings.enabled
+    assert state(clients)["paused_by"]["S"] == "operator"
 
 
 def test_a_pause_that_was_cut_off_halfway_is_undone(
