@@ -161,6 +161,8 @@ class Following:
             try:
                 if not self._fetch(pending.file.output_key, cutout, self._out):
                     return False
+            except BotoCoreError:  # some are OSErrors, such as a timeout
+                raise
             except OSError as error:
                 reason = f"{error.filename or self._out}: {error.strerror}."
         self._end(pending, Became.NOT_FETCHED if reason else Became.CUTOUT, reason=reason)

@@ -170,12 +170,12 @@ class _Sending:
                 return
             try:
                 self._put(file)
-            except OSError as error:
-                file.reason = f"It cannot be read: {error.strerror}."
-            except (BotoCoreError, ClientError) as error:
+            except (BotoCoreError, ClientError) as error:  # first: some are OSErrors, such as a timeout
                 file.reason = describe(error)
                 with self._lock:
                     self._failures += 1
+            except OSError as error:
+                file.reason = f"It cannot be read: {error.strerror}."
             else:
                 with self._lock:
                     self._failures = 0

@@ -1,5 +1,6 @@
 """Time is the tests' own: what happens in the cloud meanwhile happens while the command rests."""
 
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
-from botocore.exceptions import ClientError, EndpointConnectionError
+import urllib3
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+from botocore.response import StreamingBody
 
 from cutout import dead_letters, files, following, intake_command, queues, upload_command
 from cutout.deployment import THREADS, Deployment
@@ -327,6 +330,19 @@ def test_sending_ends_when_aws_takes_nothing(deployed: Deployment, cutout: Calla
     assert {reason for reason in reasons if reason not in tried} == {"Not tried: AWS had failed to take 20 in a row."}
 
 
+def test_sending_ends_when_the_network_is_lost(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    def time_out(**_: object) -> None:
+        raise ConnectTimeoutError(endpoint_url="https://s3.test")
+
+    write(*(f"photos/{number:02}.jpg" for number in range(60)))
+    with before(deployed, "PutObject", time_out):
+        call = cutout("upload", "photos", "--yes", "--json")
+    assert call.code == 1
+    reasons = [file["reason"] for file in call.json["files"]]
+    assert reasons[0].startswith("https://s3.test does not answer.")
+    assert reasons[-1] == "Not tried: AWS had failed to take 20 in a row."
+
+
 def test_the_table_shows_the_first_of_many_failures_and_names_as_they_are(
     deployed: Deployment, cutout: Callable[..., Any]
 ) -> None:
@@ -584,6 +600,46 @@ def test_a_cutout_that_cannot_be_written_is_told(
     assert call.code == 1
     assert one(call)["became"] == "cutout_not_fetched"
     assert "directory" in one(call)["reason"]
+
+
+class Cut(io.BytesIO):
+    """The body of an answer whose connection is lost."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ReadTimeoutError(endpoint_url="https://s3.test"),
+        urllib3.exceptions.ReadTimeoutError(None, None, "Read timed out."),  # type: ignore[arg-type]
+        urllib3.exceptions.ProtocolError("Connection broken"),
+    ],
+)
+def test_a_cutout_is_fetched_again_when_the_network_was_lost(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock, error: Exception
+) -> None:
+    errors = [error]
+
+    def fail(parsed: dict[str, Any], **_: object) -> None:
+        if errors and isinstance(errors[0], ReadTimeoutError):
+            raise errors.pop()
+        if errors:
+            parsed["Body"] = StreamingBody(Cut(errors.pop()), len(PNG))
+
+    write("a.jpg")
+    clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    deployed.s3.meta.events.register("after-call.s3.GetObject", fail)
+    call = cutout("upload", "a.jpg", "--out", "out", "--yes")
+    deployed.s3.meta.events.unregister("after-call.s3.GetObject", fail)
+    assert call.code == 0
+    assert "It is asked again." in call.err
+    assert Path("out/a.png").read_bytes() == PNG
 
 
 def test_a_cutout_that_is_replaced_before_it_is_fetched_is_not_fetched(
