@@ -35,6 +35,8 @@ REST_SHARE = 2
 LETTERS_SECONDS = 3.0
 LETTERS_SHARE = 5
 REREAD_SECONDS = 60.0
+# By so much S3's clock and SQS's may differ.
+CLOCKS_SECONDS = 5.0
 # What is still on its way after so long may have been overwritten or deleted.
 LONG_SECONDS = 60.0
 STATE_SECONDS = 30.0
@@ -206,7 +208,8 @@ class Following:
     def _read(self, letters: Sequence[Letter]) -> list[Letter]:
         for letter in letters:
             for upload in letter.uploads:
-                if pending := self._pending.get(_identity(upload)):
+                pending = self._pending.get(_identity(upload))
+                if pending and not _is_earlier(letter, pending.upload):
                     self._end(pending, Became.LETTER, letter.code, letter.attributes.get("ErrorMessage"))
         return []
 
@@ -267,6 +270,11 @@ class Following:
 def _identity(upload: Upload) -> tuple[str, str, str | None]:
     """What a letter tells of the upload that it is about. By the version, not the letter of an earlier, like upload."""
     return upload.uri, upload.etag, upload.version_id
+
+
+def _is_earlier(letter: Letter, upload: Upload) -> bool:
+    """Whether the letter is about an earlier upload of the same bytes: without versions, nothing else tells."""
+    return upload.time is not None and letter.sent.timestamp() < upload.time - CLOCKS_SECONDS
 
 
 def _may_pass(error: BotoCoreError | ClientError) -> bool:

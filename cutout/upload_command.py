@@ -6,6 +6,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,13 +183,20 @@ class _Sending:
             self._advance()
 
     def _put(self, file: File) -> None:
-        """In one request, whatever the size: its answer tells the ETag and the version."""
+        """In one request, whatever the size: its answer tells the ETag, the version, and the time by AWS's clock."""
         bucket = self._deployed.input_bucket
         with file.path.open("rb") as body:
             answer = self._deployed.s3.put_object(
                 Bucket=bucket, Key=file.key, Body=body, ContentType=_guess_type(file.path)
             )
-        file.upload = Upload(bucket, file.key, answer["ETag"].strip('"'), answer.get("VersionId"))
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        file.upload = Upload(
+            bucket,
+            file.key,
+            answer["ETag"].strip('"'),
+            answer.get("VersionId"),
+            time=parsedate_to_datetime(date).timestamp() if date else None,
+        )
         file.became = Became.SENT
 
 

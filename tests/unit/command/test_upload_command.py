@@ -4,6 +4,8 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +101,7 @@ def keys(deployed: Deployment) -> list[str]:
 
 def latest(deployed: Deployment, key: str) -> Upload:
     found = deployed.s3.head_object(Bucket="input", Key=key)
-    return Upload("input", key, found["ETag"].strip('"'), found["VersionId"])
+    return Upload("input", key, found["ETag"].strip('"'), found.get("VersionId"))
 
 
 def make_cutout(deployed: Deployment, key: str, output_key: str, body: bytes = PNG) -> None:
@@ -406,6 +408,48 @@ def test_the_letter_of_an_earlier_upload_of_the_same_bytes_is_not_taken_for_its_
     write_letter(deployed, "a.jpg")
     clock.after(100, lambda: make_cutout(deployed, "a.jpg", "a.png"))
     assert one(cutout("upload", "a.jpg", "--wait", "--yes", "--json"))["became"] == "cutout"
+
+
+@pytest.fixture
+def without_versions(deployed: Deployment) -> None:
+    deployed.s3.delete_bucket(Bucket="input")
+    deployed.s3.create_bucket(Bucket="input", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+
+
+@contextmanager
+def uploads_answered_at(deployed: Deployment, moment: datetime) -> Iterator[None]:
+    """S3's answers to uploads bear this date."""
+
+    def date(parsed: dict[str, Any], **_: object) -> None:
+        parsed["ResponseMetadata"]["HTTPHeaders"]["date"] = format_datetime(moment, usegmt=True)
+
+    deployed.s3.meta.events.register("after-call.s3.PutObject", date)
+    yield
+    deployed.s3.meta.events.unregister("after-call.s3.PutObject", date)
+
+
+@pytest.mark.usefixtures("without_versions")
+def test_without_versions_the_letter_of_an_earlier_upload_is_not_taken_for_its_own(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    cutout("upload", "a.jpg", "--yes")
+    write_letter(deployed, "a.jpg")
+    clock.after(100, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    with uploads_answered_at(deployed, datetime.now(UTC) + timedelta(minutes=1)):
+        call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
+    assert one(call)["became"] == "cutout"
+
+
+@pytest.mark.usefixtures("without_versions")
+def test_without_versions_an_upload_is_followed_to_its_letter(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    clock.after(20, lambda: write_letter(deployed, "a.jpg"))
+    with uploads_answered_at(deployed, datetime.now(UTC)):
+        call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
+    assert one(call)["became"] == "letter"
 
 
 def test_letters_that_are_there_are_not_read_again_and_again(
