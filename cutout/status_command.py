@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cutout import credits as balance
 from cutout import deployment, intake_command, queues
-from cutout.dead_letters import DeadLetters, Letter
+from cutout.dead_letters import VISIBILITY_SECONDS, DeadLetters, Letter
 from cutout.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
 from cutout.intake_command import Intake
 from cutout.terminal import AsJson, console, print_json
@@ -27,6 +27,7 @@ def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None,
     deployed = deployment.find(stack_name, endpoint_url)
     intake = intake_command.read(deployed)
     queue = queues.count(deployed.sqs, deployed.upload_queue)
+    hidden = queues.count(deployed.sqs, deployed.dead_letter_queue).in_work  # before this command hides any
     letters = _count_letters(deployed)
     credits_left = balance.read(deployed)
     if as_json:
@@ -37,6 +38,7 @@ def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None,
                 "intake": {"open": intake.paused_by is None} | asdict(intake),
                 "queue": asdict(queue),
                 "letters": dict(letters.most_common()),
+                "letters_hidden": hidden,
                 "credits": credits_left if known else None,
                 "credits_unknown_because": None if known else credits_left,
             }
@@ -46,12 +48,14 @@ def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None,
     table.add_row("Stack", stack_name)
     table.add_row("Intake", _word_intake(intake))
     table.add_row("Queue", f"{queue.waiting:,} wait, {queue.in_work:,} in work, {queue.delayed:,} delayed")
-    table.add_row("Letters", "\n".join(f"{count:,} {code}" for code, count in letters.most_common()) or "none")
+    table.add_row("Letters", _word_letters(letters, hidden))
     table.add_row("Credits", f"{credits_left:,.0f} left" if isinstance(credits_left, float) else credits_left)
     screen = console()
     screen.print(table)
     if letters:
         screen.print("`cutout letters list` shows the letters, and what to do with each.")
+    if hidden:
+        screen.print(f"What a killed command has left hidden comes back within {VISIBILITY_SECONDS // 60} minutes.")
 
 
 def _count_letters(deployed: Deployment) -> Counter[str]:
@@ -63,6 +67,13 @@ def _count_letters(deployed: Deployment) -> Counter[str]:
 
     DeadLetters(deployed.sqs, deployed.dead_letter_queue).work_through(count)
     return counts
+
+
+def _word_letters(letters: Counter[str], hidden: int) -> str:
+    lines = [f"{count:,} {code}" for code, count in letters.most_common()]
+    if hidden:
+        lines.append(f"{'and ' if lines else ''}{hidden:,} that another command reads, or did a moment ago")
+    return "\n".join(lines) or "none"
 
 
 def _word_intake(intake: Intake) -> str:

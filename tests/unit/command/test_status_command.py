@@ -37,6 +37,7 @@ def test_a_stack_at_rest(deployed: Deployment, cutout: Callable[..., Any], pixel
         "intake": {"open": True, "paused_by": None, "reason": None, "since": None},
         "queue": {"waiting": 0, "in_work": 0, "delayed": 0},
         "letters": {},
+        "letters_hidden": 0,
         "credits": 250.0,
         "credits_unknown_because": None,
     }
@@ -71,6 +72,30 @@ def test_to_count_the_letters_leaves_them_there(
     write_letters(deployed)
     for _ in range(2):
         assert cutout("status", "--json").json["letters"] == {"malformed_image": 2, "service_unavailable": 1}
+
+
+def test_letters_that_another_command_reads_are_told(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "1"})
+    write_letters(deployed)
+    deployed.sqs.receive_message(QueueUrl=deployed.dead_letter_queue, VisibilityTimeout=900, MaxNumberOfMessages=2)
+    found = cutout("status", "--json").json
+    assert found["letters"] == {"service_unavailable": 1}
+    assert found["letters_hidden"] == 2
+    told = " ".join(cutout("status").out.split())
+    assert "1 service_unavailable and 2 that another command reads, or did a moment ago" in told
+    assert "comes back within 15 minutes" in told
+
+
+def test_letters_that_are_all_hidden_are_not_told_as_none(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "1"})
+    write_letters(deployed)
+    deployed.sqs.receive_message(QueueUrl=deployed.dead_letter_queue, VisibilityTimeout=900, MaxNumberOfMessages=10)
+    told = " ".join(cutout("status").out.split())
+    assert "Letters 3 that another command reads" in told
 
 
 @pytest.mark.parametrize(
