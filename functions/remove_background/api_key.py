@@ -33,10 +33,13 @@ class ApiKey:
                     f"The secret {self._secret} has no value. Put the Pixelcut API key into it."
                 ) from None
             raise StorageUnavailable(f"Secrets Manager did not give the API key ({code}). It is tried again.") from None
-        key = value.strip() if isinstance(value, str) else ""
-        # Anything else would be refused by the HTTP client with the key in its message.
-        if not key or not key.isascii() or not key.isprintable() or " " in key or key.startswith("{"):
-            raise ApiKeyMissing(
-                f"The secret {self._secret} must hold the Pixelcut API key as plain text, nothing else."
-            )
-        return key
+        return check(value, self._secret)
+
+
+def check(value: object, secret: str) -> str:
+    """The key that a secret holds. Raises ApiKeyMissing for any value that can be none."""
+    key = value.strip() if isinstance(value, str) else ""
+    # Anything else would be refused by the HTTP client with the key in its message.
+    if not key or not key.isascii() or not key.isprintable() or " " in key or key.startswith("{"):
+        raise ApiKeyMissing(f"The secret {secret} must hold the Pixelcut API key as plain text, nothing else.")
+    return key

@@ -127,3 +127,22 @@ def test_a_secret_without_a_value_is_told(deployed: Deployment, cutout: Callable
     deployed.secrets.delete_secret(SecretId="key", ForceDeleteWithoutRecovery=True)
     deployed.secrets.create_secret(Name="key")
     assert "Put the Pixelcut API key into it" in cutout("status", "--json").json["credits_unknown_because"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"SecretBinary": b"sk-5ec4e7"},
+        {"SecretString": "\ufeffsk-5ec4e7"},
+        {"SecretString": "sk-5ec4e7\u200b"},
+        {"SecretString": "sk-5ec4e7\nsk-5ec4e7"},
+        {"SecretString": '{"api_key": "sk-5ec4e7"}'},
+    ],
+)
+def test_a_value_that_can_be_no_key_is_told(
+    deployed: Deployment, cutout: Callable[..., Any], value: dict[str, Any]
+) -> None:
+    deployed.secrets.delete_secret(SecretId="key", ForceDeleteWithoutRecovery=True)
+    deployed.secrets.create_secret(Name="key", **value)
+    told = cutout("status", "--json").json["credits_unknown_because"]
+    assert told == "The secret key must hold the Pixelcut API key as plain text, nothing else."
