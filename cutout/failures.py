@@ -16,6 +16,8 @@ _BAD_CREDENTIALS = {
     "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken",
     "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
+# Their answers do not say why, and 400 is what keys that have expired get.
+_WITHOUT_BODY = {"HeadObject", "HeadBucket"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
 
 
@@ -36,6 +38,11 @@ def describe(error: Failure | BotoCoreError | ClientError) -> str:
             return "No AWS region is set. Set AWS_REGION to the one that the stack is in."
         case exceptions.ProfileNotFound():
             return f"{error}. `aws configure list-profiles` lists those that there are."
+        case exceptions.SSLError():
+            return (
+                f"The certificate of {error.kwargs['endpoint_url']} is most likely not trusted. Behind a company's "
+                "proxy, set AWS_CA_BUNDLE to the file of its certificates."
+            )
         case _ if isinstance(error, _NOT_ANSWERED):
             where = error.kwargs.get("endpoint_url") or "AWS"
             return f"{where} does not answer. Look at the network, AWS_REGION and AWS_ENDPOINT_URL (--endpoint-url)."
@@ -47,6 +54,11 @@ def _describe_refusal(error: ClientError) -> str:
     code = error.response.get("Error", {}).get("Code", "Unknown")
     if code in _BAD_CREDENTIALS:
         return f"AWS does not accept the credentials ({code}). Log in again, or set another AWS_PROFILE."
+    if code == "400" and error.operation_name in _WITHOUT_BODY:
+        return (
+            "AWS does not accept the credentials: most likely they have expired. Log in again, or set another "
+            "AWS_PROFILE."
+        )
     if code in _NOT_ALLOWED:
         return f"AWS does not allow these credentials to call {error.operation_name}. Ask for that permission."
     message = error.response.get("Error", {}).get("Message", "")

@@ -50,8 +50,8 @@ def test_either_variable_names_the_region(monkeypatch: pytest.MonkeyPatch, name:
     assert regions == [used]
 
 
-def refusal(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": "Because."}}, "ListBuckets")
+def refusal(code: str, operation: str = "ListBuckets") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "Because."}}, operation)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,10 @@ def refusal(code: str) -> ClientError:
         (exceptions.ConnectTimeoutError(endpoint_url="http://localhost:1/"), "http://localhost:1/ does not answer"),
         (exceptions.ReadTimeoutError(endpoint_url="http://localhost:1/"), "http://localhost:1/ does not answer"),
         (exceptions.ProxyConnectionError(proxy_url="http://proxy"), "does not answer"),
+        (exceptions.SSLError(endpoint_url="https://s3.test/", error=OSError()), "set AWS_CA_BUNDLE"),
         (refusal("ExpiredToken"), "Log in again"),
+        (refusal("400", "HeadObject"), "most likely they have expired. Log in again"),
+        (refusal("400", "HeadBucket"), "most likely they have expired. Log in again"),
         (refusal("AccessDenied"), "does not allow these credentials to call ListBuckets"),
         (refusal("SlowDown"), "AWS refused ListBuckets: SlowDown. Because."),
     ],
