@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import boto3
 import typer
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from cutout.failures import Failure
 
@@ -110,7 +110,7 @@ class Deployment:
 
 
 def find(stack_name: str, endpoint_url: str | None) -> Deployment:
-    """Raises Failure when there is no such stack, or one that is not Cutout's."""
+    """Raises Failure when there is no such stack, one that is not Cutout's, or an endpoint that is no URL."""
     # boto3 itself reads AWS_PROFILE and AWS_DEFAULT_REGION, but not AWS_REGION.
     session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
     cloudformation = _make_client(session, "cloudformation", endpoint_url)
@@ -133,6 +133,7 @@ def find(stack_name: str, endpoint_url: str | None) -> Deployment:
 
 
 def _make_client(session: boto3.Session, service: str, endpoint_url: str | None) -> Any:  # noqa: ANN401
+    """Raises Failure when the endpoint is no URL."""
     make: Any = session.client  # has an overload for each of the services' names
     config = Config(
         connect_timeout=5,
@@ -140,4 +141,12 @@ def _make_client(session: boto3.Session, service: str, endpoint_url: str | None)
         max_pool_connections=THREADS,
         s3={"addressing_style": "path"} if endpoint_url else None,
     )
-    return make(service, endpoint_url=endpoint_url, config=config)
+    try:
+        return make(service, endpoint_url=endpoint_url, config=config)
+    except BotoCoreError:  # some are ValueErrors, such as that of a wrong region
+        raise
+    except ValueError as error:
+        raise Failure(
+            f"The endpoint is no URL that can be used ({error}): it begins with http:// or https://. "
+            "Look at --endpoint-url and AWS_ENDPOINT_URL."
+        ) from None

@@ -50,6 +50,23 @@ def test_either_variable_names_the_region(monkeypatch: pytest.MonkeyPatch, name:
     assert regions == [used]
 
 
+@pytest.mark.parametrize("url", ["localhost:4566", "localhost", "http://"])
+def test_an_endpoint_that_is_no_url_is_told(
+    cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    given = cutout("status", "--endpoint-url", url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    for call in (given, cutout("status")):
+        assert call.code == 1
+        assert "is no URL" in call.err
+        assert "http://" in call.err
+
+
+def test_a_region_that_can_be_none_is_told_as_such(cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu central")
+    assert "region_name 'eu central'" in cutout("status").err
+
+
 def refusal(code: str, operation: str = "ListBuckets") -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "Because."}}, operation)
 
