@@ -36,16 +36,17 @@ class Cutout:
     """What stands under an output key; all but `etag` is None where this stack has not written it."""
 
     etag: str
+    source_bucket: str | None
     source_key: str | None
     source_etag: str | None
     source_sequencer: str | None
 
     @classmethod
     def from_metadata(cls, etag: str, metadata: Mapping[str, str]) -> Self:
-        return cls(etag, metadata.get("source-key"), metadata.get("source-etag"), metadata.get("source-sequencer"))
+        return cls(etag, *(metadata.get(f"source-{name}") for name in ("bucket", "key", "etag", "sequencer")))
 
     def is_of_key(self, upload: Upload) -> bool:
-        return self.source_key == _as_metadata(upload.key)
+        return (self.source_bucket, self.source_key) == (upload.bucket, _as_metadata(upload.key))
 
     def is_of(self, upload: Upload) -> bool:
         """Whether this is the cutout of just these bytes under this key."""
@@ -67,6 +68,7 @@ class Cutout:
 def cutout_metadata(upload: Upload) -> dict[str, str]:
     """The metadata that tells what a cutout was made of."""
     metadata = {
+        "source-bucket": upload.bucket,
         "source-key": _as_metadata(upload.key),
         "source-etag": upload.etag,
         "source-version": upload.version_id,

@@ -20,11 +20,12 @@ def test_a_cutout_knows_its_source_whatever_its_key(key: str, other: str) -> Non
     assert cutout.is_of(Upload("input", key, etag="e"))
     assert not cutout.is_of(Upload("input", key, etag="f"))
     assert cutout.is_of_key(Upload("input", other, etag="e")) == (key == other)
+    assert not cutout.is_of_key(Upload("another-stacks-input", key, etag="e"))
 
 
 @given(key=KEYS)
 def test_metadata_fits_into_an_http_header_and_into_s3s_two_kilobytes(key: str) -> None:
-    metadata = cutout_metadata(Upload("input", key, etag="e" * 40, version_id="v" * 40, sequencer="s" * 40))
+    metadata = cutout_metadata(Upload("b" * 63, key, etag="e" * 40, version_id="v" * 40, sequencer="s" * 40))
     assert sum(len(name) + len(value) for name, value in metadata.items()) <= 2048
     assert all(value.isascii() and value.isprintable() and value == value.strip() for value in metadata.values())
 

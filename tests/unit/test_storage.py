@@ -107,6 +107,7 @@ def test_a_cutout_is_written_with_what_it_was_made_of(
     assert answer["Body"].read() == b"png"
     assert answer["ContentType"] == "image/png"
     assert answer["Metadata"] == {
+        "source-bucket": upload.bucket,
         "source-key": "%C3%A9t%C3%A9.jpg",
         "source-etag": upload.etag,
         "source-version": "v1",
