@@ -157,7 +157,9 @@ _CONDITION_FAILED = "ConditionalCheckFailedException"
 
 
 def _billed(item: Mapping[str, Any]) -> Billed:
-    return Billed(item["billed"]["S"]) if "billed" in item else Billed.NO
+    billed = Billed(item["billed"]["S"]) if "billed" in item else Billed.NO
+    # Whoever holds the lease pays, or was killed while it did.
+    return billed.or_worse(Billed.MAYBE) if "lease" in item else billed
 
 
 def _is_about(item: Mapping[str, Any], upload: Upload) -> bool:

@@ -148,6 +148,20 @@ def test_what_was_killed_can_be_paid_for_when_its_time_is_over(
     assert ledger.pay_once(KEY, make_upload(), till, Deadline(60)) == "https://result/1"
 
 
+def test_what_a_call_that_was_killed_has_cost_is_not_known(
+    ledger: Ledger, till: Till, make_upload: MakeUpload, clock: Callable[[float], None]
+) -> None:
+    till.error = KeyboardInterrupt()  # as if it was killed: the lease stays
+    with pytest.raises(KeyboardInterrupt):
+        ledger.pay_once(KEY, make_upload(), till, Deadline(60))
+    assert ledger.read_billed(KEY, make_upload()) is Billed.MAYBE
+    clock(60 + LEASE_MARGIN + 1)
+    till.error = RateLimitExceeded("Later.")
+    with pytest.raises(RateLimitExceeded) as refused:
+        ledger.pay_once(KEY, make_upload(), till, Deadline(60))
+    assert refused.value.billed is Billed.MAYBE
+
+
 def test_a_failed_call_may_be_tried_again_at_once(ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
     till.error = RateLimitExceeded("Later.")
     with pytest.raises(RateLimitExceeded):
