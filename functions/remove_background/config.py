@@ -45,7 +45,7 @@ class Config:
             pixelcut_api_url=_url(environment, "PIXELCUT_API_URL"),
             pixelcut_api_key_secret=_text(environment, "PIXELCUT_API_KEY_SECRET"),
             image_delivery=cast("Literal['url', 'upload']", _choice(environment, "IMAGE_DELIVERY", ("url", "upload"))),
-            presigned_url_seconds=_number(environment, "PRESIGNED_URL_SECONDS", 60, 3600),
+            presigned_url_seconds=_number(environment, "PRESIGNED_URL_SECONDS", 180, 3600),
             ledger_table=_text(environment, "LEDGER_TABLE"),
             requests_per_second=_decimal(environment, "REQUESTS_PER_SECOND"),
             backoff_seconds=_number(environment, "BACKOFF_SECONDS", 0, 900),

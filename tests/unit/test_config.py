@@ -43,7 +43,7 @@ def test_a_missing_setting_is_named(name: str, value: str | None) -> None:
     [
         ("MAX_ATTEMPTS", "0"),
         ("MAX_ATTEMPTS", "five"),
-        ("PRESIGNED_URL_SECONDS", "59"),
+        ("PRESIGNED_URL_SECONDS", "179"),
         ("PRESIGNED_URL_SECONDS", "3601"),
         ("PRESIGNED_URL_SECONDS", "-300"),
         ("REQUESTS_PER_SECOND", "0"),

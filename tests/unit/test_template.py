@@ -48,6 +48,7 @@ def test_numbers_that_depend_on_each_other_do() -> None:
     assert queue["RedrivePolicy"]["maxReceiveCount"] > variables["MAX_ATTEMPTS"]
     assert queue["MessageRetentionPeriod"] < letters["MessageRetentionPeriod"]
     assert source["BatchSize"] == THREADS
+    assert TEMPLATE["Parameters"]["PresignedUrlSeconds"]["MinValue"] > FUNCTION["Timeout"]
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
