@@ -167,7 +167,7 @@ def _message(number: int) -> dict[str, Any]:
         "messageId": f"message-{number}",
         "receiptHandle": "receipt",
         "body": json.dumps({"Records": [record]}),
-        "attributes": {"ApproximateReceiveCount": "1"},
+        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1769860800000"},
         "messageAttributes": {},
         "md5OfBody": "",
         "eventSource": "aws:sqs",

@@ -80,7 +80,7 @@ def make_event() -> Callable[..., dict[str, Any]]:
                     "messageId": f"message-{number}",
                     "receiptHandle": "receipt",
                     "body": body if isinstance(body, str) else json.dumps(body),
-                    "attributes": {"ApproximateReceiveCount": str(attempt)},
+                    "attributes": {"ApproximateReceiveCount": str(attempt), "SentTimestamp": "1769860800000"},
                     "messageAttributes": {},
                     "eventSource": "aws:sqs",
                     "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:uploads",

@@ -61,8 +61,9 @@ LETTER_SECONDS = 3.0
 # Longest back-off, in seconds, of what only waits for its turn: the pace sees to that.
 TURN_SECONDS = 2
 MAX_DELAY_SECONDS = 900  # SQS's longest delay of a message
-# Message attribute: the attempts that were made before the message was put back as a new one.
-ATTEMPTS = "Attempts"
+# Message attributes of a message that was put back as a new one: the attempts that were made before, and when the first
+# of its messages was sent, in milliseconds since the epoch.
+ATTEMPTS, FIRST_SENT = "Attempts", "FirstSent"
 
 logger = Logger()
 metrics = Metrics()
@@ -78,18 +79,22 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
     worker.intake.begin()
     deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - LETTER_SECONDS)
     endings: list[Ending] = []
+    tried: list[float] = []
 
     async def handle(record: SQSRecord) -> None:
         delivery = Delivery(
             body=record.body,
             receipt=record.receipt_handle,
-            attempt=int(record.attributes.approximate_receive_count) + _previous_attempts(record),
+            attempt=int(record.attributes.approximate_receive_count) + (_read_number(record, ATTEMPTS) or 0),
+            first_sent=_read_number(record, FIRST_SENT) or int(record.attributes.sent_timestamp),
             request_id=context.aws_request_id,
             deadline=deadline,
         )
         loop = asyncio.get_running_loop()
         ended, done = await loop.run_in_executor(worker.threads, worker.handle, delivery)
         endings.extend(ended)
+        if any(ending.comes_back for ending in ended):
+            tried.append(time.time() - delivery.first_sent / 1000)
         if not done:
             raise NotDoneError
 
@@ -99,17 +104,21 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
     for _, error, _ in processor.exceptions:
         if not isinstance(error, NotDoneError):
             _log_unexpected(error)
-    _count(endings, worker.credits)
+    _count(endings, worker.credits, tried)
     return response
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message of the queue: `attempt` counts from 1 those that may have been the upload's own fault."""
+    """One message of the queue: `attempt` counts from 1 those that may have been the upload's own fault.
+
+    `first_sent` is when the first message was sent that this one was put back for, in milliseconds since the epoch.
+    """
 
     body: str
     receipt: str
     attempt: int
+    first_sent: int
     request_id: str
     deadline: Deadline
 
@@ -158,7 +167,7 @@ class Worker:
         # A message comes back whole, and one attempt older. What is to come back otherwise goes on as a new message:
         # without the records that are done with, and without an attempt that was not the upload's fault.
         attempts = delivery.attempt if counts else delivery.attempt - 1
-        return endings, self._put_back([record for record, _ in left], attempts, seconds)
+        return endings, self._put_back([record for record, _ in left], attempts, delivery.first_sent, seconds)
 
     def _handle_record(self, delivery: Delivery, record: Mapping[str, Any]) -> Ending:
         started = time.monotonic()
@@ -232,13 +241,16 @@ class Worker:
         except AwsError as error:  # it comes back all the same, after the queue's own visibility timeout
             logger.error("back-off not set", extra={"error_code": error_code(error)})
 
-    def _put_back(self, records: Sequence[Mapping[str, Any]], attempts: int, seconds: int) -> bool:
+    def _put_back(self, records: Sequence[Mapping[str, Any]], attempts: int, first_sent: int, seconds: int) -> bool:
         try:
             self.clients.sqs.send_message(
                 QueueUrl=self.config.upload_queue_url,
                 MessageBody=notification(records),
                 DelaySeconds=seconds,
-                MessageAttributes={ATTEMPTS: {"DataType": "Number", "StringValue": str(attempts)}},
+                MessageAttributes={
+                    name: {"DataType": "Number", "StringValue": str(number)}
+                    for name, number in {ATTEMPTS: attempts, FIRST_SENT: first_sent}.items()
+                },
             )
         except AwsError as error:
             logger.error("message not put back", extra={"error_code": error_code(error)})
@@ -246,11 +258,10 @@ class Worker:
         return True
 
 
-def _previous_attempts(record: SQSRecord) -> int:
-    """Attempts of the messages that this one was put back for."""
-    attribute = record.message_attributes[ATTEMPTS]  # None where there is none
+def _read_number(record: SQSRecord, name: str) -> int | None:
+    attribute = record.message_attributes[name]  # None where there is none
     value = attribute.string_value if attribute else None
-    return int(value) if value and value.isdecimal() else 0
+    return int(value) if value and value.isdecimal() else None
 
 
 @functools.cache
@@ -310,12 +321,15 @@ def _log_unexpected(error: BaseException | None) -> None:
     )
 
 
-def _count(endings: Sequence[Ending], credits_charged: "deque[Billed]") -> None:
+def _count(endings: Sequence[Ending], credits_charged: "deque[Billed]", tried: Sequence[float]) -> None:
+    """`tried`: for how many seconds each message that comes back has been tried already."""
     for outcome, count in Counter(ending.outcome for ending in endings).items():
         metrics.add_metric(name=outcome.capitalize(), unit=MetricUnit.Count, value=count)
     for ending in endings:
         if ending.age is not None:
             metrics.add_metric(name="SecondsToCutout", unit=MetricUnit.Seconds, value=ending.age)
+    if tried:
+        metrics.add_metric(name="SecondsTried", unit=MetricUnit.Seconds, value=max(tried))
     earlier = [credits_charged.popleft() for _ in range(len(credits_charged))]
     if earlier:
         metrics.add_metric(name="Credits", unit=MetricUnit.Count, value=len(earlier))

@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -355,7 +356,7 @@ def test_a_failure_that_is_not_the_uploads_fault_uses_up_no_attempt(
     assert faked.read_letters() == []
     ((again, attributes),) = faked._read(faked.uploads)
     assert json.loads(again) == body
-    assert attributes == {"Attempts": "4"}
+    assert attributes == {"Attempts": "4", "FirstSent": "1769860800000"}
 
 
 def test_attempts_are_carried_on_by_a_message_that_was_put_back(
@@ -367,6 +368,21 @@ def test_attempts_are_carried_on_by_a_message_that_was_put_back(
     assert faked.invoke(event) == []
     ((_, attributes),) = faked.read_letters()
     assert attributes["Attempts"] == "5"
+
+
+def test_it_is_told_for_how_long_an_upload_has_been_tried(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faked.fates = {"old.jpg": RateLimitExceeded("Later."), "new.jpg": ServiceUnavailable("Later.")}
+    event = make_event({"Records": [make_record("old.jpg")]}, {"Records": [make_record("new.jpg")]})
+    old, new = event["Records"]
+    hour_ago = round(1000 * (time.time() - 3600))
+    old["messageAttributes"] = {"FirstSent": {"stringValue": str(hour_ago), "dataType": "Number"}}
+    old["attributes"]["SentTimestamp"] = new["attributes"]["SentTimestamp"] = str(round(1000 * time.time()))
+    assert faked.invoke(event) == ["message-2"]
+    assert read_metrics(capsys.readouterr().out)["SecondsTried"] == [pytest.approx(3600, abs=60)]
+    ((_, attributes),) = faked._read(faked.uploads)
+    assert attributes["FirstSent"] == str(hour_ago)
 
 
 def test_what_only_waits_for_its_turn_does_not_wait_long(
@@ -446,6 +462,7 @@ def test_what_became_of_uploads_is_counted(
     counted = read_metrics(capsys.readouterr().out)
     (seconds,) = counted.pop("SecondsToCutout")
     assert 40 <= seconds < 50
+    assert counted.pop("SecondsTried")
     assert counted == {
         "Cutout": [1], "Letter": [1], "Duplicate": [1], "Unavailable": [1],
         "Credits": [4], "CreditsAgain": [2], "CreditsMaybeAgain": [1],
