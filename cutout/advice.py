@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from cutout.dead_letters import NO_REASON
+from cutout.dead_letters import NO_REASON, NOT_DELIVERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
             "The function was killed at each attempt, and could write no reason; SQS moved the message itself.",
             "Look in the function's log for `Task timed out`, `Runtime.ExitError` or `OutOfMemory`. Mend the cause, "
             "then `cutout letters replay --code no_reason`.",
+        ),
+        NOT_DELIVERED: Advice(
+            "EventBridge could not deliver the event to the upload queue; the function never saw it.",
+            "The message says why, such as that the queue's policy does not allow it. Mend that, or deploy the stack "
+            "again, then `cutout letters replay --code not_delivered`.",
         ),
         # Rejected: a letter at once.
         "bad_notification": Advice(

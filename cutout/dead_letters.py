@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 # The code of a letter that SQS moved itself: the function was killed at each attempt, and could write none.
 NO_REASON = "no_reason"
+# That of an event that EventBridge could not deliver to the upload queue. Its attributes are EventBridge's:
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+NOT_DELIVERED = "not_delivered"
 VISIBILITY_SECONDS = 900
 BATCH = 10  # SQS takes no more at a time
 THREADS = 8
@@ -47,11 +50,11 @@ class Letter:
 
     @property
     def code(self) -> str:
-        return self.attributes.get("ErrorCode", NO_REASON)
+        return self.attributes.get("ErrorCode", NOT_DELIVERED if "RULE_ARN" in self.attributes else NO_REASON)
 
     @property
     def billed(self) -> str:
-        return self.attributes.get("Billed", Billed.MAYBE)
+        return self.attributes.get("Billed", Billed.NO if self.code == NOT_DELIVERED else Billed.MAYBE)
 
     @property
     def uploads(self) -> list[Upload]:

@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from cutout import credits as balance
 from cutout import deployment, intake_command, queues
 from cutout.advice import advise
-from cutout.dead_letters import NO_REASON, VISIBILITY_SECONDS, DeadLetters, Letter
+from cutout.dead_letters import NO_REASON, NOT_DELIVERED, VISIBILITY_SECONDS, DeadLetters, Letter
 from cutout.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
 from cutout.failures import Failure
 from cutout.replay import Kept, Replay, State, look_at
@@ -479,8 +479,10 @@ def _indent(body: str) -> str:
         return body
 
 
-def _word_log(deployed: Deployment, letter: Letter) -> str:
+def _word_log(deployed: Deployment, letter: Letter) -> str | None:
     """Where the function's log tells of a letter. Each line of an upload names its source; Lambda's, the request."""
+    if letter.code == NOT_DELIVERED:
+        return None
     client = deployed.lambda_
     source, request = next(iter(letter.sources), None), letter.attributes.get("RequestId")
     if urlsplit(client.meta.endpoint_url).hostname in {"localhost", "127.0.0.1"}:
@@ -540,6 +542,9 @@ def _word_command(why: Kept, ids: Sequence[str]) -> str:
 def _message(letter: Letter) -> str:
     if letter.code == NO_REASON:
         return "SQS moved it here itself: the function was killed at each attempt."
+    if letter.code == NOT_DELIVERED:
+        told = (letter.attributes.get(name) for name in ("ERROR_CODE", "ERROR_MESSAGE"))
+        return ": ".join(text for text in told if text)
     return letter.attributes.get("ErrorMessage", "")
 
 

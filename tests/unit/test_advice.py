@@ -7,7 +7,7 @@ from pathlib import Path
 from samtranslator.yaml_helper import yaml_parse
 
 from cutout.advice import ADVICE, OTHER, advise
-from cutout.dead_letters import NO_REASON
+from cutout.dead_letters import NO_REASON, NOT_DELIVERED
 from remove_background.errors import CutoutError
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def codes_of_pixelcut() -> set[str]:
 
 
 def test_there_is_advice_for_each_code_and_for_no_other() -> None:
-    assert set(ADVICE) == codes_of_the_function() | codes_of_pixelcut() | {NO_REASON}
+    assert set(ADVICE) == codes_of_the_function() | codes_of_pixelcut() | {NO_REASON, NOT_DELIVERED}
 
 
 def test_a_code_that_nobody_knows_has_advice_too() -> None:

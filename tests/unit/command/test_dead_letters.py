@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import Stubber
 
 from cutout import dead_letters
-from cutout.dead_letters import NO_REASON, DeadLetters, Letter
+from cutout.dead_letters import NO_REASON, NOT_DELIVERED, DeadLetters, Letter
 from cutout.deployment import Deployment
 from remove_background.errors import MalformedImage
 from remove_background.letters import Letters
@@ -221,6 +221,19 @@ def test_a_letter_that_sqs_moved_itself_has_no_reason(
     fill(deployed, json.dumps({"Records": [make_record()]}))
     (letter,) = read(dead)
     assert (letter.code, letter.billed, letter.sources) == (NO_REASON, "maybe", ["s3://input/photo.jpg"])
+
+
+def test_an_event_that_eventbridge_could_not_deliver_is_told_as_that(deployed: Deployment, dead: DeadLetters) -> None:
+    deployed.sqs.send_message(
+        QueueUrl=deployed.dead_letter_queue,
+        MessageBody="{}",
+        MessageAttributes={
+            "RULE_ARN": {"DataType": "String", "StringValue": "arn:aws:events:eu-central-1:123456789012:rule/watch"},
+            "ERROR_CODE": {"DataType": "String", "StringValue": "NO_PERMISSIONS"},
+        },
+    )
+    (letter,) = read(dead)
+    assert (letter.code, letter.billed) == (NOT_DELIVERED, "no")
 
 
 @pytest.mark.parametrize("body", ["hello", '{"Event": "s3:TestEvent"}', "[]", '{"Records": [{"s3": {}}]}'])

@@ -196,6 +196,34 @@ def test_a_letter_without_a_reason_says_where_to_look(
     assert "Task timed out" in letter["remedy"]
 
 
+def test_an_event_that_was_not_delivered_says_what_eventbridge_says(
+    deployed: Deployment, cutout: Callable[..., Any]
+) -> None:
+    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+    attributes = {
+        "RULE_ARN": "arn:aws:events:eu-central-1:123456789012:rule/cutout-WatchUploads",
+        "TARGET_ARN": "arn:aws:sqs:eu-central-1:123456789012:uploads",
+        "ERROR_CODE": "NO_PERMISSIONS",
+        "ERROR_MESSAGE": "The queue's policy does not allow it.",
+    }
+    event = {
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "detail": {"bucket": {"name": "input"}, "object": {"key": "a b.jpg", "etag": "0123"}},
+    }
+    deployed.sqs.send_message(
+        QueueUrl=deployed.dead_letter_queue,
+        MessageBody=json.dumps(event),
+        MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
+    )
+    (letter,) = cutout("letters", "show", *ids(cutout), "--json").json
+    assert (letter["code"], letter["attempts"], letter["billed"]) == ("not_delivered", None, "no")
+    assert letter["message"] == "NO_PERMISSIONS: The queue's policy does not allow it."
+    assert letter["uploads"] == [{"source": "s3://input/a b.jpg", "state": "gone"}]
+    assert letter["log"] is None  # the function never ran
+    assert "Log" not in cutout("letters", "show", *ids(cutout)).out
+
+
 def test_a_body_that_is_no_json_is_shown_as_it_is(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody="hello\tyou")
     call = cutout("letters", "show", *ids(cutout))
