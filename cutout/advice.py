@@ -26,9 +26,10 @@ _OUR_REQUEST = (
 ADVICE: Mapping[str, Advice] = MappingProxyType(
     {
         NO_REASON: Advice(
-            "The function was killed at each attempt, and could write no reason; SQS moved the message itself.",
-            "Look in the function's log for `Task timed out`, `Runtime.ExitError` or `OutOfMemory`. Mend the cause, "
-            "then `cutout letters replay --code no_reason`.",
+            "The function was killed at each attempt, or refused its settings, and could write no reason; SQS moved "
+            "the message itself.",
+            "Look in the function's log for `Task timed out`, `Runtime.ExitError`, `OutOfMemory` or `ConfigError`. "
+            "Mend the cause, then `cutout letters replay --code no_reason`.",
         ),
         NOT_DELIVERED: Advice(
             "EventBridge could not deliver the event to the upload queue; the function never saw it.",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-# The code of a letter that SQS moved itself: the function was killed at each attempt, and could write none.
+# The code of a letter that SQS moved itself: the function was killed at each attempt, or refused its settings.
 NO_REASON = "no_reason"
 # That of an event that EventBridge could not deliver to the upload queue. Its attributes are EventBridge's:
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html

@@ -488,7 +488,7 @@ def _word_log(deployed: Deployment, letter: Letter) -> str | None:
     if urlsplit(client.meta.endpoint_url).hostname in {"localhost", "127.0.0.1"}:
         return f"Look for {source or request} in the file that `cutout local` has named."
     if letter.code == NO_REASON:
-        pattern = '?"Task timed out" ?"Runtime.ExitError" ?"OutOfMemory"'
+        pattern = '?"Task timed out" ?"Runtime.ExitError" ?"OutOfMemory" ?"ConfigError"'
     elif source:
         pattern = f"{{ $.source = {json.dumps(source, ensure_ascii=False)} }}"
     else:
@@ -541,7 +541,7 @@ def _word_command(why: Kept, ids: Sequence[str]) -> str:
 
 def _message(letter: Letter) -> str:
     if letter.code == NO_REASON:
-        return "SQS moved it here itself: the function was killed at each attempt."
+        return "SQS moved it here itself: the function was killed at each attempt, or refused its settings."
     if letter.code == NOT_DELIVERED:
         told = (letter.attributes.get(name) for name in ("ERROR_CODE", "ERROR_MESSAGE"))
         return ": ".join(text for text in told if text)

@@ -193,6 +193,7 @@ def test_a_letter_without_a_reason_says_where_to_look(
     assert (letter["code"], letter["attempts"], letter["billed"]) == ("no_reason", None, "maybe")
     assert "killed" in letter["message"]
     assert "Runtime.ExitError" in letter["log"]
+    assert "ConfigError" in letter["log"]  # the name by which Lambda logs that the function refuses its settings
     assert "Task timed out" in letter["remedy"]
 
 
