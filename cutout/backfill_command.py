@@ -17,7 +17,7 @@ import typer
 from botocore.exceptions import ClientError
 
 from cutout import credits as balance
-from cutout import deployment, queues
+from cutout import deployment, naming, queues
 from cutout.deployment import STACK_NAME, THREADS, Deployment, EndpointUrl, StackName
 from cutout.failures import Failure
 from cutout.terminal import AsJson, print_json, printable, progress
@@ -98,12 +98,13 @@ def backfill(
     Example: cutout backfill --prefix photos/ --yes
     """
     deployed = deployment.find(stack_name, endpoint_url)
+    output_key = naming.output_key(deployed)
     taken = deployed.settings["INPUT_PREFIX"]  # uploads elsewhere in the bucket are not the stack's
     if not taken.startswith(prefix) and not prefix.startswith(taken):
         raise typer.BadParameter(f"the stack takes only keys that begin with {taken}.", param_hint="--prefix")
     prefix = max(prefix, taken, key=len)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as wanted:
-        found = _compare(deployed, prefix, wanted)
+        found = _compare(deployed, prefix, output_key, wanted)
         credits_left = balance.read(deployed)
         for line in _report(found, credits_left, queues.count(deployed.sqs, deployed.upload_queue)):
             typer.echo(line, err=as_json)
@@ -139,11 +140,10 @@ def backfill(
         )
 
 
-def _compare(deployed: Deployment, prefix: str, wanted: IO[str]) -> Comparison:
+def _compare(deployed: Deployment, prefix: str, output_key: OutputKey, wanted: IO[str]) -> Comparison:
     """Writes the key, ETag and size of each input that is to be enqueued to `wanted`, as a line of JSON."""
     # To the HEAD of an object, a bucket that is gone is one where nothing stands.
     deployed.s3.head_bucket(Bucket=deployed.output_bucket)
-    output_key = OutputKey(deployed.settings["OUTPUT_KEY"])
     found = Comparison()
 
     def judge(listed: "ObjectTypeDef") -> tuple[Finding, Upload]:

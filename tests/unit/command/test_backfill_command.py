@@ -200,6 +200,20 @@ def test_only_what_the_stack_takes_is_looked_at(
     assert not inputs or call.json["inputs"] == inputs
 
 
+def test_nothing_is_enqueued_for_a_function_that_refuses_to_work(
+    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Deployment, "output_bucket", "input")
+    put(deployed, "uploads/photo.jpg")
+    for output_key, code in {"{stem}.png": 1, "cutouts/{name}.png": 0}.items():
+        settings = {**deployed.settings, "INPUT_PREFIX": "uploads/", "OUTPUT_KEY": output_key}
+        deployed.lambda_.update_function_configuration(
+            FunctionName=deployed.function, Environment={"Variables": settings}
+        )
+        call = cutout("backfill", "--yes")
+        assert (call.code, "an OutputKey" in call.err, len(queued(deployed))) == (code, code == 1, 1 - code)
+
+
 def test_too_few_credits_and_a_queue_that_is_not_empty_are_told(
     deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
