@@ -1,4 +1,4 @@
-"""`cutout backfill`: the inputs compared with their cutouts, and those without a current one enqueued."""
+"""`cutout backfill`: the inputs compared with their cutouts and letters, and those with neither enqueued."""
 
 import itertools
 import json
@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,7 +17,8 @@ import typer
 from botocore.exceptions import ClientError
 
 from cutout import credits as balance
-from cutout import deployment, naming, queues
+from cutout import deployment, letters_command, naming, queues
+from cutout.dead_letters import Letter
 from cutout.deployment import STACK_NAME, THREADS, Deployment, EndpointUrl, StackName
 from cutout.failures import Failure
 from cutout.terminal import AsJson, print_json, printable, progress
@@ -56,6 +57,7 @@ class Finding(StrEnum):
     CONFLICT = "conflicts"  # something else does
     TOO_LONG = "too_long"  # its output key would be
     ARCHIVED = "archived"  # it has no current cutout, and cannot be read
+    LETTER = "letters"  # it has no current cutout, but a letter: enqueued, it would only get another
 
 
 WANTED = (Finding.MISSING, Finding.STALE)
@@ -63,6 +65,7 @@ REASONS = {
     Finding.CONFLICT: "whose output key is taken by another upload's cutout, or by an object that is no cutout",
     Finding.TOO_LONG: "whose output key would be longer than the 1,024 bytes that S3 allows",
     Finding.ARCHIVED: f"that must be restored first, as their storage class is {' or '.join(ARCHIVES)}",
+    Finding.LETTER: "that have a letter (see `cutout letters list`)",
 }
 
 
@@ -93,7 +96,8 @@ def backfill(
 ) -> None:
     """Tell which inputs have no current cutout, and enqueue them.
 
-    Each costs a credit at most. Started again, it skips what has a cutout by then.
+    Each costs a credit at most. Started again, it skips what has a cutout by then. What has a letter is left to
+    `cutout letters`.
 
     Example: cutout backfill --prefix photos/ --yes
     """
@@ -103,11 +107,15 @@ def backfill(
     if not taken.startswith(prefix) and not prefix.startswith(taken):
         raise typer.BadParameter(f"the stack takes only keys that begin with {taken}.", param_hint="--prefix")
     prefix = max(prefix, taken, key=len)
+    lettered, hidden = _read_letters(deployed)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as wanted:
-        found = _compare(deployed, prefix, output_key, wanted)
+        found = _compare(deployed, prefix, output_key, lettered, wanted)
         credits_left = balance.read(deployed)
         for line in _report(found, credits_left, queues.count(deployed.sqs, deployed.upload_queue)):
             typer.echo(line, err=as_json)
+        if hidden:
+            letters = f"{hidden:,} letter{'' if hidden == 1 else 's'}"
+            typer.echo(f"{letters} could not be looked at: an upload with one counts as missing.", err=True)
         enqueuer = Enqueuer(deployed)
         try:
             if yes:
@@ -115,7 +123,8 @@ def backfill(
                 enqueuer.send(wanted, found.wanted)
         except KeyboardInterrupt:
             typer.echo(
-                "Interrupted. Let the queue become empty before you start it again: it skips what has a cutout then.",
+                "Interrupted. Let the queue become empty before you start it again: it skips what has a cutout or a "
+                "letter then.",
                 err=True,
             )
             raise
@@ -125,6 +134,7 @@ def backfill(
                     {"inputs": found.counts.total()}
                     | {finding.value: found.counts[finding] for finding in Finding}
                     | {
+                        "letters_hidden": hidden,
                         "enqueued": enqueuer.enqueued,
                         "credits_left": credits_left if isinstance(credits_left, float) else None,
                     }
@@ -140,7 +150,20 @@ def backfill(
         )
 
 
-def _compare(deployed: Deployment, prefix: str, output_key: OutputKey, wanted: IO[str]) -> Comparison:
+def _read_letters(deployed: Deployment) -> tuple[Set[tuple[str, str]], int]:
+    """URI and ETag of each upload that has a letter; and how many letters another command hides."""
+    uploads: set[tuple[str, str]] = set()
+
+    def look(letter: Letter) -> None:
+        uploads.update((upload.uri, upload.etag) for upload in letter.uploads)
+
+    hidden = letters_command.read_all(deployed, look)
+    return uploads, hidden
+
+
+def _compare(
+    deployed: Deployment, prefix: str, output_key: OutputKey, lettered: Set[tuple[str, str]], wanted: IO[str]
+) -> Comparison:
     """Writes the key, ETag and size of each input that is to be enqueued to `wanted`, as a line of JSON."""
     # To the HEAD of an object, a bucket that is gone is one where nothing stands.
     deployed.s3.head_bucket(Bucket=deployed.output_bucket)
@@ -154,6 +177,8 @@ def _compare(deployed: Deployment, prefix: str, output_key: OutputKey, wanted: I
             finding = Finding.TOO_LONG
         if finding in WANTED and _is_archived(listed):
             finding = Finding.ARCHIVED
+        if finding in WANTED and (upload.uri, upload.etag) in lettered:
+            finding = Finding.LETTER
         return finding, upload
 
     with progress() as bar:

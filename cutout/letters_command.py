@@ -137,7 +137,7 @@ def show_letters(
         if choice.takes(letter):
             found[letter.id] = letter
 
-    choice.check(found, hidden=_read(deployed, look))
+    choice.check(found, hidden=read_all(deployed, look))
     shown = [_describe(deployed, letter) for letter in sorted(found.values(), key=lambda letter: letter.sent)]
     if as_json:
         print_json(shown)
@@ -214,7 +214,7 @@ def _choose(ids: list[str] | None, codes: list[str] | None, *, every: bool) -> C
     return Choice(ids or (), codes or ())
 
 
-def _read(deployed: Deployment, look: Callable[[Letter], None]) -> int:
+def read_all(deployed: Deployment, look: Callable[[Letter], None]) -> int:
     """Shows every letter to `look`, one at a time. Returns how many were hidden from it."""
     before = queues.count(deployed.sqs, deployed.dead_letter_queue)
     lock = threading.Lock()
@@ -256,7 +256,7 @@ def _find(deployed: Deployment, choice: Choice) -> Chosen:
             chosen.codes[letter.code] += 1
             chosen.uploads += len(letter.uploads)
 
-    choice.check(chosen.ids, hidden=_read(deployed, look))
+    choice.check(chosen.ids, hidden=read_all(deployed, look))
     return chosen
 
 
@@ -296,7 +296,7 @@ def _list_codes(deployed: Deployment, *, as_json: bool) -> None:
         billed[letter.code][letter.billed] += 1
         oldest[letter.code] = min(letter.sent, oldest.get(letter.code, letter.sent))
 
-    hidden = _read(deployed, look)
+    hidden = read_all(deployed, look)
     codes = sorted(billed, key=lambda code: -billed[code].total())
     if as_json:
         print_json(
@@ -368,7 +368,7 @@ def _list_page(deployed: Deployment, choice: Choice, limit: int, page: int, *, a
             oldest.sort()
             del oldest[limit * page :]
 
-    hidden = _read(deployed, look)
+    hidden = read_all(deployed, look)
     lines = sorted(oldest)[limit * (page - 1) : limit * page]
     if as_json:
         print_json({"letters": [_as_json(line) for line in lines], "page": page, "count": count, "hidden": hidden})

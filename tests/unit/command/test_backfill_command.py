@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
+from urllib.parse import quote_plus
 
 import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from cutout import backfill_command
+from cutout import backfill_command, dead_letters
 from cutout import credits as balance
 from cutout.deployment import Deployment
 from remove_background.aws import Clients
 from remove_background.cutout import BackgroundRemover, OutputKey
 from remove_background.deadline import Deadline
+from remove_background.errors import MalformedImage
 from remove_background.images import Result, cutout_metadata
+from remove_background.letters import Letters, notification
 from remove_background.storage import Storage
 from remove_background.uploads import Outcome, Upload, read_records, read_upload
 
@@ -32,6 +35,12 @@ def _credits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(balance, "read", lambda _: 1_000_000.0)
 
 
+@pytest.fixture(autouse=True)
+def _quick_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "THREADS", 1)
+    monkeypatch.setattr(dead_letters, "WAIT_SECONDS", 0)
+
+
 @pytest.fixture
 def deployed(deployed: Deployment) -> Deployment:
     """With its intake paused: a queue of moto would otherwise invoke the function itself."""
@@ -43,6 +52,18 @@ def deployed(deployed: Deployment) -> Deployment:
 def put(aws: Deployment | Clients, key: str, body: bytes = b"image", **more: Any) -> Upload:  # noqa: ANN401
     answer = aws.s3.put_object(Bucket="input", Key=key, Body=body, **more)
     return Upload("input", key, answer["ETag"].strip('"'), answer.get("VersionId"), "0055", len(body))
+
+
+def write_letter(deployed: Deployment, upload: Upload, *, moved: bool = False) -> None:
+    """As the function does; one that SQS `moved` itself says no reason."""
+    about = {"key": quote_plus(upload.key, safe="/"), "eTag": upload.etag}
+    body = notification([{"s3": {"bucket": {"name": upload.bucket}, "object": about}}])
+    if moved:
+        deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody=body)
+    else:
+        Letters(deployed, deployed.dead_letter_queue).write(
+            body, MalformedImage("The file is empty."), source=upload.uri, attempts=1, request_id="request"
+        )
 
 
 def put_cutout(deployed: Deployment, upload: Upload, key: str | None = None) -> None:
@@ -79,6 +100,8 @@ def test_what_has_no_current_cutout_is_enqueued_as_the_function_reads_it(deploye
         "conflicts": 0,
         "too_long": 0,
         "archived": 0,
+        "letters": 0,
+        "letters_hidden": 0,
         "enqueued": 6,
         "credits_left": 1_000_000,
     }
@@ -146,6 +169,31 @@ def test_what_the_function_would_reject_is_told_and_not_enqueued(deployed: Deplo
     assert r": mine\x1b[31m.jpg, taken.gif" in out
     assert "Not enqueued: 1 whose output key would be longer" in out
     assert f"allows: {'k' * 60}[...]\n" in out
+
+
+def test_what_has_a_letter_is_told_and_not_enqueued(deployed: Deployment, cutout: Cutout) -> None:
+    for number, key in enumerate(ODD_KEYS):
+        write_letter(deployed, put(deployed, key), moved=bool(number % 2))
+    put_cutout(deployed, put(deployed, "done.jpg"))
+    write_letter(deployed, put(deployed, "done.jpg"))  # its cutout was there first
+    older = put(deployed, "mended.jpg", b"older")
+    write_letter(deployed, older)
+    put(deployed, "mended.jpg", b"newer")
+    deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody="hello")
+    for _ in range(2):  # the letters are released each time
+        call = cutout("backfill", "--yes", "--json")
+        assert (call.code, call.json["letters"], call.json["letters_hidden"]) == (0, len(ODD_KEYS), 0)
+        assert (call.json["current"], call.json["missing"], call.json["enqueued"]) == (1, 1, 1)
+        assert [upload.key for upload in queued(deployed)] == ["mended.jpg"]
+    assert "Not enqueued: 4 that have a letter (see `cutout letters list`): " in cutout("backfill").out
+
+
+def test_letters_that_another_command_reads_are_told(deployed: Deployment, cutout: Cutout) -> None:
+    write_letter(deployed, put(deployed, "photo.jpg"))
+    deployed.sqs.receive_message(QueueUrl=deployed.dead_letter_queue)
+    call = cutout("backfill", "--json")
+    assert (call.json["letters"], call.json["letters_hidden"], call.json["missing"]) == (0, 1, 1)
+    assert "1 letter could not be looked at" in call.err
 
 
 def test_of_many_only_the_first_are_told(deployed: Deployment, cutout: Cutout) -> None:
