@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cutout import credits as balance
-from cutout import deployment, intake_command
+from cutout import deployment, intake_command, naming
 from cutout import files as local_files
 from cutout.deployment import STACK_NAME, THREADS, Deployment, EndpointUrl, StackName
 from cutout.failures import Failure, describe
@@ -26,7 +26,6 @@ from cutout.files import Became, File
 from cutout.following import Following
 from cutout.intake_command import Intake, word_pause
 from cutout.terminal import AsJson, Yes, agree, console, print_json, printable, progress
-from remove_background.cutout import OutputKey
 from remove_background.uploads import Upload
 
 # Of what there may be thousands, so many are shown.
@@ -77,7 +76,7 @@ def upload(
     deployed = deployment.find(stack_name, endpoint_url)
     if not prefix.startswith(needed := deployed.settings["INPUT_PREFIX"]):
         raise typer.BadParameter(f"the stack takes only keys that begin with {needed}.", param_hint="--prefix")
-    files, left_out = local_files.find(paths, prefix, OutputKey(deployed.settings["OUTPUT_KEY"]))
+    files, left_out = local_files.find(paths, prefix, naming.output_key(deployed))
     intake = intake_command.read(deployed)
     _tell(deployed, files, left_out, intake, out)
     agree(yes=yes)

@@ -702,6 +702,17 @@ def test_a_cutout_that_is_replaced_before_it_is_fetched_is_not_fetched(
     assert not Path("out/a.png").exists()
 
 
+def test_nothing_is_sent_to_a_function_that_refuses_to_work(
+    deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Deployment, "output_bucket", "input")
+    deployed.settings["INPUT_PREFIX"] = "in/"  # type: ignore[index]
+    write("a.jpg")
+    call = cutout("upload", "a.jpg", "--prefix", "in/", "--yes")
+    assert (call.code, "an OutputKey that keep them apart" in call.err) == (1, True)
+    assert "Contents" not in deployed.s3.list_objects_v2(Bucket="input")
+
+
 def test_keys_that_the_stack_does_not_take_are_refused(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     deployed.settings["INPUT_PREFIX"] = "in/"  # type: ignore[index]
     write("a.jpg")
