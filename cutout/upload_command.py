@@ -69,7 +69,8 @@ def upload(
     A file in a folder goes by its path in that folder: photos/trip/a.jpg of the folder photos is sent as trip/a.jpg.
     Hidden files in it are left out.
 
-    Sending a file again costs nothing while its cutout is there, so a call that was interrupted can be repeated.
+    Sending a file again costs nothing while its cutout is there, so a call that was interrupted can be repeated. Not in
+    a bucket that encrypts with SSE-KMS: there each upload counts as another image.
 
     Example: cutout upload photos/ --wait --out cutouts/
     """
@@ -210,7 +211,10 @@ def _tell_where_it_stopped(files: Sequence[File]) -> None:
     _say(f"Stopped. Sent {sent:,} of {_count_files(len(files))}; these go on without this command.")
     if ends:
         _say(f"Ended so far: {', '.join(ends)}.")
-    _say("The same call sends all of them again, which costs nothing for those that have a cutout or are in work.")
+    _say(
+        "The same call sends all of them again, which costs nothing for those that have a cutout or are in work "
+        "(in a bucket that encrypts with SSE-KMS each is paid for again)."
+    )
 
 
 def _report(files: Sequence[File], out: Path | None) -> None:

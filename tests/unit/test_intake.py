@@ -328,7 +328,14 @@ def test_a_key_that_was_replaced_is_read_anew(
     assert look() == "reopened"
 
 
-def test_an_operators_pause_in_the_moment_of_the_reopening_wins(
+@pytest.mark.parametrize(
+    ("paused_by", "found", "is_open"),
+    [({"paused_by": {"S": "operator"}}, "paused by an operator", False), ({}, "reopened", True)],
+)
+def test_what_an_operator_does_in_the_moment_of_the_reopening_stands(
+    paused_by: dict[str, Any],
+    found: str,
+    is_open: bool,
     intake: Intake,
     look: Callable[[], str],
     mappings: Mappings,
@@ -340,15 +347,15 @@ def test_an_operators_pause_in_the_moment_of_the_reopening_wins(
     service.get(CREDITS, status=404)
     enable = mappings.update_event_source_mapping
 
-    def enable_after_an_operator_paused(**call: Any) -> None:  # noqa: ANN401
+    def enable_after_an_operator(**call: Any) -> None:  # noqa: ANN401
         monkeypatch.setattr(mappings, "update_event_source_mapping", enable)
-        clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"paused_by": {"S": "operator"}})
+        clients.dynamodb.put_item(TableName="ledger", Item=ITEM | paused_by)
         enable(**call)
 
-    monkeypatch.setattr(mappings, "update_event_source_mapping", enable_after_an_operator_paused)
-    assert look() == "paused by an operator"
-    assert not mappings.enabled
-    assert state(clients)["paused_by"]["S"] == "operator"
+    monkeypatch.setattr(mappings, "update_event_source_mapping", enable_after_an_operator)
+    assert look() == found
+    assert mappings.enabled is is_open
+    assert state(clients) == ITEM | paused_by
 
 
 def test_a_pause_that_was_cut_off_halfway_is_undone(

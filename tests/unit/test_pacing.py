@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from remove_background.aws import Clients
 from remove_background.deadline import Deadline
@@ -109,6 +110,19 @@ def test_however_many_want_a_turn_no_more_are_taken_than_can_be_used(
     assert None not in taken[: len(used)]
     clock.sleep(10)
     assert fleet[0]._take(Deadline(30)) == pytest.approx(max(used) + MARGIN / 5, abs=1e-3)
+
+
+def test_a_turn_is_not_taken_when_not_even_the_next_one_would_do(make_pace: Callable[[], Pace]) -> None:
+    assert make_pace()._take(Deadline(LEAD)) is None
+
+
+def test_it_gives_up_where_others_are_always_quicker(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(**_: object) -> None:
+        raise ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "UpdateItem")
+
+    monkeypatch.setattr(clients.dynamodb, "update_item", lose)
+    with pytest.raises(StorageUnavailable, match="Too many environments"):
+        Pace(clients.dynamodb, "ledger", 5)._take(Deadline(100))
 
 
 def test_of_threads_that_want_more_turns_than_there_are_some_get_theirs(clients: Clients) -> None:
