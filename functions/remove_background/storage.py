@@ -1,5 +1,6 @@
 """S3: look at an upload, presign it, write a cutout unless somebody else has written there meanwhile."""
 
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ class Storage:
         self._s3 = s3
         self._output_bucket = output_bucket
         self._found_output_bucket = False
+        self._finding = threading.Lock()
 
     def find_cutout(self, key: str) -> Cutout | None:
         try:
@@ -36,13 +38,14 @@ class Storage:
 
     def _find_output_bucket(self) -> None:
         """A bucket that is not there looks like one without the cutout, and it would be paid for in vain."""
-        if self._found_output_bucket:
-            return
-        try:
-            self._s3.head_bucket(Bucket=self._output_bucket)
-        except AwsError as error:
-            raise _unavailable("find the output bucket", error) from None
-        self._found_output_bucket = True
+        with self._finding:
+            if self._found_output_bucket:
+                return
+            try:
+                self._s3.head_bucket(Bucket=self._output_bucket)
+            except AwsError as error:
+                raise _unavailable("find the output bucket", error) from None
+            self._found_output_bucket = True
 
     def look_at(self, upload: Upload) -> Source | Outcome:
         """The first bytes of an upload, or what its owner has done to it meanwhile.

@@ -2,6 +2,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -174,6 +175,14 @@ def test_whatever_else_s3_answers_is_unavailable(
 def test_an_output_bucket_that_is_not_there_is_found_out_before_anything_is_paid(clients: Clients) -> None:
     with pytest.raises(StorageUnavailable, match=r"find the output bucket \(404\)"):
         Storage(clients.s3, "no-such-bucket").find_cutout("photo.png")
+
+
+def test_the_output_bucket_is_looked_for_once(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, looks = Storage(clients.s3, "output"), []
+    monkeypatch.setattr(clients.s3, "head_bucket", lambda **call: looks.append(call))
+    with ThreadPoolExecutor(10) as threads:
+        assert list(threads.map(storage.find_cutout, "abcdefghij")) == [None] * 10
+    assert len(looks) == 1
 
 
 def test_an_s3_that_does_not_answer_is_unavailable(
