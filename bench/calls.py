@@ -86,6 +86,11 @@ def measure(calls: Calls | None = None) -> Part:
                 "A failed attempt makes six updates (claim, turn, what it has cost, the count of failures in a row: "
                 "two where it begins), the success after it five (the count ends)."
             ),
+            (
+                "Removed: turns that each thread took for itself (up to 20 updates for ten images, now two); the "
+                "key read by each thread. Not needed: the ledger is not read before its claim, as a claim that is "
+                "refused answers with the item; the source is not asked for its size, as its first bytes come with it."
+            ),
         ],
     )
 
