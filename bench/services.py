@@ -13,7 +13,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +22,8 @@ from random import Random
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from remove_background.pacing import LEAD
 
 # Seconds in which AWS answers: about what S3 and DynamoDB take within a region.
 AWS_SECONDS = 0.01
@@ -62,6 +64,13 @@ class Services(ThreadingHTTPServer):
         self.lock = threading.Lock()
 
 
+# The turn of an update is the next one: nobody else waits for any.
+_ANSWERS: Mapping[str, Callable[[], object]] = {
+    "GetSecretValue": lambda: {"SecretString": "key"},
+    "UpdateItem": lambda: {"Attributes": {"next_at": {"N": str(time.time() + LEAD)}}},
+}
+
+
 class _Request(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body are two writes: the second would wait for the first
@@ -100,7 +109,7 @@ class _Request(BaseHTTPRequestHandler):
             self._answer_json({"result_url": f"{self.server.url}/result/5ec4e7.png"})
             return
         self._aws(action)
-        self._answer_json({"SecretString": "key"} if action == "GetSecretValue" else {})
+        self._answer_json(_ANSWERS.get(action, dict)())
 
     def _aws(self, action: str) -> None:
         self._count(action)
