@@ -40,7 +40,7 @@ def measure_runs(handlers: tuple[Handler, ...] = HANDLERS, latencies: tuple[floa
         idle = [handler for handler in handlers if latency == SLOW and handler != "ours"]
         for handler in handlers:
             if handler not in idle:
-                runs[handler, latency] = run(handler, latency, 6)
+                runs[handler, latency] = run(handler, latency, 4)
         with ThreadPoolExecutor(len(handlers)) as together:
             logs = together.map(lambda handler: run(handler, latency, 2), idle)  # noqa: B023 over when it changes
             runs |= {(handler, latency): log for handler, log in zip(idle, logs, strict=True)}
