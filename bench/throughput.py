@@ -89,7 +89,14 @@ def measure() -> Part:
             ),
         ],
         goals=[
-            Goal("Share of the permitted rate used, in percent", 100 * least, 95, at_least=True),
+            Goal(
+                "Share of the permitted rate used, in percent",
+                100 * least,
+                95,
+                at_least=True,
+                stands_in_the_way="at this rate the local cloud, the stand-in and the functions need nearly all of two "
+                "cores, and are late where the machine is slow",
+            ),
             Goal(
                 "Requests answered 429, in percent",
                 100 * most,
