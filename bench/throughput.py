@@ -108,7 +108,7 @@ def measure() -> Part:
                 "`make run` to its first cutout, in seconds",
                 first,
                 DEMO_SECONDS,
-                stands_in_the_way="the removal itself, on the CPU, takes most of it",
+                stands_in_the_way="how fast the machine is at the time",
             ),
         ],
         notes=[
