@@ -30,6 +30,9 @@ NO_REASON = "no_reason"
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
 NOT_DELIVERED = "not_delivered"
 VISIBILITY_SECONDS = 900
+# How letters are told of that SQS counts as in work.
+HIDDEN = "that another command reads, or did a moment ago"
+HIDDEN_UNTIL = f"What a killed command has left hidden comes back within {VISIBILITY_SECONDS // 60} minutes."
 BATCH = 10  # SQS takes no more at a time
 THREADS = 8
 # A receive waits for so long, and asks all of SQS's servers; one that does not wait may miss letters.

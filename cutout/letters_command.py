@@ -18,7 +18,15 @@ from rich.table import Column, Table
 from cutout import credits as balance
 from cutout import deployment, intake_command, queues
 from cutout.advice import advise
-from cutout.dead_letters import NO_REASON, NOT_DELIVERED, VISIBILITY_SECONDS, DeadLetters, Letter
+from cutout.dead_letters import (
+    HIDDEN,
+    HIDDEN_UNTIL,
+    NO_REASON,
+    NOT_DELIVERED,
+    VISIBILITY_SECONDS,
+    DeadLetters,
+    Letter,
+)
 from cutout.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
 from cutout.failures import Failure
 from cutout.replay import Kept, Replay, State, look_at
@@ -233,11 +241,7 @@ def read_all(deployed: Deployment, look: Callable[[Letter], None]) -> int:
 
         DeadLetters(deployed.sqs, deployed.dead_letter_queue).work_through(handle)
     if before.in_work:
-        typer.echo(
-            f"Not among these: {_count(before.in_work)} that another command reads, or did a moment ago. "
-            f"What a killed command has left hidden comes back within {VISIBILITY_SECONDS // 60} minutes.",
-            err=True,
-        )
+        typer.echo(f"Not among these: {_count(before.in_work)} {HIDDEN}. {HIDDEN_UNTIL}", err=True)
     if read < before.waiting:  # such as those of an answer that was lost on its way
         typer.echo(
             f"SQS counted {_count(before.waiting - read)} more than it gave. Its counts lag by a minute; letters that "

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cutout import credits as balance
 from cutout import deployment, intake_command, queues
-from cutout.dead_letters import VISIBILITY_SECONDS, DeadLetters, Letter
+from cutout.dead_letters import HIDDEN, HIDDEN_UNTIL, DeadLetters, Letter
 from cutout.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
 from cutout.intake_command import Intake
 from cutout.terminal import AsJson, console, print_json
@@ -55,7 +55,7 @@ def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None,
     if letters:
         screen.print("`cutout letters list` shows the letters, and what to do with each.")
     if hidden:
-        screen.print(f"What a killed command has left hidden comes back within {VISIBILITY_SECONDS // 60} minutes.")
+        screen.print(HIDDEN_UNTIL)
 
 
 def _count_letters(deployed: Deployment) -> Counter[str]:
@@ -72,7 +72,7 @@ def _count_letters(deployed: Deployment) -> Counter[str]:
 def _word_letters(letters: Counter[str], hidden: int) -> str:
     lines = [f"{count:,} {code}" for code, count in letters.most_common()]
     if hidden:
-        lines.append(f"{'and ' if lines else ''}{hidden:,} that another command reads, or did a moment ago")
+        lines.append(f"{'and ' if lines else ''}{hidden:,} {HIDDEN}")
     return "\n".join(lines) or "none"
 
 
