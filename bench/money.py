@@ -9,7 +9,7 @@ from bench.calls import Calls
 from bench.child import Log
 from bench.invocation import IMAGES, SLOW
 from bench.report import Goal, Part, Table, as_text, number
-from remove_background.pacing import MARGIN
+from remove_background.rate_limiter import MARGIN
 
 # Of the template: the account's requests per second, and how many batches may be worked on at once.
 REQUESTS_PER_SECOND = 5

@@ -9,8 +9,8 @@ from pathlib import Path
 import typer
 
 from cutout.terminal import printable
-from remove_background.cutout import MAX_KEY_BYTES, OutputKey
 from remove_background.errors import OutputKeyTooLong
+from remove_background.process_upload import MAX_KEY_BYTES, OutputKey
 from remove_background.uploads import Upload
 
 # What systems put into folders of pictures, beside the names that begin with a dot.

@@ -18,7 +18,7 @@ from cutout.failures import describe
 from cutout.files import Became, File
 from cutout.intake_command import Intake, word_pause
 from remove_background.aws import http_status
-from remove_background.images import Cutout
+from remove_background.models import Cutout
 from remove_background.uploads import Upload
 
 if TYPE_CHECKING:

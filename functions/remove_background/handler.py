@@ -30,7 +30,6 @@ from .api_key import ApiKey
 from .aws import AwsError, Clients, error_code
 from .config import Config, ConfigError
 from .connections import Connections
-from .cutout import BackgroundRemover, OutputKey
 from .deadline import Deadline
 from .errors import (
     BadNotification,
@@ -48,8 +47,9 @@ from .errors import (
 from .intake import Intake
 from .ledger import Ledger
 from .letters import Letters, notification
-from .pacing import Pace
 from .pixelcut import Pixelcut
+from .process_upload import BackgroundRemover, OutputKey
+from .rate_limiter import Pace
 from .results import Results
 from .storage import Storage
 from .uploads import Outcome, Upload, read_records, read_upload

@@ -15,7 +15,7 @@ import requests
 from .connections import CONNECT_SECONDS, Connections, PrivateAddressError
 from .deadline import Deadline
 from .errors import ResultGone, ResultInvalid, ResultUnavailable
-from .images import Result
+from .models import Result
 
 # The largest image that the API takes, 6000x6000 pixels of four bytes, is 144 MB before PNG compresses it.
 MAX_RESULT_BYTES = 150_000_000

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .aws import AwsError, error_code, http_status
 from .errors import StorageUnavailable
-from .images import Cutout, Result, Source, cutout_metadata
+from .models import Cutout, Result, Source, cutout_metadata
 from .uploads import Outcome, Upload
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from moto.s3.models import s3_backends
 from moto.sqs.models import SQSBackend, sqs_backends
 
 from cutout.local.cloud import ACCESS_KEY
-from remove_background.images import cutout_metadata
+from remove_background.models import cutout_metadata
 from remove_background.uploads import Upload
 from tests.chaos.bed import ENABLED, Bed, Figure, deployed, parser, quick_queues, report
 

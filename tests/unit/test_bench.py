@@ -9,7 +9,7 @@ from bench import money, prices
 from bench.child import Batch, Log
 from bench.report import Goal, Part, Table, as_page, as_text, number
 from bench.services import png
-from remove_background.pacing import MARGIN
+from remove_background.rate_limiter import MARGIN
 from remove_background.results import verify_png
 
 A_MB = 1_000_000

@@ -16,7 +16,6 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from remove_background import handler
 from remove_background.aws import Clients
 from remove_background.config import ConfigError
-from remove_background.cutout import BackgroundRemover
 from remove_background.deadline import Deadline
 from remove_background.errors import (
     Billed,
@@ -29,6 +28,7 @@ from remove_background.errors import (
     ResultGone,
     ServiceUnavailable,
 )
+from remove_background.process_upload import BackgroundRemover
 from remove_background.uploads import Outcome, Upload
 
 MakeEvent = Callable[..., dict[str, Any]]

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remove_background.cutout import OutputKey
 from remove_background.errors import OutputKeyTooLong
+from remove_background.process_upload import OutputKey
 
 
 @pytest.mark.parametrize(

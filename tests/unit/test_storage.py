@@ -11,7 +11,7 @@ from botocore.stub import Stubber
 
 from remove_background.aws import Clients
 from remove_background.errors import StorageUnavailable
-from remove_background.images import Result, Source
+from remove_background.models import Result, Source
 from remove_background.storage import HEAD_BYTES, Storage
 from remove_background.uploads import Outcome, Upload
 

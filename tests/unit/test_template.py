@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from samtranslator.yaml_helper import yaml_parse
 
 from remove_background.config import Config
-from remove_background.cutout import OutputKey
 from remove_background.handler import THREADS
+from remove_background.process_upload import OutputKey
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())

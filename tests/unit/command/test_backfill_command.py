@@ -16,11 +16,11 @@ from cutout import backfill_command, dead_letters
 from cutout import credits as balance
 from cutout.deployment import Deployment
 from remove_background.aws import Clients
-from remove_background.cutout import BackgroundRemover, OutputKey
 from remove_background.deadline import Deadline
 from remove_background.errors import MalformedImage
-from remove_background.images import Result, cutout_metadata
 from remove_background.letters import Letters, notification
+from remove_background.models import Result, cutout_metadata
+from remove_background.process_upload import BackgroundRemover, OutputKey
 from remove_background.storage import Storage
 from remove_background.uploads import Outcome, Upload, read_records, read_upload
 

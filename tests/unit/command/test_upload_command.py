@@ -18,11 +18,11 @@ from botocore.response import StreamingBody
 from cutout import dead_letters, files, following, intake_command, queues, upload_command
 from cutout.deployment import THREADS, Deployment
 from remove_background.aws import Clients
-from remove_background.cutout import OutputKey
 from remove_background.errors import MalformedImage
-from remove_background.images import cutout_metadata
 from remove_background.intake import Intake
 from remove_background.letters import Letters, notification
+from remove_background.models import cutout_metadata
+from remove_background.process_upload import OutputKey
 from remove_background.uploads import Upload
 
 if TYPE_CHECKING:

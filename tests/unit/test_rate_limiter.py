@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from remove_background.aws import Clients
 from remove_background.deadline import Deadline
 from remove_background.errors import OutOfTime, RateLimitExceeded, StorageUnavailable
-from remove_background.pacing import LEAD, MARGIN, RESERVE, SLOWEST, Pace
+from remove_background.rate_limiter import LEAD, MARGIN, RESERVE, SLOWEST, Pace
 
 
 class Clock:
@@ -29,8 +29,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("remove_background.pacing.time.time", lambda: clock.now)
-    monkeypatch.setattr("remove_background.pacing.time.sleep", clock.sleep)
+    monkeypatch.setattr("remove_background.rate_limiter.time.time", lambda: clock.now)
+    monkeypatch.setattr("remove_background.rate_limiter.time.sleep", clock.sleep)
     return clock
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remove_background.images import Cutout, cutout_metadata
+from remove_background.models import Cutout, cutout_metadata
 from remove_background.uploads import Upload
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda key: len(key.encode()) <= 1024)

@@ -18,7 +18,7 @@ from .errors import (
     ResultInvalid,
     StorageUnavailable,
 )
-from .images import Cutout, Result, Source
+from .models import Cutout, Result, Source
 from .uploads import Outcome, Upload
 
 MAX_KEY_BYTES = 1_024

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from remove_background.cutout import BackgroundRemover, OutputKey
 from remove_background.deadline import Deadline
 from remove_background.errors import (
     CutoutError,
@@ -20,7 +19,8 @@ from remove_background.errors import (
     ResultUnavailable,
     StorageUnavailable,
 )
-from remove_background.images import Cutout, Result, Source, cutout_metadata
+from remove_background.models import Cutout, Result, Source, cutout_metadata
+from remove_background.process_upload import BackgroundRemover, OutputKey
 from remove_background.uploads import Outcome, Upload
 
 
