@@ -22,11 +22,11 @@ from cutout.dead_letters import Letter
 from cutout.deployment import STACK_NAME, THREADS, Deployment, EndpointUrl, StackName
 from cutout.failures import Failure
 from cutout.terminal import AsJson, print_json, printable, progress
-from remove_background.aws import http_status
+from remove_background.aws_errors import http_status
 from remove_background.errors import OutputKeyTooLong
 from remove_background.letters import notification
 from remove_background.models import Cutout
-from remove_background.process_upload import OutputKey
+from remove_background.output_key import OutputKey
 from remove_background.uploads import Upload
 
 if TYPE_CHECKING:

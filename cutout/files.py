@@ -10,7 +10,7 @@ import typer
 
 from cutout.terminal import printable
 from remove_background.errors import OutputKeyTooLong
-from remove_background.process_upload import MAX_KEY_BYTES, OutputKey
+from remove_background.output_key import MAX_KEY_BYTES, OutputKey
 from remove_background.uploads import Upload
 
 # What systems put into folders of pictures, beside the names that begin with a dot.

@@ -17,7 +17,7 @@ from cutout.deployment import THREADS, Deployment
 from cutout.failures import describe
 from cutout.files import Became, File
 from cutout.intake_command import Intake, word_pause
-from remove_background.aws import http_status
+from remove_background.aws_errors import http_status
 from remove_background.models import Cutout
 from remove_background.uploads import Upload
 

@@ -12,7 +12,7 @@ from cutout import deployment
 from cutout.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
 from cutout.failures import Failure
 from cutout.terminal import AsJson, Yes, agree, print_json
-from remove_background.aws import error_code
+from remove_background.aws_errors import error_code
 from remove_background.intake import FUNCTION, ITEM
 
 # In the item's `paused_by`. The function leaves alone what it has not paused itself.

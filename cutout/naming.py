@@ -2,7 +2,7 @@
 
 from cutout.deployment import Deployment
 from cutout.failures import Failure
-from remove_background.process_upload import OutputKey
+from remove_background.output_key import OutputKey
 
 
 def output_key(deployed: Deployment) -> OutputKey:

@@ -5,7 +5,7 @@ import threading
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
-from .aws import error_code
+from .aws_errors import error_code
 from .errors import ApiKeyMissing, StorageUnavailable
 
 # A key that was replaced is noticed by the 401 that the old one gets; this bounds how long a revoked one is kept.

@@ -1,4 +1,4 @@
-"""boto3: one session for all clients, and what their errors say."""
+"""boto3: one session for all clients."""
 
 import functools
 import logging
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore import httpsession
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from . import tls
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
-
-AwsError = (ClientError, BotoCoreError)
 
 # Below WARNING, botocore logs signatures and the value of the secret.
 logging.getLogger("botocore").setLevel(logging.WARNING)
@@ -54,16 +51,3 @@ class Clients:
     def functions(self) -> "LambdaClient":
         with self._making:
             return self._session.client("lambda", config=self._config)
-
-
-def error_code(error: BaseException | None) -> str:
-    """AWS's code for the error; the name of its class where there was no answer. Its text may hold a URL."""
-    if isinstance(error, ClientError):
-        return error.response.get("Error", {}).get("Code", "Unknown")
-    return type(error).__name__
-
-
-def http_status(error: Exception) -> int | None:
-    if isinstance(error, ClientError):
-        return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return None

@@ -10,7 +10,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from .aws import AwsError, Clients, error_code
+from .aws import Clients
+from .aws_errors import AwsError, error_code
 from .errors import AccountBlocked, CutoutError, InProgress, IntakePaused, OutOfTime, RateLimitExceeded, Unavailable
 
 if TYPE_CHECKING:

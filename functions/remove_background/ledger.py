@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from .aws import AwsError, error_code
+from .aws_errors import AwsError, error_code
 from .deadline import Deadline
 from .errors import Billed, CutoutError, InProgress, StorageUnavailable
 from .uploads import Upload

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from .aws import AwsError, error_code
+from .aws_errors import AwsError, error_code
 from .errors import CutoutError, StorageUnavailable
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from .aws import AwsError, error_code
+from .aws_errors import AwsError, error_code
 from .deadline import Deadline
 from .errors import OutOfTime, RateLimitExceeded, StorageUnavailable
 

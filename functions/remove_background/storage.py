@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .aws import AwsError, error_code, http_status
+from .aws_errors import AwsError, error_code, http_status
 from .errors import StorageUnavailable
 from .models import Cutout, Result, Source, cutout_metadata
 from .uploads import Outcome, Upload

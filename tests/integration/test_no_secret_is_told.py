@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from cutout.local.faults import Rule
 from cutout.local.pixelcut import API_KEY, StandIn
-from remove_background import handler
+from remove_background import handler, worker
 
 
 class Context:
@@ -92,7 +92,7 @@ def said(
         stream.addFilter(is_of_the_function)
         monkeypatch.setattr(logging.root, "handlers", [stream])
         logging.root.setLevel(logging.DEBUG)
-        monkeypatch.setattr(handler.logger.handlers[0], "stream", log)
+        monkeypatch.setattr(worker.logger.handlers[0], "stream", log)
         handler.lambda_handler(event({"Records": [record(eTag=etag)]}), Context())  # type: ignore[arg-type]
         letters = sqs.receive_message(QueueUrl=queue, MessageAttributeNames=["All"]).get("Messages", [])
         out, err = capfd.readouterr()

@@ -13,7 +13,7 @@ import pytest
 import responses
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from remove_background import handler
+from remove_background import handler, worker
 from remove_background.aws import Clients
 from remove_background.config import ConfigError
 from remove_background.deadline import Deadline
@@ -111,7 +111,7 @@ def stack(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(handler.metrics, "namespace", "Cutout")
-    monkeypatch.setattr(handler.logger.handlers[0], "stream", stack.log)
+    monkeypatch.setattr(worker.logger.handlers[0], "stream", stack.log)
     monkeypatch.setattr(handler, "Clients", lambda threads: clients)
     handler._worker.cache_clear()
     yield stack
@@ -325,7 +325,7 @@ def test_a_failure_that_counts_hides_its_message_for_the_back_off(
     faked: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BACKOFF_SECONDS", "30")
-    monkeypatch.setattr("remove_background.handler.random.uniform", lambda least, most: most)
+    monkeypatch.setattr("remove_background.worker.random.uniform", lambda least, most: most)
     faked.clients.sqs.send_message(QueueUrl=faked.uploads, MessageBody=json.dumps({"Records": [make_record("a.jpg")]}))
     hidden = []
     monkeypatch.setattr(
@@ -390,7 +390,7 @@ def test_what_only_waits_for_its_turn_does_not_wait_long(
 ) -> None:
     sent: list[int] = []
     monkeypatch.setenv("BACKOFF_SECONDS", "900")
-    monkeypatch.setattr("remove_background.handler.random.uniform", lambda least, most: most)
+    monkeypatch.setattr("remove_background.worker.random.uniform", lambda least, most: most)
     monkeypatch.setattr(handler, "Clients", lambda threads: faked.clients)
     monkeypatch.setattr(faked.clients.sqs, "send_message", lambda **call: sent.append(call["DelaySeconds"]))
     faked.fates = {"a.jpg": RateLimitExceeded("Later."), "b.jpg": OutOfTime("Later."), "c.jpg": InProgress("Later.")}
@@ -403,7 +403,7 @@ def test_what_waits_for_another_delivery_does_not_wait_longer_each_time(
 ) -> None:
     sent: list[int] = []
     monkeypatch.setenv("BACKOFF_SECONDS", "30")
-    monkeypatch.setattr("remove_background.handler.random.uniform", lambda least, most: most)
+    monkeypatch.setattr("remove_background.worker.random.uniform", lambda least, most: most)
     monkeypatch.setattr(handler, "Clients", lambda threads: faked.clients)
     monkeypatch.setattr(faked.clients.sqs, "send_message", lambda **call: sent.append(call["DelaySeconds"]))
     faked.fates = {"a.jpg": InProgress("Later.")}

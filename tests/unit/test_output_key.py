@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remove_background.errors import OutputKeyTooLong
-from remove_background.process_upload import OutputKey
+from remove_background.output_key import OutputKey
 
 
 @pytest.mark.parametrize(

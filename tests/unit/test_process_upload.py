@@ -20,7 +20,8 @@ from remove_background.errors import (
     StorageUnavailable,
 )
 from remove_background.models import Cutout, Result, Source, cutout_metadata
-from remove_background.process_upload import BackgroundRemover, OutputKey
+from remove_background.output_key import OutputKey
+from remove_background.process_upload import BackgroundRemover
 from remove_background.uploads import Outcome, Upload
 
 

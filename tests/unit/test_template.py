@@ -12,7 +12,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from remove_background.config import Config
 from remove_background.handler import THREADS
-from remove_background.process_upload import OutputKey
+from remove_background.output_key import OutputKey
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())

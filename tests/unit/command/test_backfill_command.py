@@ -20,7 +20,8 @@ from remove_background.deadline import Deadline
 from remove_background.errors import MalformedImage
 from remove_background.letters import Letters, notification
 from remove_background.models import Result, cutout_metadata
-from remove_background.process_upload import BackgroundRemover, OutputKey
+from remove_background.output_key import OutputKey
+from remove_background.process_upload import BackgroundRemover
 from remove_background.storage import Storage
 from remove_background.uploads import Outcome, Upload, read_records, read_upload
 

@@ -22,7 +22,7 @@ from remove_background.errors import MalformedImage
 from remove_background.intake import Intake
 from remove_background.letters import Letters, notification
 from remove_background.models import cutout_metadata
-from remove_background.process_upload import OutputKey
+from remove_background.output_key import OutputKey
 from remove_background.uploads import Upload
 
 if TYPE_CHECKING:

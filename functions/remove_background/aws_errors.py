@@ -1,0 +1,18 @@
+"""What the errors of boto3 say. Importing it changes nothing, so that the command may as well."""
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+AwsError = (ClientError, BotoCoreError)
+
+
+def error_code(error: BaseException | None) -> str:
+    """AWS's code for the error; the name of its class where there was no answer. Its text may hold a URL."""
+    if isinstance(error, ClientError):
+        return error.response.get("Error", {}).get("Code", "Unknown")
+    return type(error).__name__
+
+
+def http_status(error: Exception) -> int | None:
+    if isinstance(error, ClientError):
+        return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return None
