@@ -85,12 +85,13 @@ class Rejected(CutoutError):
 class Unavailable(CutoutError):
     """The upload may become a cutout later; `retry_after` is the least to wait, in seconds, where that is known.
 
-    `is_its_own`: it may be the upload's own fault, and then tells nothing about the others. It always counts as an
-    attempt, so that the upload gets its letter in the end.
+    `is_its_own`: it may be the upload's own fault. It always counts as an attempt, so that the upload gets its letter
+    in the end. `may_be_general`: others may fail the same way; when many in a row do, the intake is paused.
     """
 
     retry_after: float | None = None
     is_its_own: bool = False
+    may_be_general: bool = True
 
 
 class AccountBlocked(CutoutError):
@@ -150,6 +151,7 @@ class RequestRefused(Unavailable):
 
     code = "request_refused"
     is_its_own = True
+    may_be_general = False
 
     def __init__(self, message: str, api_code: str | None = None) -> None:
         super().__init__(message)
@@ -217,9 +219,10 @@ class InProgress(Unavailable):
 
 
 class IntakePaused(Unavailable):
-    """The intake was paused while the upload was on its way."""
+    """The intake is paused; or it is on probation (not `is_paused`), and another upload is tried first."""
 
     code = "intake_paused"
+    is_paused: bool = True
 
 
 class OutOfTime(Unavailable):
