@@ -6,6 +6,7 @@ the conflict before it is paid for. Times are in seconds since the epoch.
     source, etag             the upload that the item is about: the URI of its key, and its bytes
     holder                   fencing token: each claim writes a new one, and what follows the claim requires it
     lease                    until when the holder may be paying
+    writing_until            until when any delivery that has claimed or reused a result may still write its cutout
     result_url, valid_until  the paid result
     billed                   the worst that the calls for this upload have cost
     charges                  its calls that were or may have been charged, of which none has become a cutout
@@ -39,14 +40,15 @@ if TYPE_CHECKING:
 
 # A result_url is valid for an hour. Its last minutes may not suffice for the download.
 RESULT_SECONDS = 3600 - 300
-# A delivery that took up a result in its last moment may still write it until the hour is over.
-RESULT_IN_FLIGHT_SECONDS = 300
 # Seconds that an item is kept: a letter may be replayed for as long.
 KEPT_SECONDS = 14 * 24 * 3600
 # Seconds by which a lease outlives the invocation that holds it.
 LEASE_MARGIN = 5.0
 # Calls that are charged for an upload and bring no cutout. After the second, a third would be paid for in vain.
 MAX_CHARGES = 2
+# For so long an upload that was charged in vain keeps other uploads of its output key waiting, unless its letter is
+# written: they would take the item, and what is known about its charges, from each other.
+UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
 MAX_REUSES = 10
 
@@ -129,20 +131,18 @@ class Ledger:
             condition="#source = :source AND etag = :etag",
         )
 
-    def check_nothing_else_in_flight(self, output_key: str, upload: Upload) -> None:
-        """Raises InProgress while the cutout of other bytes of the upload's key may still be written.
+    def check_nothing_in_flight(self, output_key: str) -> None:
+        """Raises InProgress while a delivery that began earlier may still write a cutout under the key.
 
-        Bytes A, then B, then A again: the cutout of A stands there, but a delivery of B that began before may be about
-        to replace it. Only when it cannot any more has the second upload of A ended.
+        Bytes A, then B, then A again: the cutout of A stands there, but a delivery of B that looked at the source
+        before may be about to replace it. Only when it cannot any more has the second upload of A ended.
         """
         try:
             answer = self._dynamodb.get_item(TableName=self._table, Key=_key(output_key), ConsistentRead=True)
         except AwsError as error:
             raise _unavailable(error) from None
-        now, seen = time.time(), _Seen.read(answer.get("Item", {}))
-        in_flight = seen.is_leased(now) or seen.is_valid(now - RESULT_IN_FLIGHT_SECONDS)
-        if in_flight and not seen.is_about(upload):
-            raise InProgress("Other bytes of the same key are in flight.")
+        if _Seen.read(answer.get("Item", {})).writing_until >= time.time():
+            raise InProgress("An earlier delivery for this output key is in flight.")
 
     def read_billed(self, output_key: str, upload: Upload) -> Billed:
         """The worst that the calls for an upload have cost. Raises nothing: where it cannot be known, it is `maybe`."""
@@ -166,8 +166,9 @@ class Ledger:
     ) -> "str | Outcome | _Claim":
         """A result that is still valid, how the upload has ended already, or the right to pay."""
         holder = uuid.uuid4().hex
-        first = _Claim(holder, Billed.NO, 1)
-        seen = self._try(output_key, upload, first, now, deadline, _NOTHING_TO_LOSE, {})
+        first = _Claim(holder, Billed.NO, 1, 0.0)
+        values = {":now": now, ":none": 0, ":settled": now + KEPT_SECONDS - UNSETTLED_SECONDS}
+        seen = self._try(output_key, upload, first, deadline, _NOTHING_TO_LOSE, values)
         if seen is None or seen.holder == holder:  # the second: it was applied, and the SDK repeated it
             return first
         mine = seen.is_about(upload)
@@ -175,31 +176,37 @@ class Ledger:
         if mine and seen.ended_at is not None and not replayed:
             return Outcome.DUPLICATE
         if mine and seen.is_valid(now):
-            return self._reuse(output_key, seen, replayed=replayed)
-        if seen.is_leased(now) or (seen.is_valid(now) and not seen.is_of_key(upload)):
+            return self._reuse(output_key, seen, deadline, replayed=replayed)
+        if seen.is_leased(now) or (not seen.is_of_key(upload) and (seen.is_valid(now) or seen.is_unsettled(now))):
             raise InProgress("Another upload or delivery for this output key is in flight.")
         if mine:
-            claim = _Claim(holder, seen.worst_billed, 1 if replayed else seen.charges + 1)
+            charges = 1 if replayed else seen.charges + 1
+            claim = _Claim(holder, seen.worst_billed, charges, seen.writing_until)
             if claim.charges > MAX_CHARGES:
                 raise _stopped("it worked on this upload", claim.billed)
         else:
-            claim = first
+            claim = _Claim(holder, Billed.NO, 1, seen.writing_until)
             # Other bytes of the key were paid for. They gave way to these only if these stand there now.
             if seen.is_of_key(upload) and isinstance(ended := confirm(), Outcome):
                 return ended
-        again = self._try(output_key, upload, claim, now, deadline, *seen.unchanged())
+        again = self._try(output_key, upload, claim, deadline, *seen.unchanged())
         if again is not None and again.holder != holder:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         return claim
 
-    def _reuse(self, output_key: str, seen: "_Seen", *, replayed: bool) -> str:
+    def _reuse(self, output_key: str, seen: "_Seen", deadline: Deadline, *, replayed: bool) -> str:
+        until = max(seen.writing_until, _end_of(deadline))
         item = self._update(
             output_key,
-            "SET reuses = :one REMOVE ended_at" if replayed else "ADD reuses :one",
-            {":one": 1, ":url": seen.result_url},
+            "SET writing_until = :until, reuses = :one, charges = :one REMOVE ended_at"
+            if replayed
+            else "SET writing_until = :until ADD reuses :one",
+            {":until": until, ":one": 1, ":url": seen.result_url},
             condition="result_url = :url",
         )
-        if item and _Seen.read(item).result_url != seen.result_url:
+        if not item:  # nobody would know that this delivery may still write; the result stays paid for
+            raise StorageUnavailable("DynamoDB did not let the function take up the paid result.")
+        if _Seen.read(item).result_url != seen.result_url:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         if _number(item, "reuses") > MAX_REUSES:
             raise _stopped("it had a paid result to write", Billed.YES)
@@ -210,31 +217,29 @@ class Ledger:
         output_key: str,
         upload: Upload,
         claim: "_Claim",
-        now: float,
         deadline: Deadline,
         condition: str,
-        seen: Mapping[str, str | float],
+        of_condition: Mapping[str, str | float],
     ) -> "_Seen | None":
         """Write the claim if the condition holds; else, what was there. Raises StorageUnavailable."""
+        lease = _end_of(deadline)
         values: dict[str, str | float] = {
-            ":now": now,
             ":source": upload.uri,
             ":etag": upload.etag,
             ":holder": claim.holder,
-            ":lease": now + deadline.remaining() + LEASE_MARGIN,
+            ":lease": lease,
+            ":until": max(claim.writing_until, lease),
             ":billed": claim.billed,
             ":charges": claim.charges,
-            ":expires": int(now + KEPT_SECONDS),
-            **seen,
+            ":expires": int(time.time() + KEPT_SECONDS),
+            **of_condition,
         }
-        if ":now" not in condition:
-            del values[":now"]
         try:
             self._dynamodb.update_item(
                 TableName=self._table,
                 Key=_key(output_key),
                 UpdateExpression="SET #source = :source, etag = :etag, holder = :holder, lease = :lease,"
-                " billed = :billed, charges = :charges, expires = :expires"
+                " writing_until = :until, billed = :billed, charges = :charges, expires = :expires"
                 " REMOVE result_url, valid_until, reuses, ended_at",
                 ConditionExpression=condition,
                 ExpressionAttributeNames=_NAMES,
@@ -278,11 +283,15 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """The right to pay: `billed` is what earlier calls have cost, `charges` how many calls this one makes."""
+    """The right to pay: `billed` is what earlier calls have cost, `charges` how many they are with this one.
+
+    `writing_until`: until when earlier deliveries may still write.
+    """
 
     holder: str
     billed: Billed
     charges: int
+    writing_until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,11 +302,13 @@ class _Seen:
     etag: str | None
     holder: str | None
     lease: float | None
+    writing_until: float
     result_url: str
     valid_until: float
     billed: Billed
     charges: int
     ended_at: float | None
+    expires: float
 
     @classmethod
     def read(cls, item: Mapping[str, Any]) -> Self:
@@ -306,11 +317,13 @@ class _Seen:
             etag=item.get("etag", {}).get("S"),
             holder=item.get("holder", {}).get("S"),
             lease=_number(item, "lease") if "lease" in item else None,
+            writing_until=_number(item, "writing_until"),
             result_url=item.get("result_url", {}).get("S", ""),
             valid_until=_number(item, "valid_until"),
             billed=Billed(item.get("billed", {}).get("S", Billed.NO)),
             charges=int(_number(item, "charges")),
             ended_at=_number(item, "ended_at") if "ended_at" in item else None,
+            expires=_number(item, "expires"),
         )
 
     def is_about(self, upload: Upload) -> bool:
@@ -324,6 +337,11 @@ class _Seen:
 
     def is_leased(self, now: float) -> bool:
         return self.lease is not None and self.lease >= now
+
+    def is_unsettled(self, now: float) -> bool:
+        """Whether it was charged for a moment ago, and has neither a cutout nor a letter that the item knows of."""
+        claimed_at = self.expires - KEPT_SECONDS
+        return self.charges > 0 and self.ended_at is None and claimed_at >= now - UNSETTLED_SECONDS
 
     @property
     def worst_billed(self) -> Billed:
@@ -342,10 +360,12 @@ class _Seen:
         return " AND ".join(conditions), values
 
 
-# No item yet, or that of another upload which is neither being paid for nor about to become a cutout.
+# No item yet, or that of another upload of which nothing is in flight, and of which no charge need be remembered.
 _NOTHING_TO_LOSE = (
     "attribute_not_exists(holder) OR ((#source <> :source OR etag <> :etag)"
-    " AND attribute_not_exists(lease) AND (attribute_not_exists(valid_until) OR valid_until < :now))"
+    " AND attribute_not_exists(lease) AND writing_until < :now"
+    " AND (attribute_not_exists(valid_until) OR valid_until < :now)"
+    " AND (charges = :none OR attribute_exists(ended_at) OR expires < :settled))"
 )
 _NAMES = {"#source": "source"}  # a word that DynamoDB reserves
 
@@ -353,6 +373,11 @@ _NAMES = {"#source": "source"}  # a word that DynamoDB reserves
 def _is_charge(error: CutoutError) -> bool:
     """Whether a call that failed was, or may well have been, charged. A 5xx says itself that it failed."""
     return error.billed is Billed.YES or error.answer_lost
+
+
+def _end_of(deadline: Deadline) -> float:
+    """When the invocation is surely over."""
+    return time.time() + deadline.remaining() + LEASE_MARGIN
 
 
 def _stopped(while_: str, billed: Billed) -> UnexpectedError:

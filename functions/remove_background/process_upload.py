@@ -51,7 +51,7 @@ class Ledger(Protocol):
         deadline: Deadline,
     ) -> str | Outcome: ...
     def forget(self, output_key: str, upload: Upload, result_url: str) -> bool: ...
-    def check_nothing_else_in_flight(self, output_key: str, upload: Upload) -> None: ...
+    def check_nothing_in_flight(self, output_key: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class BackgroundRemover:
                 present = self.storage.find_cutout(key)
                 if self._is_done(upload, key, present):
                     return Outcome.DUPLICATE
-        raise StorageUnavailable("Others kept writing under the cutout's key.")
+            raise StorageUnavailable("Others kept writing under the cutout's key.")
 
     def _is_done(self, upload: Upload, key: str, present: Cutout | None) -> bool:
         """Whether what stands under the output key is the upload's cutout.
@@ -117,7 +117,7 @@ class BackgroundRemover:
         if not present.is_of(upload):
             return False
         if not present.is_of_just(upload):  # the same bytes, uploaded again
-            self.ledger.check_nothing_else_in_flight(key, upload)
+            self.ledger.check_nothing_in_flight(key)
         return True
 
     def _pay(self, source: Source, format_: str | None, deadline: Deadline) -> str:
