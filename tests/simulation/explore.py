@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass
 
-from . import promises
 from .processes import Tree
 from .state import State
 from .wiring import build
@@ -12,6 +11,9 @@ from .world import Choice, Engine, World
 MOST_STATES = 5_000_000
 MOST_DEPTH = 2_000
 MOST_SECONDS = 1_800.0
+
+
+Place = tuple[int, tuple[int, int, int]]  # a state's hash, and the faults and jumps that are left
 
 
 @dataclass
@@ -37,7 +39,7 @@ def explore(
     engine = Engine(world, tree)
     found = Found(world)
     seen: dict[int, list[tuple[int, int, int]]] = {}
-    on_path: set[tuple[int, tuple[int, int, int]]] = set()
+    on_path: set[Place] = set()
 
     def is_new(key: int, budget: tuple[int, int, int]) -> bool:
         """Whether it was not walked yet with as many faults and jumps left."""
@@ -51,18 +53,18 @@ def explore(
         walked.append(budget)
         return True
 
-    def place(state: State) -> tuple[int, tuple[int, int, int]]:
+    def place(state: State) -> Place:
         return hash(state.key()), (state.faults, state.jumps, state.ticks)
 
     start = engine.start()
-    stack = [(start, engine.choices(start), 0, place(start))]
-    on_path.add(stack[0][3])
+    stack: list[tuple[State, list[Choice], int, Place | None]] = [(start, engine.choices(start), 0, None)]
     path: list[Choice] = []
     while stack:
         state, choices, at, here = stack[-1]
         if at >= len(choices):
             stack.pop()
-            on_path.discard(here)
+            if here is not None:
+                on_path.discard(here)
             if path:
                 path.pop()
             continue
@@ -71,21 +73,22 @@ def explore(
         found.edges += 1
         after = engine.apply(state, choice)
         path.append(choice)
-        there = place(after)
+        following = engine.choices(after) if after.violation is None else []
+        there = None if engine.is_alone else place(after)
         if after.violation is None and there in on_path:
             after.violation = "live: it goes round in circles"
-        if after.violation is None and is_new(*there):
+        if after.violation is None and (there is None or is_new(*there)):
             found.states += 1
             found.depth = max(found.depth, len(path))
-            following = engine.choices(after)
             if not following:
                 found.ends += 1
-                after.violation = promises.at_rest(after, dict(world.expected), watched=world.watched)
+                after.violation = engine.at_rest(after)
             if after.violation is None:
                 after.violation = _limit(found, began, most_states, most_seconds, most_depth, len(path))
             if after.violation is None:
                 stack.append((after, following, 0, there))
-                on_path.add(there)
+                if there is not None:
+                    on_path.add(there)
                 continue
         if after.violation is not None:
             found.violation, found.history = after.violation, tuple(path)

@@ -34,7 +34,7 @@ def replay(world: World, choices: Iterable[Choice]) -> tuple[str | None, list[tu
             break
     else:
         if not engine.choices(state):
-            state.violation = promises.at_rest(state, dict(world.expected), watched=world.watched)
+            state.violation = engine.at_rest(state)
     tree.close()
     return state.violation, rows
 

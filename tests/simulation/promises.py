@@ -10,6 +10,7 @@
 """
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -185,7 +186,7 @@ def _source(cutout: Version) -> str | None:
     return dict(cutout.metadata).get("source-key")
 
 
-def at_rest(state: State, expected: dict[str, str], *, watched: bool) -> str | None:
+def at_rest(state: State, expected: Mapping[str, str], *, watched: bool, faulted: bool) -> str | None:
     """What is broken when nothing goes on any more."""
     letters = {letter_of(message.body) for message in state.messages if message.queue == DEAD_LETTERS}
     for bucket, key in sorted(state.objects):
@@ -202,9 +203,9 @@ def at_rest(state: State, expected: dict[str, str], *, watched: bool) -> str | N
                 continue
             stale = cutout is not None and _source(cutout) == key
             return f"{'stale: the cutout is of other bytes of' if stale else 'lost: neither cutout nor letter of'} {key}"
-        if is_cutout and has_letter and not state.faulted:
+        if is_cutout and has_letter and not faulted:
             return f"lost: both a cutout and a letter of {key}"
-        if not state.faulted and expected.get(key, "cutout") not in ("any", "cutout" if is_cutout else "letter"):
+        if not faulted and expected.get(key, "cutout") not in ("any", "cutout" if is_cutout else "letter"):
             return f"live: {key} ended as a {'cutout' if is_cutout else 'letter'}"
     return _intake_at_rest(state) if watched else None
 

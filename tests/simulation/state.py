@@ -53,7 +53,6 @@ class Running(NamedTuple):
     etags: frozenset[str] = frozenset()  # of the uploads that it works on
     slot: str = ""  # open or paused, when the last slot was reserved
     repeated: tuple[int, ...] = ()  # threads whose call was applied, and will be sent again
-    faulted: bool = False
 
 
 class State:
@@ -66,7 +65,6 @@ class State:
         "clock",
         "elapsed",
         "faults",
-        "faulted",
         "handed",
         "idles",
         "items",
@@ -107,7 +105,6 @@ class State:
         self.faults = 0  # that may still happen
         self.jumps = 0
         self.ticks = 0
-        self.faulted = False  # whether one has happened
         self.watch_at = 0.0
         self.settled = False  # ReopenIntake has found nothing to change since anything changed
         self.operator = ""  # "", paused or resumed: what an operator's last command that was done is
@@ -133,10 +130,9 @@ class State:
             self.charges,
             self.bases,
             self.blocked,
-            tuple([(running[0], running[2].number, running[4:]) for running in self.running]),
+            tuple([(running[0], running[2].number, running[5:]) for running in self.running]),
             self.script,
             self.starts,
-            self.faulted,
             self.watch_at,
             self.settled,
             self.operator,

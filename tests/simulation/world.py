@@ -19,6 +19,7 @@ Choice = tuple[Any, ...]
 Step = tuple[str, ...]
 
 WATCH_SECONDS = 300.0
+JUMP_SECONDS = 200.0  # the first back-off: fewer moments differ
 # Sleeps of a worker up to this take no time: it waits for its slot, and the order of slots breaks no promise.
 SHORT_SECONDS = 5.0
 # What a worker waits for without anybody else having to do with it: nothing else can happen to it, either.
@@ -58,13 +59,14 @@ class Engine:
     def __init__(self, world: World, tree: Tree) -> None:
         self.world = world
         self.tree = tree
+        self.is_alone = False  # whether the last choices were about a call that concerns nobody else
 
     def start(self) -> State:
         state = State()
         world = self.world
         state.faults, state.jumps, state.ticks = world.faults, world.jumps, world.ticks
         state.script = (0,) * len(world.actors)
-        state.watch_at = state.clock + WATCH_SECONDS
+        state.watch_at = state.clock + WATCH_SECONDS if world.watched else 0.0
         for step in world.setup:
             self._step(state, step)
         return state
@@ -74,11 +76,13 @@ class Engine:
     def choices(self, state: State) -> list[Choice]:
         """The first one is what happens where nothing is to go wrong: the environment that moved last goes on."""
         world = self.world
+        self.is_alone = False
         moves: list[Choice] = []
         faults: list[Choice] = []
         for running in sorted(state.running, key=lambda running: running.serial != state.last):
             for thread, call in self._pending(state, running):
-                if world.eager and self._is_eager(state, running, call, thread):
+                if world.eager and self._is_eager(state, running, call):
+                    self.is_alone = True
                     return [("go", running.serial, thread), *self._faults(state, running, thread, call)]
                 moves.append(("go", running.serial, thread))
                 faults += self._faults(state, running, thread, call)
@@ -110,7 +114,7 @@ class Engine:
         seconds = float(call.args[0])
         return running.node.since[thread] + (0 if running.kind == "worker" and seconds <= SHORT_SECONDS else seconds)
 
-    def _is_eager(self, state: State, running: Running, call: Call, thread: int) -> bool:
+    def _is_eager(self, state: State, running: Running, call: Call) -> bool:
         """Whether it makes no difference to anybody else when the call is made: then it is made at once.
 
         The paid call and the result belong to one upload, and promises count charges, whatever their order; a message
@@ -203,6 +207,11 @@ class Engine:
         leases = [float(dict(item)["lease"][1]) for item in state.items.values() if "lease" in dict(item)]
         return [lease for lease in leases if lease > state.clock]
 
+    def at_rest(self, state: State) -> str | None:
+        """What is broken where nothing can happen any more."""
+        faulted = (state.faults, state.jumps) != (self.world.faults, self.world.jumps)
+        return promises.at_rest(state, self.world.expected, watched=self.world.watched, faulted=faulted)
+
     # What becomes of it
 
     def apply(self, state: State, choice: Choice) -> State:
@@ -232,10 +241,10 @@ class Engine:
                 self._advance(state, min(self._timers(state)))
             case ("jump", "lease"):
                 state.jumps -= 1
-                self._advance(state, min(self._leases(state)) + 1)
+                self._advance(state, _later(min(self._leases(state))))
             case ("jump", "hour"):
                 state.jumps -= 1
-                self._advance(state, min(until for _, until, _, _ in state.results if until > state.clock) + 1)
+                self._advance(state, _later(min(until for _, until, _, _ in state.results if until > state.clock)))
             case _:
                 raise AssertionError(choice)
         if state.clock + state.elapsed - START > self.world.seconds:
@@ -246,14 +255,12 @@ class Engine:
 
     def _spend_fault(self, state: State) -> None:
         state.faults -= 1
-        state.faulted = True
 
     def _advance(self, state: State, clock: float) -> None:
         state.clock = clock
         aws.settle_mapping(state)
         for running in state.running:
             if running.ends <= clock:
-                state.faulted = True
                 self._end(state, running, "its lease ran out")
 
     def _go(self, state: State, what: str, serial: str, thread: int, *more: str) -> None:
@@ -265,7 +272,6 @@ class Engine:
         assert call
         if what != "go":
             self._spend_fault(state)
-            running = running._replace(faulted=True)
         running = running._replace(repeated=tuple(other for other in running.repeated if other != thread))
         if call.service == "pixelcut":
             running, answer = self._pixelcut(state, running, call, more[0] if more else what)
@@ -358,7 +364,7 @@ class Engine:
     def _end(self, state: State, running: Running, why: str) -> None:
         """The environment is gone; what it has not done with comes back when its visibility timeout is over."""
         self.tree.drop(running.node)
-        if why or running.faulted:
+        if why:
             promises.excuse(state, running.serial)
         state.messages = tuple(
             sorted(
@@ -370,7 +376,7 @@ class Engine:
             result = (running.node.results or ("",))[0]
             if isinstance(result, BaseException):
                 why = "failed"  # it is tried again at the next run
-            state.settled = not why and not running.faulted and self._has_settled(state)
+            state.settled = not why and self._has_settled(state)
         if running.kind == "pause" and not why and state.operator == "pausing":
             state.operator = "paused"
 
@@ -451,6 +457,11 @@ class Engine:
             serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, letter.body, 0.0, ())))
         if not letters and aws.current(state, INPUT, key):
             self._send_event(state, key, 1)
+
+
+def _later(time: float) -> float:
+    """A moment after that time, of which there are not too many."""
+    return START + (time - START) // JUMP_SECONDS * JUMP_SECONDS + JUMP_SECONDS
 
 
 def _without_slots(item: tuple[tuple[str, Any], ...]) -> list[tuple[str, Any]]:
