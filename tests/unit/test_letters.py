@@ -51,7 +51,7 @@ def test_a_letter_says_what_was_billed(clients: Clients, queue: str) -> None:
     assert "Source" not in attributes
 
 
-def test_a_key_with_control_characters_can_be_told(clients: Clients, queue: str) -> None:
+def test_a_key_with_control_characters_can_be_written(clients: Clients, queue: str) -> None:
     Letters(clients, queue).write(
         "{}", ResultGone("Gone."), source="s3://input/a\x01b\ufffe.jpg", attempts=1, request_id="r-1"
     )
