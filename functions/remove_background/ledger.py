@@ -221,7 +221,8 @@ class Ledger:
             ":source": upload.uri,
             ":etag": upload.etag,
             ":holder": claim.holder,
-            ":lease": now + deadline.remaining() + LEASE_MARGIN,
+            # Not from `now`: to confirm the source may have taken a while since.
+            ":lease": time.time() + deadline.remaining() + LEASE_MARGIN,
             ":billed": claim.billed,
             ":charges": claim.charges,
             ":expires": int(now + KEPT_SECONDS),

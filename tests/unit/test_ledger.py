@@ -446,6 +446,15 @@ def _killed() -> str:
     raise KilledError
 
 
+def test_a_lease_lasts_as_long_as_the_invocation_however_long_the_source_took_to_confirm(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay(make_upload(etag="old"))
+    with pytest.raises(KilledError):
+        desk.pay(make_upload(etag="new"), pay=_killed, confirm=lambda: desk.clock.move(40))
+    assert float(desk.item()["lease"]["N"]) == START + 65
+
+
 def test_nothing_is_claimed_without_time_to_pay(desk: Desk, make_upload: MakeUpload) -> None:
     deadline = Deadline(60)
     desk.clock.move(61)
