@@ -99,7 +99,9 @@ class BackgroundRemover:
                 present = self.storage.find_cutout(key)
                 if self._is_done(upload, key, present):
                     return Outcome.DUPLICATE
-        raise StorageUnavailable("Others kept writing under the cutout's key.")
+            lost = StorageUnavailable("Others kept writing under the cutout's key.")
+            lost.may_be_general = False
+            raise lost
 
     def _is_done(self, upload: Upload, key: str, present: Cutout | None) -> bool:
         """Whether what stands under the output key is the upload's cutout.

@@ -361,9 +361,9 @@ def test_an_upload_that_loses_three_races_is_retried_later(
         bucket.cutouts["photo.png"] = cutout_of(writes[-1])
 
     bucket.before_write = write_another
-    with pytest.raises(StorageUnavailable, match="Others kept writing"):
+    with pytest.raises(StorageUnavailable, match="Others kept writing") as caught:
         process(make_upload())
-    assert len(writes) == 3
+    assert (len(writes), caught.value.billed, caught.value.may_be_general) == (3, Billed.YES, False)
 
 
 def test_a_result_that_was_fetched_but_not_written_is_not_paid_again(
