@@ -195,7 +195,7 @@ class Ledger:
     def _reuse(self, output_key: str, seen: "_Seen", *, replayed: bool) -> str:
         item = self._update(
             output_key,
-            "SET reuses = :one REMOVE ended_at" if replayed else "ADD reuses :one",
+            "SET reuses = :one, charges = :one REMOVE ended_at" if replayed else "ADD reuses :one",
             {":one": 1, ":url": seen.result_url},
             condition="result_url = :url",
         )

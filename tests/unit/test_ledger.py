@@ -702,6 +702,19 @@ def test_a_replay_reuses_a_result_as_often_as_the_first_upload(desk: Desk, make_
         desk.clock.move(2)
 
 
+def test_a_replay_may_pay_once_more_when_the_result_that_it_took_up_is_gone(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay_in_vain(make_upload(), answer_lost())
+    desk.pay(make_upload())
+    desk.ledger.close(KEY, make_upload())  # the second result could not be fetched
+    desk.clock.move(2)
+    assert desk.pay(make_upload(), sent=START + 1) == "https://result/2"
+    assert not desk.ledger.forget(KEY, make_upload(), "https://result/2")
+    assert desk.pay(make_upload(), sent=START + 1) == "https://result/3"
+    assert desk.ledger.forget(KEY, make_upload(), "https://result/3")
+
+
 def test_the_letter_of_an_upload_does_not_end_another_one(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     desk.pay(new)
