@@ -150,10 +150,18 @@ def test_every_page_of_the_listing_is_looked_at(
     assert Counter(upload.key for upload in queued(deployed)) == Counter(upload.key for upload in uploads[1::2])
 
 
-def test_folders_and_what_is_under_another_prefix_are_no_inputs(deployed: Deployment, cutout: Cutout) -> None:
-    for key in ("photos/", "photos/a.jpg", "other/b.jpg"):
+def test_folders_and_what_is_under_another_prefix_are_not_inputs(deployed: Deployment, cutout: Cutout) -> None:
+    put(deployed, "photos/", b"")
+    for key in ("photos/a.jpg", "other/b.jpg"):
         put(deployed, key)
     assert cutout("backfill", "--prefix", "photos/", "--json").json["inputs"] == 1
+
+
+def test_an_input_with_bytes_may_have_a_key_that_ends_in_a_slash(deployed: Deployment, cutout: Cutout) -> None:
+    """As to the function, which makes a cutout of it."""
+    upload = put(deployed, "photos/")
+    assert cutout("backfill", "--yes", "--json").json["enqueued"] == 1
+    assert [found.key for found in queued(deployed)] == [upload.key]
 
 
 def test_what_the_function_would_reject_is_told_and_not_enqueued(deployed: Deployment, cutout: Cutout) -> None:
