@@ -167,7 +167,7 @@ class Ledger:
         """A result that is still valid, how the upload has ended already, or the right to pay."""
         holder = uuid.uuid4().hex
         first = _Claim(holder, Billed.NO, 1, 0.0)
-        values = {":now": now, ":none": 0, ":settled": now + KEPT_SECONDS - UNSETTLED_SECONDS}
+        values = {":settled": now + KEPT_SECONDS - UNSETTLED_SECONDS}
         seen = self._try(output_key, upload, first, deadline, _NOTHING_TO_LOSE, values)
         if seen is None or seen.holder == holder:  # the second: it was applied, and the SDK repeated it
             return first
@@ -360,12 +360,11 @@ class _Seen:
         return " AND ".join(conditions), values
 
 
-# No item yet, or that of another upload of which nothing is in flight, and of which no charge need be remembered.
+# No item yet, or that of another upload that nobody has claimed for an hour: nothing of it is in flight any more, and
+# whoever looked at the source before that has ended.
 _NOTHING_TO_LOSE = (
-    "attribute_not_exists(holder) OR ((#source <> :source OR etag <> :etag)"
-    " AND attribute_not_exists(lease) AND writing_until < :now"
-    " AND (attribute_not_exists(valid_until) OR valid_until < :now)"
-    " AND (charges = :none OR attribute_exists(ended_at) OR expires < :settled))"
+    "attribute_not_exists(holder) OR"
+    " ((#source <> :source OR etag <> :etag) AND attribute_not_exists(lease) AND expires < :settled)"
 )
 _NAMES = {"#source": "source"}  # a word that DynamoDB reserves
 

@@ -98,8 +98,9 @@ class BackgroundRemover:
                     return Outcome.CUTOUT
                 present = self.storage.find_cutout(key)
                 if self._is_done(upload, key, present):
-                    return Outcome.DUPLICATE
-            raise StorageUnavailable("Others kept writing under the cutout's key.")
+                    # Where it is of just this upload, it is what was written here although S3's answer was lost.
+                    return Outcome.CUTOUT if present and present.is_of_just(upload) else Outcome.DUPLICATE
+            raise StorageUnavailable("The cutout could not be written: S3 failed, or others wrote under its key.")
 
     def _is_done(self, upload: Upload, key: str, present: Cutout | None) -> bool:
         """Whether what stands under the output key is the upload's cutout.
