@@ -67,7 +67,13 @@ class Storage:
                 case 416:  # an empty object has no first byte
                     return Source(upload, head=b"", size=0)
             raise _unavailable("read the upload", error, of_upload=True) from None
-        return Source(upload, head, int(answer["ContentRange"].rpartition("/")[2]), answer.get("VersionId"))
+        return Source(
+            upload,
+            head,
+            int(answer["ContentRange"].rpartition("/")[2]),
+            answer.get("VersionId"),
+            answer.get("LastModified"),
+        )
 
     def presign(self, source: Source, seconds: int) -> str:
         """A URL with which anybody can read just this version for that many seconds."""
