@@ -8,10 +8,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from remove_background.aws_errors import NotRepeatedError
+
 from .aws import decimal_text
 from .expressions import Value
 from .processes import Answer, call
 from .state import FrozenItem
+from .wiring import repeats_put
 
 Caller = Callable[..., Answer]
 LOST, FAILED = "lost", "failed"  # answers that the scheduler makes up
@@ -70,7 +73,11 @@ class S3:
         answer = self._call("s3", "get_object", Bucket, Key, IfMatch, Range is not None, VersionId)
         _raise(answer, "GetObject")
         content, etag, version_id, metadata = answer.value
-        found = {"Body": BytesIO(content), "ETag": etag, "Metadata": dict(metadata), "VersionId": version_id}
+        found = {"Body": BytesIO(content), "ETag": etag, "Metadata": dict(metadata)}
+        if version_id.startswith("v"):
+            found["VersionId"] = version_id
+        else:  # a bucket without versions; it tells when the object was put
+            found["LastModified"] = version_id
         if Range:
             found["ContentRange"] = f"bytes 0-{len(content) - 1}/{len(content)}"
         return found
@@ -89,6 +96,8 @@ class S3:
         content = Body if isinstance(Body, bytes) else Body.read()
         metadata = tuple(sorted((Metadata or {}).items()))
         answer = self._call("s3", "put_object", Bucket, Key, content, metadata, IfMatch, IfNoneMatch)
+        if answer.error in (FAILED, LOST) and not repeats_put():
+            raise NotRepeatedError
         _raise(answer, "PutObject")
         return {"ETag": answer.value[0]}
 

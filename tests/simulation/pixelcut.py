@@ -7,7 +7,9 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from remove_background import errors
+import requests
+
+from remove_background import errors, pixelcut
 from remove_background.deadline import Deadline
 from remove_background.models import Result
 
@@ -39,36 +41,33 @@ OUTCOMES = {
     "429": False,
     "rejected": False,  # 400 with a code about the image
     "credits": False,
+    "kill": True,  # the function is killed while it waits for the answer
+}
+
+
+_ANSWERS: dict[str, tuple[int, dict[str, str]]] = {
+    "500": (500, {}),
+    "403": (403, {}),
+    "400": (400, {"error_code": "invalid_parameter"}),
+    "429": (429, {}),
+    "rejected": (400, {"error_code": "unknown_foreground"}),
+    "credits": (403, {"error_code": "insufficient_api_credits"}),
 }
 
 
 def _error(code: str) -> errors.CutoutError:
-    match code:
-        case "failed":
-            error: errors.CutoutError = errors.ServiceUnavailable("The connection to Pixelcut failed.")
-            error.billed = errors.Billed.NO
-        case "lost":
-            error = errors.ServiceUnavailable("Pixelcut did not answer in time.")
-            error.billed = errors.Billed.MAYBE
-            if hasattr(error, "answer_lost"):
-                error.answer_lost = True
-        case "500":
-            error = errors.ServiceUnavailable("Pixelcut answered 500.")
-            error.billed = errors.Billed.MAYBE
-        case "no_url":
-            error = errors.UnexpectedAnswer("Pixelcut answered 200 without a result_url.")
-        case "403":
-            forbidden = getattr(errors, "Forbidden")
-            error = forbidden("Pixelcut forbids the request.")
-        case "400":
-            error = errors.RequestRefused("Pixelcut refused the request.", "invalid_parameter")
-        case "429":
-            error = errors.RateLimitExceeded("Pixelcut's request rate was exceeded.")
-        case "rejected":
-            error = errors.UnknownForeground("Pixelcut cannot process this image.")
-        case _:
-            error = errors.InsufficientCredits("The Pixelcut account has no credits left.")
-    return error
+    """What the client itself makes of such an answer."""
+    if code == "failed":
+        return pixelcut._no_answer(requests.ConnectTimeout())
+    if code == "lost":
+        return pixelcut._no_answer(requests.ReadTimeout())
+    if code == "no_url":
+        try:
+            pixelcut._result_url({})
+        except errors.CutoutError as error:
+            return error
+    status, answer = _ANSWERS[code]
+    return pixelcut._error(status, {}, answer, "key")
 
 
 class Service:

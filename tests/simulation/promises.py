@@ -122,11 +122,13 @@ def _forget_charges(state: State, key: str, etag: str | None = None) -> None:
     state.bases = tuple(sorted((*name, count) for name, count in bases.items()))
 
 
-def on_owner(state: State, key: str) -> None:
-    """The owner has changed what stands under a key."""
+def on_owner(state: State, key: str, *, versioned: bool) -> None:
+    """The owner has changed what stands under a key. Without versions, nobody knows what the service was given."""
     etag = current_etag(state, key)
     for charge in state.charges:
-        if charge.key == key and charge.state in ("kept", "displaced"):
+        if charge.key == key and charge.state in ("flying", "kept") and not versioned:
+            change(state, charge, **EXCUSED | {"state": "displaced", "current": frozenset({etag})})
+        elif charge.key == key and charge.state in ("kept", "displaced"):
             change(state, charge, current=charge.current | {etag})
     _forget_charges(state, key)
 

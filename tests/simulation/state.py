@@ -58,33 +58,6 @@ class Running(NamedTuple):
 class State:
     """All of a world. Parts are replaced, never changed."""
 
-    __slots__ = (
-        "bases",
-        "blocked",
-        "charges",
-        "clock",
-        "elapsed",
-        "faults",
-        "handed",
-        "idles",
-        "items",
-        "jumps",
-        "last",
-        "mapping",
-        "mapping_until",
-        "messages",
-        "objects",
-        "operator",
-        "results",
-        "running",
-        "script",
-        "settled",
-        "starts",
-        "ticks",
-        "violation",
-        "watch_at",
-    )
-
     def __init__(self) -> None:
         self.clock = float(START)
         self.elapsed = 0.0  # before the clock was set back
@@ -113,8 +86,7 @@ class State:
 
     def copy(self) -> "State":
         new = State.__new__(State)
-        for name in State.__slots__:
-            setattr(new, name, getattr(self, name))
+        new.__dict__.update(self.__dict__)
         return new
 
     def key(self) -> Any:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from . import pixelcut
-from .clients import Clients
 from .modules import replaced
 from .processes import Process
 
@@ -74,11 +73,30 @@ Work = Callable[[Any], Sequence[Callable[[], Any]]]
 
 
  
+def repeats_put() -> bool:
+    """Whether the SDK, as the function sets it up, sends a PutObject again whose answer was lost."""
+    from remove_background import aws  # noqa: PLC0415
+    from remove_background.aws_errors import NotRepeatedError  # noqa: PLC0415
+
+    second: Any = types.SimpleNamespace(headers={"amz-sdk-request": "attempt=2"})
+    try:
+        aws._send_once(second)
+    except NotRepeatedError:
+        return False
+    return True
+
+
 def build(kind: str, process: Process) -> Work:
     """The execution environment of a kind, as a function from an invocation's payload to the work of its threads."""
     return {"worker": _build_worker, "watch": _build_watch, "pause": _build_command, "resume": _build_command}[kind](
         process, kind
     )
+
+
+def _clients() -> Any:
+    from .clients import Clients  # noqa: PLC0415  # which asks `repeats_put`
+
+    return Clients()
 
 
 class _Connections:
@@ -99,18 +117,18 @@ def _build_worker(process: Process, kind: str) -> Work:
     from remove_background.worker import Delivery, Worker  # noqa: PLC0415
 
     config = Config.from_environment(ENVIRONMENT)
-    clients: Any = Clients()
+    clients = _clients()
     intake = Intake(clients.dynamodb, config.ledger_table, config.failures_in_a_row)
     limiter = RateLimiter(clients.dynamodb, config.ledger_table, config.requests_per_second, intake)
 
     @contextlib.contextmanager
     def slot(deadline: Deadline) -> Iterator[None]:
         with limiter.slot(deadline):
-            intake.check()
+            intake.check_again()
             yield
 
     credits_charged: deque[Any] = deque()
-    ledger = Ledger(clients.dynamodb, config.ledger_table, credits_charged.append)
+    ledger = Ledger(clients.dynamodb, config.ledger_table, credits_charged.append, intake.report_stopped)
     remover = BackgroundRemover(
         storage=Storage(clients.s3, config.output_bucket),
         service=pixelcut.Service(slot),
@@ -153,7 +171,7 @@ def _build_watch(process: Process, kind: str) -> Work:
     from remove_background.config import ReopenConfig  # noqa: PLC0415
     from remove_background.intake import IntakeItem  # noqa: PLC0415
 
-    clients: Any = Clients()
+    clients = _clients()
     service: Any = pixelcut.Service(handler._no_slot)
     config = ReopenConfig.from_environment(ENVIRONMENT)
     watch = handler.Watch(config, clients.functions, IntakeItem(clients.dynamodb, config.ledger_table), service)
@@ -163,7 +181,7 @@ def _build_watch(process: Process, kind: str) -> Work:
 def _build_command(process: Process, kind: str) -> Work:
     from cutout import intake_command  # noqa: PLC0415
 
-    clients = Clients()
+    clients = _clients()
     deployed: Any = types.SimpleNamespace(
         dynamodb=clients.dynamodb,
         lambda_=clients.functions,

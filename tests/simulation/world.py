@@ -13,7 +13,7 @@ from .clients import FAILED, LOST
 from .pixelcut import image
 from .processes import Answer, Call, Tree
 from .state import START, Message, Running, State, Version
-from .wiring import DEAD_LETTERS, INPUT, TIMEOUT_SECONDS, UPLOAD_QUEUE
+from .wiring import DEAD_LETTERS, INPUT, TIMEOUT_SECONDS, UPLOAD_QUEUE, repeats_put
 
 Choice = tuple[Any, ...]
 Step = tuple[str, ...]
@@ -33,7 +33,7 @@ class World:
 
     `setup` is done first. Each of `actors` then takes its steps in order, whenever the scheduler lets it; a step that
     begins with "rest" waits until nothing else goes on. Steps:
-        put KEY BYTES [DELIVERIES], delete KEY, rollback KEY, replay KEY (its current version, or its letters),
+        put KEY BYTES [DELIVERIES], delete KEY, rollback KEY, letter KEY (waits for one), replay KEY (its letters, or its current version),
         block CODE, unblock, pause, resume, watch, disable (the mapping, by hand)
     """
 
@@ -45,6 +45,7 @@ class World:
     ticks: int = 0
     workers: int = 2  # execution environments at the same time
     batch: int = 1
+    versioned: bool = True  # the input bucket
     watched: bool = False  # ReopenIntake runs
     calm: bool = False  # nothing pauses the intake: what is written into its item concerns nobody else
     service: Mapping[str, str] = field(default_factory=dict)  # what the paid call always answers for a key
@@ -91,15 +92,23 @@ class Engine:
             moves.append(("watch",))
         idle = not moves
         for actor, at in enumerate(state.script):
-            if at < len(world.actors[actor]) and world.actors[actor][at][0] != "rest":
+            if at < len(world.actors[actor]) and self._is_ready(state, world.actors[actor][at]):
                 moves.append(("step", actor))
         if idle and self._timers(state) and (not moves or state.idles < world.patience):
             moves.append(("idle",))
         if not moves:
             for actor, at in enumerate(state.script):
-                if at < len(world.actors[actor]):
+                if at < len(world.actors[actor]) and world.actors[actor][at][0] == "rest":
                     return [("step", actor)]
         return moves + faults + self._jumps(state) if moves else []
+
+    def _is_ready(self, state: State, step: Step) -> bool:
+        match step:
+            case ("rest", *_):
+                return False
+            case ("letter", key):
+                return any(m.queue == DEAD_LETTERS and promises.letter_of(m.body)[0] == key for m in state.messages)
+        return True
 
     def _pending(self, state: State, running: Running) -> list[tuple[int, Call]]:
         if running.node.results is not None:
@@ -121,13 +130,18 @@ class Engine:
         that is sent, and the end of an invocation, only add to what may be delivered; an upload is only read, and where
         no actor has a step left nobody writes it; in a calm world the intake's item is only a clock.
         """
+        if call.method == "post" and not self.world.versioned:
+            return self._has_no_steps_left(state)
         if call.method in PURE or call.service == "pixelcut" or call == RESPOND:
             return True
         if call.service == "sqs":
             return True
         if call.method == "get_object":
-            return all(at == len(steps) for at, steps in zip(state.script, self.world.actors, strict=True))
+            return self._has_no_steps_left(state)
         return self.world.calm and call.service == "dynamodb" and call.args[0] in ("intake", "pace")
+
+    def _has_no_steps_left(self, state: State) -> bool:
+        return all(at == len(steps) for at, steps in zip(state.script, self.world.actors, strict=True))
 
     def _faults(self, state: State, running: Running, thread: int, call: Call) -> list[Choice]:
         if not state.faults or call.method in PURE:
@@ -141,7 +155,8 @@ class Engine:
                 choices.append(("failed", serial, thread))
             if writes and "lost" in kinds:
                 choices.append(("lost", serial, thread))
-            if writes and "repeat" in kinds and call.service != "pixelcut":
+            repeats = call.service != "pixelcut" and (call.method != "put_object" or repeats_put())
+            if writes and repeats and "repeat" in kinds:
                 choices.append(("repeat", serial, thread))
             if call.method == "post":
                 choices += [("post", serial, thread, kind) for kind in ("500", "no_url", "403", "400", "429", "rejected") if kind in kinds]
@@ -234,7 +249,7 @@ class Engine:
                 step = self.world.actors[actor][at]
                 self._step(state, step[1:] if step[0] == "rest" else step)
             case ("idle",):
-                state.idles += any(at < len(steps) for at, steps in zip(state.script, self.world.actors, strict=True))
+                state.idles += not self._has_no_steps_left(state)
                 self._advance(state, min(self._timers(state)))
             case ("tick",):
                 state.ticks -= 1
@@ -270,6 +285,9 @@ class Engine:
             return self._respond(state, running)
         call = running.node.pending[thread]
         assert call
+        if call.method == "post" and self._is_killer(call):
+            self._pixelcut(state, running, call, "kill")
+            return self._end(state, running, "killed")
         if what != "go":
             self._spend_fault(state)
         running = running._replace(repeated=tuple(other for other in running.repeated if other != thread))
@@ -290,10 +308,15 @@ class Engine:
         _replace(state, running._replace(node=node))
         return None
 
+    def _is_killer(self, call: Call) -> bool:
+        return self.world.service.get(call.args[0].removeprefix(f"https://{INPUT}/").partition("?")[0]) == "kill"
+
     def _serve(self, state: State, running: Running, call: Call) -> tuple[Running, Answer]:
         if call.service == "clock":
             return running, Answer()
         before = state.items
+        if call.method == "put_object" and state.blocked == "put":
+            return running, Answer(403, "AccessDenied")
         answer = serve(state, call)
         if self.world.calm and call.args and call.args[0] == "intake" and state.items is not before:
             item = dict(state.items["intake"])
@@ -336,10 +359,17 @@ class Engine:
         key, _, version_id = call.args[0].removeprefix(f"https://{INPUT}/").partition("?")
         outcome = what if what != "go" else self.world.service.get(key, "ok")
         if state.blocked and outcome == "ok":
-            outcome = "failed" if state.blocked == "down" else state.blocked
+            outcome = {"down": "failed", "put": "ok"}.get(state.blocked, state.blocked)
         promises.on_post(state, running)
-        version = next(version for version in state.objects[INPUT, key] if version.version_id == version_id)
-        etag = version.etag.strip('"')
+        versions = state.objects[INPUT, key]
+        version = versions[-1]
+        if version_id:
+            version = next((found for found in versions if found.version_id == version_id), Version("", "", None))
+        if version.content is None:  # the service cannot fetch it
+            promises.on_post(state, running)
+            return running, Answer(None, "400")
+        # Without versions, the service may get another upload than the one that is paid for.
+        etag = version.etag.strip('"') if version_id else next(iter(running.etags))
         if outcome in ("ok", "gone") or pixelcut.OUTCOMES.get(outcome):
             number = promises.on_charge(state, running, key, etag, flying=outcome in ("ok", "gone"))
             url = promises.result_url(key, etag, number)
@@ -413,19 +443,22 @@ class Engine:
         match step:
             case ("put", key, name, *deliveries):
                 content = image(name)
-                version = f"v{len(state.objects.get((INPUT, key), ())) + 1}"
+                version = f"{'v' if self.world.versioned else ''}{len(state.objects.get((INPUT, key), ())) + 1}"
                 aws.put_version(state, INPUT, key, Version(version, aws.etag_of(content), content))
-                promises.on_owner(state, key)
+                promises.on_owner(state, key, versioned=self.world.versioned)
                 self._send_event(state, key, int(deliveries[0]) if deliveries else 1)
             case ("delete", key):
                 version = f"v{len(state.objects.get((INPUT, key), ())) + 1}"
                 aws.put_version(state, INPUT, key, Version(version, "", None))
-                promises.on_owner(state, key)
+                promises.on_owner(state, key, versioned=self.world.versioned)
             case ("rollback", key):
                 state.objects = {**state.objects, (INPUT, key): state.objects[INPUT, key][:-1]}
-                promises.on_owner(state, key)
+                promises.on_owner(state, key, versioned=self.world.versioned)
             case ("replay", key):
+                self._advance(state, state.clock + 1)  # later than its letter was written
                 self._replay(state, key)
+            case ("letter", _):
+                pass  # it waited for the letter
             case ("block", code):
                 state.blocked = code
             case ("unblock",):
@@ -485,6 +518,8 @@ def _label(body: str) -> str:
 @functools.cache
 def _event(key: str, etag: str, version_id: str) -> str:
     """An S3 notification; `sequencer` is the higher the later the version."""
-    object_ = {"key": key, "eTag": etag, "size": 1000, "versionId": version_id, "sequencer": f"{int(version_id[1:]):016X}"}
+    object_ = {"key": key, "eTag": etag, "size": 1000, "sequencer": f"{int(version_id.strip('v')):016X}"}
+    if version_id.startswith("v"):
+        object_["versionId"] = version_id
     record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": INPUT}, "object": object_}}
     return json.dumps({"Records": [record]})
