@@ -53,7 +53,8 @@ class World:
     kinds: frozenset[str] = frozenset({"failed", "lost", "repeat", "kill", "gone"})  # of faults
     patience: int = 2  # how often all waits for the clock before the next step of an actor
     seconds: float = 24 * 3600.0  # within which everything ends
-    eager: bool = True  # calls that concern nobody else are made at once
+    eager: bool = True  # calls that concern nobody else are made at once, and states get their one form
+    tempo: float = 0.0  # seconds that each call takes
 
 
 class Engine:
@@ -280,6 +281,10 @@ class Engine:
 
     def _go(self, state: State, what: str, serial: str, thread: int, *more: str) -> None:
         state.last = serial
+        if self.world.tempo:
+            self._advance(state, state.clock + self.world.tempo)
+            if all(running.serial != serial for running in state.running):
+                return None  # its time was over
         running = _running(state, serial)
         if thread == -1:
             return self._respond(state, running)
@@ -362,7 +367,7 @@ class Engine:
             outcome = {"down": "failed", "put": "ok"}.get(state.blocked, state.blocked)
         promises.on_post(state, running)
         versions = state.objects[INPUT, key]
-        version = versions[-1]
+        version = versions[-1] if versions else Version("", "", None)
         if version_id:
             version = next((found for found in versions if found.version_id == version_id), Version("", "", None))
         if version.content is None:  # the service cannot fetch it
@@ -482,13 +487,15 @@ class Engine:
             serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, body, 0.0, ())))
 
     def _replay(self, state: State, key: str) -> None:
-        """An operator sends the letters of a key back; where there is none, the event of what stands there now."""
-        letters = [message for message in state.messages if message.queue == DEAD_LETTERS and promises.letter_of(message.body)[0] == key]
-        for letter in letters:
-            aws.replace_message(state, letter)
-            promises.on_replay(state, *promises.letter_of(letter.body))
-            serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, letter.body, 0.0, ())))
-        if not letters and aws.current(state, INPUT, key):
+        """An operator sends the letters of a key back, and the event of what stands there now where it has none."""
+        sent = set()
+        for letter in state.messages:
+            if letter.queue == DEAD_LETTERS and promises.letter_of(letter.body)[0] == key:
+                aws.replace_message(state, letter)
+                sent.add(promises.letter_of(letter.body)[1])
+                promises.on_replay(state, *promises.letter_of(letter.body))
+                serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, letter.body, 0.0, ())))
+        if aws.current(state, INPUT, key) and promises.current_etag(state, key) not in sent:
             self._send_event(state, key, 1)
 
 
