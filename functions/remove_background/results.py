@@ -2,9 +2,7 @@
 
 import base64
 import hashlib
-import struct
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -12,6 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from . import png
 from .connections import CONNECT_SECONDS, Connections, PrivateAddressError
 from .deadline import Deadline
 from .errors import ResultGone, ResultInvalid, ResultUnavailable
@@ -27,9 +26,6 @@ MAX_REDIRECTS = 3
 FETCH_ATTEMPTS = 3
 # Share of an invocation's time that is kept back from the fetch, for writing the cutout.
 RESERVE = 1 / 24
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREYSCALE_WITH_ALPHA, _TRUECOLOUR_WITH_ALPHA = 4, 6
 
 
 class Results:
@@ -72,7 +68,8 @@ class Results:
             # `from None`: the text of the original holds the result URL.
             raise _unavailable(error) from None
         size = file.tell()
-        verify_png(file)
+        file.seek(0)
+        png.verify(file, lambda: deadline.remaining(reserve=RESERVE))
         file.seek(0)
         return Result(file, size, base64.b64encode(digest.digest()).decode())
 
@@ -122,46 +119,3 @@ def _unavailable(error: requests.RequestException) -> ResultUnavailable:
             return ResultInvalid("The host of the result is not on a public address.")
         cause = cause.__context__
     return ResultUnavailable("The result could not be downloaded.")
-
-
-def verify_png(file: IO[bytes]) -> None:
-    """Raise ResultInvalid unless this is a PNG that is whole, from its signature to IEND, and has transparency.
-
-    Checks each chunk's length and CRC: https://www.w3.org/TR/png-3/#5Chunk-layout
-    """
-    file.seek(0)
-    if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
-        raise ResultInvalid("The result is not a PNG.")
-    kind, transparent, has_pixels = b"", False, False
-    while kind != b"IEND":
-        header = file.read(8)
-        if len(header) < 8:  # length and type of a chunk
-            raise ResultInvalid("The result is cut short.")
-        first = not kind
-        length, kind = struct.unpack(">I4s", header)
-        if first != (kind == b"IHDR") or (first and length != 13):  # bytes of IHDR
-            raise ResultInvalid("The result is a PNG without its header.")
-        start = _read_chunk(file, kind, length)
-        if kind == b"IHDR":
-            transparent = start[9] in (_GREYSCALE_WITH_ALPHA, _TRUECOLOUR_WITH_ALPHA)
-        transparent |= kind == b"tRNS"
-        has_pixels |= kind == b"IDAT" and length > 0
-    if not has_pixels:
-        raise ResultInvalid("The result is a PNG without pixels.")
-    if not transparent:
-        raise ResultInvalid("The result is a PNG without transparency.")
-
-
-def _read_chunk(file: IO[bytes], kind: bytes, length: int) -> bytes:
-    """Read past a chunk and its CRC; returns its first bytes."""
-    crc, start, left = zlib.crc32(kind), b"", length
-    while left:
-        data = file.read(min(left, CHUNK_BYTES))
-        if not data:
-            raise ResultInvalid("The result is cut short.")
-        start = start or data
-        crc = zlib.crc32(data, crc)
-        left -= len(data)
-    if file.read(4) != struct.pack(">I", crc):
-        raise ResultInvalid("The result is damaged: a checksum in it does not match.")
-    return start

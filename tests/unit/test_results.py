@@ -182,10 +182,12 @@ def test_an_alpha_channel_is_transparency(
 def test_without_an_alpha_channel_a_transparent_colour_is_needed(
     host: responses.RequestsMock, results: Results, make_png: MakePng, make_chunk: MakeChunk, colour_type: int
 ) -> None:
-    host.get(RESULT, body=make_png(colour_type=colour_type))
+    palette = make_chunk(b"PLTE", bytes(3)) if colour_type == 3 else b""
+    host.get(RESULT, body=make_png(colour_type=colour_type, extra=palette))
     assert "without transparency" in error_of(results).message
     host.reset()
-    host.get(RESULT, body=make_png(colour_type=colour_type, extra=make_chunk(b"tRNS", b"\0\0")))
+    transparent = {0: bytes(2), 2: bytes(6), 3: bytes(1)}[colour_type]
+    host.get(RESULT, body=make_png(colour_type=colour_type, extra=palette + make_chunk(b"tRNS", transparent)))
     assert fetch(results)
 
 
@@ -198,13 +200,13 @@ def test_without_an_alpha_channel_a_transparent_colour_is_needed(
         (lambda png, chunk: png()[:8], "cut short"),
         (lambda png, chunk: png()[:8] + chunk(b"IDAT", b"x"), "without its header"),
         (lambda png, chunk: png()[:8] + chunk(b"IHDR", b"short"), "without its header"),
-        (lambda png, chunk: png(extra=png()[8:33]), "without its header"),
+        (lambda png, chunk: png(extra=png()[8:33]), "two headers"),
         (lambda png, chunk: png(pixels=False), "without pixels"),
         (lambda png, chunk: png()[:-12], "cut short"),
         (lambda png, chunk: png(extra=b"\xff\xff\xff\xffabcd"), "cut short"),
     ],
 )
-def test_what_is_no_whole_png_is_told_apart(
+def test_each_way_not_to_be_a_whole_png_has_its_message(
     host: responses.RequestsMock,
     results: Results,
     make_png: MakePng,
