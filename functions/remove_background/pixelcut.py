@@ -76,7 +76,8 @@ class Pixelcut:
 
     def remove_background_of_url(self, image_url: str, deadline: Deadline) -> str:
         """Have the service fetch an image; returns the `result_url` that was paid for."""
-        return self._post(json.dumps({"image_url": image_url}).encode(), "application/json", deadline)
+        body = json.dumps({"image_url": image_url, "format": "png"}).encode()
+        return self._post(body, "application/json", deadline)
 
     def remove_background_of_image(self, image: Iterable[bytes], format_: str | None, deadline: Deadline) -> str:
         """Send the image itself; returns the `result_url` that was paid for.
@@ -87,6 +88,7 @@ class Pixelcut:
         media_type = f"image/{format_}" if format_ else "application/octet-stream"
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as body:
             body.write(
+                f'--{boundary}\r\nContent-Disposition: form-data; name="format"\r\n\r\npng\r\n'
                 f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image.{format_ or "bin"}"\r\n'
                 f"Content-Type: {media_type}\r\n\r\n".encode()
             )

@@ -76,7 +76,7 @@ def test_the_url_of_the_image_is_posted(service: responses.RequestsMock, pixelcu
     service.post(ENDPOINT, json={"result_url": RESULT})
     assert call(pixelcut) == RESULT
     request = service.calls[0].request
-    assert json.loads(request.body or b"") == {"image_url": SIGNED}
+    assert json.loads(request.body or b"") == {"image_url": SIGNED, "format": "png"}
     assert request.headers["Content-Type"] == "application/json"
     assert request.headers["Accept"] == "application/json"
     assert request.headers["X-API-KEY"] == KEY
@@ -101,7 +101,8 @@ def test_the_image_itself_is_posted(
     ((content_type, body),) = sent
     media, _, boundary = content_type.partition("; boundary=")
     assert media == "multipart/form-data"
-    start, part, end = body.split(b"--" + boundary.encode())
+    start, wanted, part, end = body.split(b"--" + boundary.encode())
+    assert wanted == b'\r\nContent-Disposition: form-data; name="format"\r\n\r\npng\r\n'
     headers, _, content = part.partition(b"\r\n\r\n")
     assert (start, end) == (b"", b"--\r\n")
     assert b'name="image"; filename="image.' in headers
