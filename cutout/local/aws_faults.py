@@ -18,7 +18,7 @@ from moto.core.request import Request
 from moto.core.routing import get_service_router
 from werkzeug.exceptions import NotFound
 
-from cutout.local.faults import Pause
+from cutout.local.faults import Pause, hang_up
 
 Environ: TypeAlias = dict[str, Any]
 Application: TypeAlias = Callable[[Environ, Any], Iterable[bytes]]
@@ -34,6 +34,8 @@ _RESOURCES = ("QueueUrl", "TableName", "SecretId")  # what names the resource in
 class AwsFault:
     """One way in which calls go wrong: without effect, answered with an error.
 
+    `after` and `drop` together are an answer that is lost: the call took effect, and the SDK repeats it.
+
     `action` is the API's name for it ("PutObject", "UpdateItem"). `resource` is a part of the path of an S3 or Lambda
     call (/bucket/key), of the queue's URL, or of the name of the table or the secret.
     """
@@ -46,6 +48,7 @@ class AwsFault:
     code: str = "ServiceUnavailable"
     after: bool = False  # the call takes effect all the same
     delay_seconds: float = 0  # for which the error is held back: a client that waits less long sees a time-out
+    drop: bool = False  # the connection is closed instead of an answer
     kill: bool = False  # before it is answered, the environment gets SIGKILL
 
 
@@ -123,6 +126,8 @@ class FunctionCalls:
         if fault.kill:
             self._kill(call.access_key)
         self._pause(fault.delay_seconds)
+        if fault.drop:
+            return hang_up()
         return _error(fault, call, start_response)
 
     def _count(self, call: Call) -> AwsFault | None:

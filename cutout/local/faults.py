@@ -52,7 +52,7 @@ class Rule(BaseModel, extra="forbid", frozen=True, strict=True):
     def replacement(self) -> Response | None:
         """What is answered in place of the work's own answer, if anything is."""
         if self.drop:
-            return Response(_hang_up())
+            return Response(hang_up())
         if self.status is None:
             return None
         if self.body is None:
@@ -125,7 +125,7 @@ def default_error_code(status: int) -> str:
     return _ERROR_CODES.get(status, "internal_service_error")
 
 
-def _hang_up() -> Iterator[bytes]:
+def hang_up() -> Iterator[bytes]:
     """Makes waitress close the connection before a byte is sent."""
     raise ClientDisconnected
     yield b""
