@@ -16,13 +16,12 @@ REASONS = {
     "HeadObject": "Is its cutout there already, or somebody else's object? Before anything is paid.",
     "HeadBucket": "Is there an output bucket at all? Once for an environment.",
     "GetObject": "The first 64 KB, for the preflight; also notices an upload that was deleted or replaced.",
-    "UpdateItem": "The ledger: claim the upload; take the turn at the API (two calls where nobody waits, one in a "
+    "UpdateItem": "The ledger: claim the upload; reserve the slot at the API (two calls where nobody waits, one in a "
     "queue, for all of a batch that want one); write the paid result down. A failure is counted, and its upload's "
     "claim ended.",
     "PutObject": "The cutout.",
     "GetSecretValue": "The API key: once in five minutes for an environment.",
-    "SendMessage": "The letter.",
-    "ChangeMessageVisibility": "The back-off.",
+    "SendMessage": "The letter; or what is retried, as a new message with its backoff and its attempts.",
     "GetItem": "What earlier attempts have cost, for the letter of a later one.",
 }
 
@@ -83,11 +82,11 @@ def measure(calls: Calls | None = None) -> Part:
                 "ten with one; Pixelcut fetches the image by the presigned URL."
             ),
             (
-                "A failed attempt makes six updates (claim, turn, what it has cost, the count of failures in a row: "
-                "two where it begins), the success after it five (the count ends)."
+                "A failed attempt makes six updates (claim, slot, what it has cost, the failures in a row: two where they "
+                "begin), the success after it six (the claim takes two, and the failures end)."
             ),
             (
-                "Removed: turns that each thread took for itself (up to 20 updates for ten images, now two); the "
+                "Removed: slots that each thread took for itself (up to 20 updates for ten images, now two); the "
                 "key read by each thread. Not needed: the ledger is not read before its claim, as a claim that is "
                 "refused answers with the item; the source is not asked for its size, as its first bytes come with it."
             ),

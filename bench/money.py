@@ -102,7 +102,7 @@ def usage_of_naive(log: Log) -> Usage:
 
 
 def at_pace(usage: Usage, concurrency: int = CONCURRENCY) -> Usage:
-    """In a backlog that keeps all environments busy: requests wait for their turn in Lambda."""
+    """In a backlog that keeps all environments busy: requests wait for their slots in Lambda."""
     seconds = 1000 * MARGIN / REQUESTS_PER_SECOND * concurrency
     return replace(usage, gb_seconds=seconds * prices.LAMBDA_GB, storage_gb_seconds=seconds * prices.LAMBDA_STORAGE_GB)
 
@@ -134,7 +134,7 @@ def measure(runs: invocation.Runs | None = None, calls: Calls | None = None) -> 
                 "The same where batches wait for their turns, which Lambda charges for:",
                 ("", "GB-seconds", "USD in all", "GB-seconds, naive = 1", "USD, naive = 1"),
                 [
-                    _against("Full batches that wait for no turn, as above", ours, naive),
+                    _against("Full batches that wait for no slot, as above", ours, naive),
                     *(
                         _against(
                             f"A backlog at {REQUESTS_PER_SECOND} requests a second, {batches} batches at once",

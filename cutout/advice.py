@@ -13,7 +13,7 @@ class Advice:
     remedy: str
 
 
-_NOT_A_LETTER = "Nothing: it does not count as an attempt, so it stands in the log only."
+_NOT_A_LETTER = "Nothing: it does not count as an attempt, so it is only in the log."
 _PAUSED = (
     "The intake is paused meanwhile (`cutout status`), and no upload becomes a letter. It is reopened within five "
     "minutes of the cause being gone; `cutout resume` does so at once."
@@ -26,24 +26,24 @@ _OUR_REQUEST = (
 ADVICE: Mapping[str, Advice] = MappingProxyType(
     {
         NO_REASON: Advice(
-            "The function was killed at each attempt, or refused its settings, and could write no reason; SQS moved "
-            "the message itself.",
+            "The function could not even begin, for days: it was killed each time, refused its settings, or was not run. "
+            "SQS moved the message itself after 1,000 receives.",
             "Look in the function's log for `Task timed out`, `Runtime.ExitError`, `OutOfMemory` or `ConfigError`. "
-            "Mend the cause, then `cutout letters replay --code no_reason`.",
+            "Fix the cause, then `cutout letters replay --code no_reason`.",
         ),
         NOT_DELIVERED: Advice(
             "EventBridge could not deliver the event to the upload queue; the function never saw it.",
-            "The message says why, such as that the queue's policy does not allow it. Mend that, or deploy the stack "
+            "The message says why, such as that the queue's policy does not allow it. Fix that, or deploy the stack "
             "again, then `cutout letters replay --code not_delivered`.",
         ),
         # Rejected: a letter at once.
         "bad_notification": Advice(
-            "The message is no S3 notification of an upload.",
+            "The message is not an S3 notification of an upload.",
             "Find out who sends it to the upload queue. A replay would fail again: "
             "`cutout letters discard --code bad_notification`.",
         ),
         "output_key_conflict": Advice(
-            "The cutout's key is taken by another upload's cutout, or by an object that is no cutout.",
+            "The cutout's key is taken by another upload's cutout, or by an object that is not a cutout.",
             "Upload it under another name (`cutout upload`), and discard the letter. Or choose an `OutputKey` that "
             "keeps them apart, or move what is in the way; then `cutout letters replay --code output_key_conflict`.",
         ),
@@ -72,7 +72,7 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
             "Upload it again, whole (`cutout upload`), then `cutout letters discard --code malformed_image`.",
         ),
         "unsupported_image_format": Advice(
-            "The file is no image, or one in a format that Pixelcut does not take.",
+            "The file is not an image, or one in a format that Pixelcut does not take.",
             "Convert it to JPEG or PNG and upload that (`cutout upload`), then "
             "`cutout letters discard --code unsupported_image_format`.",
         ),
@@ -104,8 +104,14 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
             "Pixelcut did not take the request's type: its API has changed, or something between alters requests.",
             _OUR_REQUEST.format("unsupported_content_type"),
         ),
+        "forbidden": Advice(
+            "Pixelcut, or a firewall before it, forbids the request for this image.",
+            "Read the message. Where nothing is wrong with the image, ask Pixelcut's support; then "
+            "`cutout letters replay --code forbidden`.",
+        ),
         "service_unavailable": Advice(
-            "Pixelcut was not reached, did not answer in time, or failed.",
+            "Pixelcut was not reached, did not answer in time, or failed. After two calls without an answer, each of which "
+            "may have been charged for, a third is not made.",
             "Wait until it is well again, then `cutout letters replay --code service_unavailable`.",
         ),
         "unexpected_answer": Advice(
@@ -123,25 +129,26 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
             "`cutout letters replay --code result_gone`; it is paid again. If it recurs, ask Pixelcut's support.",
         ),
         "result_invalid": Advice(
-            "The result was paid for, but is no whole PNG with transparency.",
+            "The result was paid for, but is not a whole PNG with transparency.",
             "`cutout letters replay --code result_invalid`; it is paid again. If it recurs, ask Pixelcut's support.",
         ),
         "storage_unavailable": Advice(
             "S3, SQS, DynamoDB or Secrets Manager failed, or refused the function.",
-            "The message names the service. Where it says AccessDenied, mend the function's permissions or those of a "
+            "The message names the service. Where it says AccessDenied, fix the function's permissions or those of a "
             "KMS key; then `cutout letters replay --code storage_unavailable`.",
         ),
         "unexpected_error": Advice(
-            "A fault of the function itself.",
-            "Its log says where (`cutout letters show` says how to find it). Deploy a version without the fault, then "
+            "A fault of the function itself, or the function was stopped each time while it worked on this upload.",
+            "Its log says where (`cutout letters show` says how to find it). Deploy a version without the fault, or with "
+            "more memory, then "
             "`cutout letters replay --code unexpected_error`.",
         ),
         # These are no attempts of the upload's own.
         "rate_limit_exceeded": Advice(
-            "Pixelcut's request rate was exceeded; the upload is tried again.",
+            "Pixelcut's request rate was exceeded; the upload is retried.",
             f"{_NOT_A_LETTER} Where it is frequent, lower `RequestsPerSecond`.",
         ),
-        "in_progress": Advice("Another delivery of the same upload is being worked on.", _NOT_A_LETTER),
+        "in_progress": Advice("Another delivery of the same upload is in flight.", _NOT_A_LETTER),
         "intake_paused": Advice("The intake was paused while the upload was on its way.", _NOT_A_LETTER),
         "out_of_time": Advice(
             "An invocation had too little time left for the upload; the next one takes it.", _NOT_A_LETTER
@@ -158,10 +165,6 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
         "insufficient_api_credits": Advice(
             "The Pixelcut account has no credits left.",
             f"Buy some. {_PAUSED}",
-        ),
-        "forbidden": Advice(
-            "Pixelcut forbids the request.",
-            f"Look at the account, or ask Pixelcut's support. {_PAUSED}",
         ),
     }
 )

@@ -1,31 +1,23 @@
 """`cutout pause` and `cutout resume`: an operator's hand on the intake."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
 
 from cutout import deployment
 from cutout.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
 from cutout.failures import Failure
 from cutout.terminal import AsJson, Yes, agree, print_json
-from remove_background.aws_errors import error_code
-from remove_background.intake import FUNCTION, ITEM
+from remove_background.aws_errors import AwsError, error_code
+from remove_background.intake import DISABLED_BY_HAND, FUNCTION, OPERATOR, IntakeItem, State, new_token
 
-# In the item's `paused_by`. The function leaves alone what it has not paused itself.
-OPERATOR = "operator"
-# States of an event source mapping that is open, or on its way there.
-_OPEN = ("Enabled", "Enabling", "Creating")
+# States of an event source mapping that somebody has disabled.
 _CLOSED = ("Disabled", "Disabling")
-# Lambda refuses to switch a mapping that is changing its state; so long is waited for it, with a rest between calls.
-_BUSY = ("ResourceInUseException", "ResourceConflictException")
-BUSY_SECONDS = 60.0
-BUSY_REST_SECONDS = 1.0
-# All of the item's that `pause` and `resume` write or remove.
-_FIELDS = ("paused_by", "reason", "since", "reopened_at", "failures", "failed_at")
+# For how long a mapping that is changing its state is waited for.
+SETTLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +30,14 @@ class Intake:
 
 
 def read(deployed: Deployment) -> Intake:
-    is_open = _mapping(deployed)["State"] in _OPEN
-    if is_open:
-        return Intake(None)
-    item = _read_item(deployed)
-    return Intake(
-        paused_by=item.get("paused_by", {}).get("S", OPERATOR),  # somebody disabled the mapping without saying so
-        reason=item.get("reason", {}).get("S"),
-        since=float(item["since"]["N"]) if "since" in item else None,
-    )
+    """What the item says; a mapping that was disabled by hand counts as paused by the operator."""
+    state = _mapping(deployed)["State"]  # before the item: a pause that follows has its owner
+    seen = _item(deployed).read()
+    if seen.paused_by is not None:
+        return Intake(seen.paused_by, seen.reason, seen.since)
+    if state in _CLOSED and not seen.switching:
+        return Intake(OPERATOR, DISABLED_BY_HAND)
+    return Intake(None)
 
 
 def word_pause(intake: Intake) -> str:
@@ -70,9 +61,11 @@ def pause(
     deployed = deployment.find(stack_name, endpoint_url)
     typer.echo(f"The intake of {stack_name} is to be paused. The queue keeps uploads for 13 days.", err=True)
     agree(yes=yes)
-    now = {"N": f"{time.time():.3f}"}
-    _change(deployed, {"paused_by": {"S": OPERATOR}, "reason": {"S": reason}, "since": now}, enabled=False)
-    _tell(deployed, "The intake is paused. `cutout resume` reopens it.", as_json=as_json)
+    found = _change(deployed, lambda item, token: item.pause(OPERATOR, reason, token))
+    if found is None:
+        _tell(deployed, "The intake is paused. `cutout resume` reopens it.", as_json=as_json)
+    else:
+        _tell(deployed, _word_paused_already(found), as_json=as_json)
 
 
 def resume(
@@ -93,8 +86,13 @@ def resume(
         f"The intake of {stack_name} is to be reopened. What waits in the queue is worked on, and paid.", err=True
     )
     agree(yes=yes)
-    _change(deployed, {"reopened_at": {"N": f"{time.time():.3f}"}}, enabled=True)
-    _tell(deployed, "The intake is open.", as_json=as_json)
+    _change(deployed, lambda item, token: item.reopen(item.read(), token))
+    found = read(deployed)
+    _tell(deployed, word_pause(found) if found.paused_by else "The intake is open.", as_json=as_json)
+
+
+def _item(deployed: Deployment) -> IntakeItem:
+    return IntakeItem(deployed.dynamodb, deployed.settings["LEDGER_TABLE"])
 
 
 def _mapping(deployed: Deployment) -> Any:  # noqa: ANN401  # JSON
@@ -104,62 +102,29 @@ def _mapping(deployed: Deployment) -> Any:  # noqa: ANN401  # JSON
     return found[0]
 
 
-def _change(deployed: Deployment, fields: Mapping[str, Any], *, enabled: bool) -> None:
-    """Writes the item's fields, and switches the mapping.
+def _change(deployed: Deployment, change: Callable[[IntakeItem, str], bool]) -> State | None:
+    """Change the item, and make the mapping follow it. The state where the item needed no change.
 
-    The item first: what an operator is said to have paused, the function does not reopen. Where the mapping is not
-    switched, the item becomes what it was, for the same reason.
+    The item counts: from its change on no execution environment begins a paid call, or each may. Where the mapping
+    cannot be switched, ReopenIntake does it within five minutes.
     """
-    _mapping(deployed)  # where there is none, nothing is written
-    before = _read_item(deployed)
+    uuid = _mapping(deployed)["UUID"]  # where there is none, nothing is written
+    item, token = _item(deployed), new_token()
+    found = None if change(item, token) else item.read()
     try:
-        _write(deployed, fields)
-        _switch(deployed, enabled=enabled)
-    except BaseException:  # Ctrl-C too
-        try:
-            if _mapping(deployed)["State"] not in (_OPEN if enabled else _CLOSED):
-                _write(deployed, before, instead_of=fields)
-        except (BotoCoreError, ClientError) as failure:
-            if error_code(failure) != "ConditionalCheckFailedException":  # somebody else has written it since
-                typer.echo("Who is said to have paused the intake is not known: call the command again.", err=True)
-        raise
+        settled = item.settle(deployed.lambda_, uuid, token, SETTLE_SECONDS)
+        trouble = None if settled else "it is busy"
+    except AwsError as error:
+        trouble = error_code(error)
+    if trouble:
+        typer.echo(f"The event source mapping is not switched yet ({trouble}): ReopenIntake goes on with it.", err=True)
+    return found
 
 
-def _read_item(deployed: Deployment) -> dict[str, Any]:
-    answer = deployed.dynamodb.get_item(TableName=deployed.settings["LEDGER_TABLE"], Key=ITEM, ConsistentRead=True)
-    return dict(answer.get("Item", {}))
-
-
-def _write(deployed: Deployment, fields: Mapping[str, Any], instead_of: Mapping[str, Any] | None = None) -> None:
-    """Gives the item those of _FIELDS, and no others; raises ClientError unless it has those that they replace."""
-    kept = [name for name in _FIELDS if name in fields]
-    removed = [name for name in _FIELDS if name not in fields]
-    replaced = instead_of or {}
-    expressions = [
-        f"SET {', '.join(f'{name} = :{name}' for name in kept)}" if kept else "",
-        f"REMOVE {', '.join(removed)}" if removed else "",
-    ]
-    values = {f":{name}": fields[name] for name in kept} | {f":old_{name}": old for name, old in replaced.items()}
-    optional: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
-    if replaced:
-        optional["ConditionExpression"] = " AND ".join(f"{name} = :old_{name}" for name in replaced)
-    deployed.dynamodb.update_item(
-        TableName=deployed.settings["LEDGER_TABLE"], Key=ITEM, UpdateExpression=" ".join(expressions), **optional
-    )
-
-
-def _switch(deployed: Deployment, *, enabled: bool) -> None:
-    uuid = _mapping(deployed)["UUID"]
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            deployed.lambda_.update_event_source_mapping(UUID=uuid, Enabled=enabled)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in _BUSY or time.monotonic() >= deadline:
-                raise
-            time.sleep(BUSY_REST_SECONDS)
-        else:
-            return
+def _word_paused_already(found: State) -> str:
+    since = f" since {datetime.fromtimestamp(found.since, UTC):%Y-%m-%d %H:%M} UTC" if found.since else ""
+    why = f' ("{found.reason}")' if found.reason else ""
+    return f"Already paused{since}{why}."
 
 
 def _tell(deployed: Deployment, text: str, *, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from cutout.dead_letters import HIDDEN, HIDDEN_UNTIL, DeadLetters, Letter
 from cutout.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
 from cutout.intake_command import Intake
 from cutout.terminal import AsJson, console, print_json
+from remove_background.intake import OPERATOR
 
 
 def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None, as_json: AsJson = False) -> None:
@@ -81,9 +82,5 @@ def _word_intake(intake: Intake) -> str:
         return "open"
     since = f" since {datetime.fromtimestamp(intake.since, UTC):%Y-%m-%d %H:%M} UTC" if intake.since else ""
     why = f": {intake.reason}" if intake.reason else ""
-    then = (
-        "`cutout resume` reopens it."
-        if intake.paused_by == intake_command.OPERATOR
-        else "It is reopened when the cause is gone."
-    )
+    then = "`cutout resume` reopens it." if intake.paused_by == OPERATOR else "It is reopened when the cause is gone."
     return f"paused by the {intake.paused_by}{since}{why}. {then}"

@@ -22,7 +22,9 @@ def console() -> Console:
 
 
 def print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """What would steer a terminal, such as a change of the writing direction, is escaped; it is the same JSON."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    typer.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text))
 
 
 def progress() -> Progress:

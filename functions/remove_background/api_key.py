@@ -32,7 +32,7 @@ class ApiKey:
                 raise ApiKeyMissing(
                     f"The secret {self._secret} has no value. Put the Pixelcut API key into it."
                 ) from None
-            raise StorageUnavailable(f"Secrets Manager did not give the API key ({code}). It is tried again.") from None
+            raise StorageUnavailable(f"Secrets Manager did not give the API key ({code}).") from None
         return check(value, self._secret)
 
 

@@ -29,7 +29,6 @@ class Config:
     requests_per_second: float
     backoff_seconds: int
     failures_in_a_row: int
-    function_name: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -50,7 +49,6 @@ class Config:
             requests_per_second=_decimal(environment, "REQUESTS_PER_SECOND"),
             backoff_seconds=_number(environment, "BACKOFF_SECONDS", 0, 900),
             failures_in_a_row=_number(environment, "FAILURES_IN_A_ROW", 1, 1000),
-            function_name=_text(environment, "AWS_LAMBDA_FUNCTION_NAME"),
         )
 
 
@@ -62,6 +60,7 @@ class ReopenConfig:
     event_source_mapping: str
     pixelcut_api_url: str
     pixelcut_api_key_secret: str
+    reopen_seconds: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -71,6 +70,7 @@ class ReopenConfig:
             event_source_mapping=_text(environment, "EVENT_SOURCE_MAPPING"),
             pixelcut_api_url=_url(environment, "PIXELCUT_API_URL"),
             pixelcut_api_key_secret=_text(environment, "PIXELCUT_API_KEY_SECRET"),
+            reopen_seconds=_number(environment, "REOPEN_SECONDS", 0, 86_400),
         )
 
 

@@ -19,7 +19,7 @@ class Deadline:
         """Seconds left before the reserve is touched. Raises OutOfTime when there are none."""
         left = self._left(reserve)
         if left <= 0:
-            raise OutOfTime("The invocation had too little time left for this upload. It is tried again.")
+            raise OutOfTime("The invocation had too little time left for this upload.")
         return left
 
     def is_over(self, *, reserve: float = 0) -> bool:

@@ -13,6 +13,7 @@ CutoutError
 │   └── UnknownForeground         unknown_foreground
 ├── Unavailable                   may succeed later: back to the queue
 │   ├── RequestRefused            the API's own code (invalid_parameter, ...)
+│   ├── Forbidden                 forbidden
 │   ├── RateLimitExceeded         rate_limit_exceeded
 │   ├── ServiceUnavailable        service_unavailable
 │   ├── UnexpectedAnswer          unexpected_answer
@@ -27,10 +28,10 @@ CutoutError
 └── AccountBlocked                every upload would fail the same way
     ├── ApiKeyMissing             api_key_missing
     ├── InvalidApiKey             invalid_auth_token
-    ├── InsufficientCredits       insufficient_api_credits
-    └── Forbidden                 forbidden
+    └── InsufficientCredits       insufficient_api_credits
 
-A message is for a person: it says what happened and what to do, and holds no signed URL, key or result URL.
+A message is for a person: it says what happened and what to do, and holds no signed URL, key or result URL. It does not
+say what becomes of the upload: the log and the letter do.
 """
 
 import re
@@ -42,8 +43,12 @@ _SECRET = re.compile(r"\S*(?:://|[=%]|X-Amz)\S*|\S{33,}", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
-    """Text from elsewhere, fit for a person and a log: at most 200 characters of it, and nothing secret in it."""
-    return _SECRET.sub("[redacted]", " ".join(text.split()))[:200]
+    """Text from elsewhere, fit for a person and a log: at most 200 characters of it, and nothing secret in it.
+
+    What cannot be printed is dropped: a lone surrogate, which JSON can hold, has no UTF-8.
+    """
+    printable = "".join(filter(str.isprintable, " ".join(text.split())))
+    return _SECRET.sub("[redacted]", printable)[:200]
 
 
 class Billed(StrEnum):
@@ -58,11 +63,15 @@ class Billed(StrEnum):
 
 
 class CutoutError(Exception):
-    """`is_final`: to try again would cost another credit, and is not worth it."""
+    """`is_final`: to retry would cost another credit, and is not worth it.
+
+    `answer_lost`: the request was sent and no answer came, so that it may have been charged.
+    """
 
     code: ClassVar[str]
     billed: Billed = Billed.NO
     is_final: bool = False
+    answer_lost: bool = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -76,16 +85,17 @@ class Rejected(CutoutError):
 class Unavailable(CutoutError):
     """The upload may become a cutout later; `retry_after` is the least to wait, in seconds, where that is known.
 
-    `is_its_own`: it may be the upload's own fault, and then tells nothing about the others. It always counts as an
-    attempt, so that the upload gets its letter in the end.
+    `is_its_own`: it may be the upload's own fault. It always counts as an attempt, so that the upload gets its letter
+    in the end. `may_be_general`: others may fail the same way; when many in a row do, the intake is paused.
     """
 
     retry_after: float | None = None
     is_its_own: bool = False
+    may_be_general: bool = True
 
 
 class AccountBlocked(CutoutError):
-    """The account must be mended before any upload can become a cutout."""
+    """The account must be fixed before any upload can become a cutout."""
 
 
 class BadNotification(Rejected):
@@ -141,11 +151,19 @@ class RequestRefused(Unavailable):
 
     code = "request_refused"
     is_its_own = True
+    may_be_general = False
 
     def __init__(self, message: str, api_code: str | None = None) -> None:
         super().__init__(message)
-        if api_code:
+        if api_code and api_code not in _OUR_CODES:  # what we mean by one of ours would mislead
             self.code = api_code  # type: ignore[misc]  # narrower than its class, on purpose
+
+
+class Forbidden(Unavailable):
+    """A 403 that does not say that the credits are used up. A firewall may send it about one image's URL."""
+
+    code = "forbidden"
+    is_its_own = True
 
 
 class RateLimitExceeded(Unavailable):
@@ -201,9 +219,10 @@ class InProgress(Unavailable):
 
 
 class IntakePaused(Unavailable):
-    """The intake was paused while the upload was on its way."""
+    """The intake is paused; or it is on probation (not `is_paused`), and another upload is tried first."""
 
     code = "intake_paused"
+    is_paused: bool = True
 
 
 class OutOfTime(Unavailable):
@@ -234,7 +253,9 @@ class InsufficientCredits(AccountBlocked):
     code = "insufficient_api_credits"
 
 
-class Forbidden(AccountBlocked):
-    """A 403 that does not say that the credits are used up."""
+def _codes_of(error: type[CutoutError]) -> set[str]:
+    return {error.__dict__.get("code", "")}.union(*map(_codes_of, error.__subclasses__()))
 
-    code = "forbidden"
+
+# The last two are given by the command to letters that the function did not write.
+_OUR_CODES = _codes_of(CutoutError) | {"no_reason", "not_delivered"}

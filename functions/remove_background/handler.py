@@ -3,11 +3,12 @@
 
 import gc
 
-gc.disable()  # what is made until the first event stays: to look for garbage in it takes a tenth of the start
+gc.disable()  # Objects made during import live forever; collecting them costs about 10 % of the cold start.
 
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import time
 from collections import Counter, deque
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import AsyncBatchProcessor, EventType, async_process_partial_response
 from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
@@ -37,10 +39,10 @@ from .letters import Letters
 from .output_key import OutputKey
 from .pixelcut import Pixelcut
 from .process_upload import BackgroundRemover
-from .rate_limiter import Pace
+from .rate_limiter import RateLimiter
 from .results import Results
 from .storage import Storage
-from .worker import ATTEMPTS, FIRST_SENT, LETTER_SECONDS, Delivery, Ending, Worker, log_unexpected
+from .worker import ATTEMPTS, FIRST_SENT, LETTER_SECONDS, Delivery, Ending, Worker, log_unexpected, logger
 
 # Uploads worked on at the same time: the batch size of the queue's event source mapping.
 THREADS = 10
@@ -50,6 +52,11 @@ metrics = Metrics()
 
 class NotDoneError(Exception):
     """The message must come back; what happened to its uploads is in the log."""
+
+
+# What the other modules log comes out as its lines do.
+logging.getLogger("remove_background")
+copy_config_to_registered_loggers(logger, include={"remove_background"})
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
@@ -63,8 +70,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
     async def handle(record: SQSRecord) -> None:
         delivery = Delivery(
             body=record.body,
-            receipt=record.receipt_handle,
-            attempt=int(record.attributes.approximate_receive_count) + (_read_number(record, ATTEMPTS) or 0),
+            attempt=(_read_number(record, ATTEMPTS) or 0) + 1,
             first_sent=_read_number(record, FIRST_SENT) or int(record.attributes.sent_timestamp),
             request_id=context.aws_request_id,
             deadline=deadline,
@@ -89,8 +95,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
 
 def _read_number(record: SQSRecord, name: str) -> int | None:
     attribute = record.message_attributes[name]  # None where there is none
-    value = attribute.string_value if attribute else None
-    return int(value) if value and value.isdecimal() else None
+    # Letters have an `Attempts`, too, which is a String: one that AWS's redrive moved here begins anew.
+    value = attribute.string_value if attribute and attribute.data_type == "Number" else None
+    return int(value) if value and value.isascii() and value.isdecimal() else None
 
 
 @functools.cache
@@ -109,20 +116,20 @@ def _worker() -> Worker:
     clients = Clients(threads=THREADS)
     connections = Connections(threads=THREADS)
     api_key = ApiKey(SecretsProvider(boto3_client=clients.secrets), config.pixelcut_api_key_secret)
-    pace = Pace(clients.dynamodb, config.ledger_table, config.requests_per_second)
-    intake = Intake(clients, config.ledger_table, config.function_name, config.failures_in_a_row)
+    intake = Intake(clients.dynamodb, config.ledger_table, config.failures_in_a_row)
+    limiter = RateLimiter(clients.dynamodb, config.ledger_table, config.requests_per_second, intake)
 
     @contextlib.contextmanager
-    def turn(deadline: Deadline) -> Iterator[None]:
-        with pace.turn(deadline):
-            intake.check()
+    def slot(deadline: Deadline) -> Iterator[None]:
+        with limiter.slot(deadline):
+            intake.check()  # it may have been paused while this call waited for its slot
             yield
 
     credits_charged: deque[Billed] = deque()
     ledger = Ledger(clients.dynamodb, config.ledger_table, credits_charged.append)
     remover = BackgroundRemover(
         storage=Storage(clients.s3, config.output_bucket),
-        service=Pixelcut(connections.api, config.pixelcut_api_url, api_key, turn),
+        service=Pixelcut(connections.api, config.pixelcut_api_url, api_key, slot),
         results=Results(connections, config.pixelcut_api_url),
         ledger=ledger,
         output_key=output_key,
@@ -151,8 +158,8 @@ def _count(endings: Sequence[Ending], credits_charged: "deque[Billed]", tried: S
         metrics.flush_metrics()
 
 
-# Lambda lends an environment more CPU while it starts than 512 MB get later.
+# Build the worker during init: Lambda gives more CPU then than 512 MB get afterwards.
 with contextlib.suppress(ConfigError):  # each invocation says it
     _worker()
-gc.freeze()  # nor is it looked at ever after
+gc.freeze()  # Exclude these objects from later collections.
 gc.enable()

@@ -1,158 +1,380 @@
-"""The intake: the queue's event source mapping, which is paused while no upload can succeed.
+"""The intake: a circuit breaker on the queue's event source mapping, which is paused while no upload can succeed.
 
-The DynamoDB item `intake` says who paused it, so that what an operator paused is not reopened by the function:
-`paused_by`, `reason` (an error's code), `since` and `reopened_at`, in seconds since the epoch. It also counts the
-failures of all environments: `failures`, the last of them at `failed_at`.
+One DynamoDB item holds its state, and only this module writes it: for the function, ReopenIntake and the command.
+Times are in seconds since the epoch.
+
+    paused_by, reason, since    who paused it ("function" or "operator"), the error's code or a person's words, and when
+    reopened_at                 on probation: reopened, and no success yet
+    fruitless                   how often the function paused it in a row without a success in between
+    failing, failed_at          the uploads that failed in a row, and when the last of them did
+    probe, probe_until          on probation only one upload at a time may be paid for: its token, and until when
+    next_at                     the rate limiter's next slot (rate_limiter.py)
+    switching                   tokens of those who are making the mapping follow this item
+
+The item is the truth, and the mapping follows it. Every paid call reserves its slot by a conditional write on this very
+item, so that all execution environments know of a pause at their next paid call, whatever state the mapping is in.
 """
 
+import hashlib
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
-from .aws import Clients
 from .aws_errors import AwsError, error_code
-from .errors import AccountBlocked, CutoutError, InProgress, IntakePaused, OutOfTime, RateLimitExceeded, Unavailable
+from .errors import (
+    AccountBlocked,
+    Billed,
+    CutoutError,
+    InProgress,
+    IntakePaused,
+    OutOfTime,
+    RateLimitExceeded,
+    StorageUnavailable,
+    Unavailable,
+)
+from .uploads import Upload
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.type_defs import UpdateItemInputTypeDef
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
 
-FUNCTION = "function"  # in `paused_by`; anything else there is an operator
-# Failures in a row that pause the intake soon after it was reopened, when there was no success yet; and how many
-# seconds "soon" are.
+ITEM: dict[str, Any] = {"id": {"S": "intake"}}
+FUNCTION, OPERATOR = "function", "operator"  # in `paused_by`
+# Part of the condition of every paid call's slot. On probation a call needs the probe instead.
+IS_OPEN = "attribute_not_exists(paused_by) AND attribute_not_exists(reopened_at)"
+
+# Uploads that fail on probation until the intake is paused again.
 FAILURES_ON_PROBATION = 3
-PROBATION_SECONDS = 600.0
+# Failures that are further apart than this are not in a row.
+IN_A_ROW_SECONDS = 600.0
+# After this, whoever began to switch the mapping has ended: longer than ReopenIntake or a command may run.
+SWITCHING_SECONDS = 900.0
+SWITCH_REST_SECONDS = 1.0
+
+_CONDITION_FAILED = "ConditionalCheckFailedException"
+# Lambda refuses to change a mapping that is changing its state.
+_BUSY = ("ResourceInUseException", "ResourceConflictException", "TooManyRequestsException")
+# What ends with a pause, and with a reopening.
+_OF_A_PAUSE = "paused_by, reason, since"
+_OF_A_PROBATION = "reopened_at, probe, probe_until, failing, failed_at"
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """The item as it was read; `paused_by` is None while the intake is open or on probation."""
+
+    paused_by: str | None = None
+    reason: str | None = None
+    since: float | None = None
+    reopened_at: float | None = None
+    fruitless: int = 0
+    failing: frozenset[str] = frozenset()
+    switching: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Self:
+        def number(name: str) -> float | None:
+            return float(item[name]["N"]) if name in item else None
+
+        return cls(
+            paused_by=item.get("paused_by", {}).get("S"),
+            reason=item.get("reason", {}).get("S"),
+            since=number("since"),
+            reopened_at=number("reopened_at"),
+            fruitless=int(number("fruitless") or 0),
+            failing=frozenset(item.get("failing", {}).get("SS", ())),
+            switching=frozenset(item.get("switching", {}).get("SS", ())),
+        )
+
+
 class Intake:
-    def __init__(self, clients: Clients, table: str, function_name: str, failures_in_a_row: int) -> None:
-        """`failures_in_a_row`, without a success between them, pause the intake."""
+    """The item, as the function sees it. What it cannot write or read because DynamoDB fails, it logs."""
+
+    def __init__(self, dynamodb: "DynamoDBClient", table: str, failures_in_a_row: int) -> None:
+        """`failures_in_a_row`: of so many uploads, without a success in between, pause the intake."""
+        self._item = IntakeItem(dynamodb, table)
         self._failures_in_a_row = failures_in_a_row
-        self._clients = clients
-        self._table = table
-        self._function_name = function_name
         self._lock = threading.Lock()
-        self._failures = 0  # since this environment's last success
-        self._succeeded_at = 0.0
+        self._failing: set[str] = set()  # since this environment's last success
         self._paused = False
+        self._probe: tuple[str, int] | None = None  # the probe that this environment holds, and the thread that does
 
     def begin(self) -> None:
-        """Call at the start of an invocation: that there is one may mean that the intake was reopened.
+        """Call at the start of every invocation: being invoked may mean that the intake was reopened.
 
-        Or that Lambda still hands out what it had received: it takes a while to disable a mapping.
+        Or that Lambda still hands out messages: a mapping takes a while to be disabled.
         """
-        if self._paused:
-            self._paused = self._is_still_paused()
-
-    def _is_still_paused(self) -> bool:
+        if not self._paused:
+            return
         try:
-            item = self._clients.dynamodb.get_item(TableName=self._table, Key=ITEM, ConsistentRead=True)
+            self._paused = self._item.read().paused_by is not None
         except AwsError as error:
             log.error("The state of the intake could not be read (%s).", error_code(error))
-            return False
-        return "paused_by" in item.get("Item", {})
+            self._paused = False  # the next slot tells
+        if not self._paused:
+            self._failing.clear()
 
     def check(self) -> None:
-        """Call before each paid call. Raises IntakePaused when it is known to be paused: the call would be wasted."""
+        """Raises IntakePaused when this environment knows that the intake is paused: a call would be in vain."""
         if self._paused:
             raise IntakePaused("The intake is paused. The upload waits until it is reopened.")
 
+    def admit(self, item: Mapping[str, Any], until: float) -> bool:
+        """What follows when a slot was refused and this was the item: whether the call may be made all the same.
+
+        On probation it may while no other upload has the probe; this one then has it until `release`, or `until`.
+        Raises IntakePaused where it may not, and StorageUnavailable.
+        """
+        state = State.of(item)
+        if state.paused_by:
+            self._paused = True
+            self.check()
+        if state.reopened_at is None:
+            return False
+        token = uuid.uuid4().hex
+        try:
+            taken = self._item.take_probe(token, until)
+        except AwsError as error:
+            raise StorageUnavailable(
+                f"DynamoDB did not reserve a slot for the request ({error_code(error)})."
+            ) from None
+        if not taken:
+            waits = IntakePaused("The intake was reopened a moment ago. The upload waits for the first success.")
+            waits.is_paused = False
+            raise waits
+        with self._lock:
+            self._probe = token, threading.get_ident()
+        return True
+
+    def release(self) -> None:
+        """Call when the work on an upload has ended, in its thread: another one may be the probe."""
+        if token := self._take_own_probe():
+            self._write("REMOVE probe, probe_until", {":token": {"S": token}}, "probe = :token")
+
     def report_success(self) -> None:
         with self._lock:
-            self._succeeded_at = time.time()
-            if self._failures:
-                self._failures = 0
-                self._update("REMOVE failures, failed_at, reopened_at", {})
+            failed = bool(self._failing)
+            self._failing.clear()
+        if token := self._take_own_probe():
+            self._write(f"REMOVE {_OF_A_PROBATION}, fruitless", {":token": {"S": token}}, "probe = :token")
+        elif failed:
+            self._write("REMOVE failing, failed_at", {}, None)
 
-    def report_failure(self, error: CutoutError) -> bool:
+    def report_failure(self, error: CutoutError, upload: Upload | None) -> bool:
         """Pauses the intake when it is time to. Whether the failure counts as one of the upload's attempts."""
         if isinstance(error, InProgress | IntakePaused | OutOfTime | RateLimitExceeded):
             return False
+        if isinstance(error, AccountBlocked):
+            self._pause(error.code)
+            return False
+        if not isinstance(error, Unavailable) or not error.may_be_general:
+            return True
+        name = _fingerprint(upload)
         with self._lock:
-            if isinstance(error, AccountBlocked):
-                self._pause(error.code)
-                return False
-            if not isinstance(error, Unavailable):
-                return True
-            self._failures += 1
-            item = self._count_failure()
-            reopened_at = float(item.get("reopened_at", {}).get("N", 0))
-            on_probation = reopened_at > max(self._succeeded_at, time.time() - PROBATION_SECONDS)
-            failures = max(self._failures, int(item.get("failures", {}).get("N", 0)))
-            paused = item.get("paused_by", {}).get("S") == FUNCTION  # by another environment, a moment ago
-            if paused or failures >= (FAILURES_ON_PROBATION if on_probation else self._failures_in_a_row):
-                self._pause(error.code)
+            self._failing.add(name)
+            failing = len(self._failing)
+        limit = self._failures_in_a_row
+        if (state := self._count_failure(name)) is not None:
+            failing = max(failing, len(state.failing))
+            if state.reopened_at is not None:
+                failing = len(state.failing)  # what this environment remembers is of before
+                limit = 1 if _is_refused_write(error) else FAILURES_ON_PROBATION
+            if state.paused_by:
+                self._paused = True
                 return error.is_its_own
-            return error.is_its_own or not on_probation
+        if failing < limit:
+            return True
+        self._pause(error.code)
+        return error.is_its_own
 
-    def _count_failure(self) -> dict[str, Any]:
-        """The item, with the failures of all environments since one of them, that had failed, succeeded."""
+    def _count_failure(self, name: str) -> State | None:
+        """The state with all that failed in a row, of all environments; None where it could not be written."""
         now = time.time()
-        values = {":one": {"N": "1"}, ":now": {"N": f"{now:.3f}"}}
-        counted = self._update(
-            "SET failures = failures + :one, failed_at = :now",
-            values | {":lately": {"N": f"{now - PROBATION_SECONDS:.3f}"}},
-            condition="failed_at > :lately",
+        values = {":name": {"SS": [name]}, ":now": {"N": f"{now:.3f}"}}
+        counted = self._write(
+            "ADD failing :name SET failed_at = :now",
+            values | {":lately": {"N": f"{now - IN_A_ROW_SECONDS:.3f}"}},
+            "failed_at > :lately",
         )
-        # Those of long ago say nothing about now.
-        return counted or self._update("SET failures = :one, failed_at = :now", values) or {}
+        if counted is None:
+            counted = self._write("SET failing = :name, failed_at = :now", values, None)
+        return counted
 
-    def _update(self, expression: str, values: dict[str, Any], condition: str | None = None) -> dict[str, Any] | None:
-        """The item after the update; None when it could not be made. What this environment knows has to do then."""
+    def _pause(self, reason: str) -> None:
+        """An operator's pause stays the operator's."""
+        try:
+            paused = self._item.pause(FUNCTION, reason)
+        except AwsError as error:
+            log.error("The intake could not be paused (%s). The next failure does.", error_code(error))
+            return
+        self._paused = True
+        if paused:
+            log.warning("The intake is paused: %s.", reason, extra={"error_code": reason})
+
+    def _take_own_probe(self) -> str | None:
+        with self._lock:
+            if self._probe is None or self._probe[1] != threading.get_ident():
+                return None
+            token, self._probe = self._probe[0], None
+            return token
+
+    def _write(self, expression: str, values: dict[str, Any], condition: str | None) -> State | None:
+        """The state after the update; None where it was not made."""
+        try:
+            return self._item.update(expression, values, condition)
+        except AwsError as error:
+            if error_code(error) != _CONDITION_FAILED:
+                log.error("The state of the intake could not be written (%s).", error_code(error))
+            return None
+
+
+class IntakeItem:
+    """The item itself: read, paused, reopened, and followed by the mapping. Raises what boto3 raises."""
+
+    def __init__(self, dynamodb: "DynamoDBClient", table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def read(self) -> State:
+        answer = self._dynamodb.get_item(TableName=self._table, Key=ITEM, ConsistentRead=True)
+        return State.of(answer.get("Item", {}))
+
+    def update(self, expression: str, values: Mapping[str, Any], condition: str | None) -> State:
         optional: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
         if condition:
             optional["ConditionExpression"] = condition
+        answer = self._dynamodb.update_item(
+            TableName=self._table, Key=ITEM, UpdateExpression=expression, ReturnValues="ALL_NEW", **optional
+        )
+        return State.of(answer.get("Attributes", {}))
+
+    def take_probe(self, token: str, until: float) -> bool:
+        """Whether this caller is the one who may pay on probation."""
+        values = {":token": {"S": token}, ":until": _time(until), ":now": _time(time.time())}
+        return self._apply(
+            "SET probe = :token, probe_until = :until",
+            values,
+            "attribute_not_exists(paused_by) AND attribute_exists(reopened_at)"
+            # `probe = :token`: it was applied before, and the SDK repeats it.
+            " AND (attribute_not_exists(probe) OR probe_until < :now OR probe = :token)",
+        )
+
+    def pause(self, by: str, reason: str, token: str | None = None) -> bool:
+        """Pause it unless it is paused; an operator takes a pause of the function over. Whether it was done.
+
+        With a token the caller goes on to `settle`.
+        """
+        values = {":by": {"S": by}, ":reason": {"S": reason}, ":now": _time(time.time())}
+        expression = f"SET paused_by = :by, reason = :reason, since = :now REMOVE {_OF_A_PROBATION}"
+        if by == FUNCTION:
+            expression = expression.replace(" REMOVE", ", fruitless = if_not_exists(fruitless, :none) + :one REMOVE")
+            values |= {":none": {"N": "0"}, ":one": {"N": "1"}}
+            condition = "attribute_not_exists(paused_by)"
+        else:
+            condition = "attribute_not_exists(paused_by) OR paused_by <> :by"
+        return self._apply(expression, values, condition, token)
+
+    def adopt(self, seen: State) -> bool:
+        """Name the operator as who paused it, where the mapping was disabled by hand and the item is as it was seen."""
+        values = {":by": {"S": OPERATOR}, ":reason": {"S": DISABLED_BY_HAND}, ":now": _time(time.time())}
+        condition = "attribute_not_exists(paused_by) AND attribute_not_exists(switching)"
+        if seen.reopened_at is None:
+            condition += " AND attribute_not_exists(reopened_at)"
+        else:
+            condition += " AND reopened_at = :seen"
+            values[":seen"] = _time(seen.reopened_at)
+        return self._apply(
+            f"SET paused_by = :by, reason = :reason, since = :now REMOVE {_OF_A_PROBATION}", values, condition
+        )
+
+    def reopen(self, seen: State, token: str) -> bool:
+        """Put it on probation if it is still paused as it was seen. The caller goes on to `settle`."""
+        values = {":by": {"S": seen.paused_by or ""}, ":now": _time(time.time())}
+        condition = "paused_by = :by"
+        if seen.since is not None:
+            condition += " AND since = :since"
+            values[":since"] = _time(seen.since)
+        forget = ", fruitless" if seen.paused_by == OPERATOR else ""
+        return self._apply(
+            f"SET reopened_at = :now REMOVE {_OF_A_PAUSE}{forget}",
+            values,
+            condition,
+            token,
+        )
+
+    def settle(self, functions: "LambdaClient", mapping: str, token: str, seconds: float) -> bool:
+        """Make the mapping as the item says; whether that was done within these seconds.
+
+        Safe with several callers at once, and when they are killed: as long as a token is in the item, a mapping that
+        contradicts it was not disabled by hand, and the next caller corrects it.
+        """
+        self.update("ADD switching :tokens", {":tokens": {"SS": [token]}}, None)
+        ends = time.monotonic() + seconds
+        while True:
+            # The item after the mapping: what is written meanwhile is seen by this caller, or has one of its own.
+            state = functions.get_event_source_mapping(UUID=mapping)["State"]
+            seen = self.read()
+            wanted = seen.paused_by is None
+            if state == ("Enabled" if wanted else "Disabled"):
+                done = [token, *(other for other in seen.switching if _is_stale(other))]
+                self.update("DELETE switching :tokens", {":tokens": {"SS": done}}, None)
+                return True
+            if state in ("Enabled", "Disabled"):
+                try:
+                    functions.update_event_source_mapping(UUID=mapping, Enabled=wanted)
+                except AwsError as error:
+                    if error_code(error) not in _BUSY:
+                        raise
+            if time.monotonic() >= ends:
+                return False
+            time.sleep(SWITCH_REST_SECONDS)
+
+    def _apply(self, expression: str, values: Mapping[str, Any], condition: str, token: str | None = None) -> bool:
+        if token:
+            expression += " ADD switching :tokens"
+            values = {**values, ":tokens": {"SS": [token]}}
         try:
-            answer = self._clients.dynamodb.update_item(
-                TableName=self._table, Key=ITEM, UpdateExpression=expression, ReturnValues="ALL_NEW", **optional
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key=ITEM,
+                UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeValues=values,
             )
         except AwsError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
-                log.error("The state of the intake could not be written (%s).", error_code(error))
-            return None
-        return answer.get("Attributes", {})
-
-    def _pause(self, reason: str) -> None:
-        if self._paused:  # by one of the uploads that fail together
-            return
-        try:
-            self._clients.dynamodb.update_item(**pausing(self._table, reason))
-        except AwsError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
-                log.error("The intake could not be paused (%s). The next failure tries again.", error_code(error))
-                return
-            # An operator paused it: that stays so.
-        try:
-            functions = self._clients.functions
-            answer = functions.list_event_source_mappings(FunctionName=self._function_name)
-            for mapping in answer["EventSourceMappings"]:
-                functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-        except AwsError as error:
-            log.error("The intake could not be paused (%s). The next failure tries again.", error_code(error))
-            return
-        self._paused = True
-        log.warning("The intake is paused: %s.", reason)
+            if error_code(error) != _CONDITION_FAILED:
+                raise
+            return False
+        return True
 
 
-ITEM: dict[str, Any] = {"id": {"S": "intake"}}
+DISABLED_BY_HAND = "the event source mapping was disabled by hand"
 
 
-def pausing(table: str, reason: str) -> "UpdateItemInputTypeDef":
-    """The update that says that the function paused the intake; its condition fails when an operator did.
+def new_token() -> str:
+    """Of someone who begins to switch the mapping: when, and who."""
+    return f"{time.time():.3f}-{uuid.uuid4().hex}"
 
-    Written before the mapping is disabled: one that is disabled without it counts as an operator's.
-    """
-    return {
-        "TableName": table,
-        "Key": ITEM,
-        "UpdateExpression": "SET paused_by = :function, reason = :reason, since = :now"
-        " REMOVE reopened_at, failures, failed_at",
-        "ConditionExpression": "attribute_not_exists(paused_by) OR paused_by = :function",
-        "ExpressionAttributeValues": {
-            ":function": {"S": FUNCTION},
-            ":reason": {"S": reason},
-            ":now": {"N": f"{time.time():.3f}"},
-        },
-    }
+
+def _is_stale(token: str) -> bool:
+    return float(token.partition("-")[0]) < time.time() - SWITCHING_SECONDS
+
+
+def _is_refused_write(error: CutoutError) -> bool:
+    """An output bucket that refuses a cutout which is paid for refuses the next one as well."""
+    return isinstance(error, StorageUnavailable) and error.billed is Billed.YES
+
+
+def _fingerprint(upload: Upload | None) -> str:
+    text = f"{upload.uri} {upload.etag}" if upload else ""
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
+
+
+def _time(seconds: float) -> dict[str, str]:
+    return {"N": f"{seconds:.3f}"}

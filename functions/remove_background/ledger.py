@@ -1,36 +1,58 @@
-"""What has been paid for, in DynamoDB: nothing is paid twice while its result can be had.
+"""The ledger: idempotency records of paid calls, in DynamoDB. Nothing is paid twice while its result can be had.
 
-One item for an output key, about the upload that is to become its cutout, or last was: `source` is its key's URI and
-`etag` its bytes. `lease` is the time until which an invocation may be paying for it, `result_url` what it got,
-`valid_until` when that ends, `billed` the worst that the calls for it have cost, `forgotten` how many of its results
-were gone or broken. Times are in seconds since the epoch. By the output key, since two uploads may have the same: while
-one is on its way the other waits, and is then told so before it is paid.
+One item per output key, since two uploads may have the same one: while one is in flight the other waits, and learns of
+the conflict before it is paid for. Times are in seconds since the epoch.
+
+    source, etag             the upload that the item is about: the URI of its key, and its bytes
+    holder                   fencing token: each claim writes a new one, and what follows the claim requires it
+    lease                    until when the holder may be paying
+    writing_until            until when any delivery that has claimed or reused a result may still write its cutout
+    result_url, valid_until  the paid result
+    billed                   the worst that the calls for this upload have cost
+    charges                  its calls that were or may have been charged, of which none has become a cutout
+    reuses                   how often its paid result was handed out again
+    ended_at                 when its letter was written: what was sent to the queue later is a replay, and may pay
+    expires                  when DynamoDB may delete the item
+
+Every claim but the first is conditional on the item being just as it was seen (optimistic locking), and every write
+after a claim on its fencing token. So a call that the SDK repeats, or that arrives late, finds itself not wanted.
 
 Powertools' idempotency is not used: it deletes its record when the call fails, keeps results for one fixed time, and
-has no way to forget one that turned out to be gone.
+cannot forget one that turned out to be gone.
 """
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 from botocore.exceptions import ClientError
 
 from .aws_errors import AwsError, error_code
 from .deadline import Deadline
-from .errors import Billed, CutoutError, InProgress, StorageUnavailable
-from .uploads import Upload
+from .errors import Billed, CutoutError, InProgress, StorageUnavailable, UnexpectedError
+from .uploads import Outcome, Upload
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# A result_url is valid for an hour. Its last minutes may not do for the download.
+# A result_url is valid for an hour. Its last minutes may not suffice for the download.
 RESULT_SECONDS = 3600 - 300
 # Seconds that an item is kept: a letter may be replayed for as long.
 KEPT_SECONDS = 14 * 24 * 3600
 # Seconds by which a lease outlives the invocation that holds it.
 LEASE_MARGIN = 5.0
+# Calls that are charged for an upload and bring no cutout. After the second, a third would be paid for in vain.
+MAX_CHARGES = 2
+# For so long an upload that was charged in vain keeps other uploads of its output key waiting, unless its letter is
+# written: they would take the item, and what is known about its charges, from each other.
+UNSETTLED_SECONDS = 3600
+# How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
+MAX_REUSES = 10
+
+_CONDITION_FAILED = "ConditionalCheckFailedException"
 
 log = logging.getLogger(__name__)
 
@@ -42,40 +64,85 @@ class Ledger:
         self._table = table
         self._note_credit = note_credit
 
-    def pay_once(self, output_key: str, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
+    def pay_once(
+        self,
+        output_key: str,
+        upload: Upload,
+        *,
+        sent: float,
+        pay: Callable[[], str],
+        confirm: Callable[[], object],
+        deadline: Deadline,
+    ) -> str | Outcome:
         """The `result_url` of an upload: the one that was paid for while it is valid, else that of a new `pay()`.
 
+        `sent` is when the upload was first sent to the queue. `confirm()` looks whether the upload is what stands under
+        its key now; its Outcome, if that is what it returns, is the upload's. DUPLICATE is returned for an upload whose
+        letter was written already.
+
         Raises InProgress while another invocation pays for it, or for another upload of the same output key;
-        StorageUnavailable before anything is paid; and what `pay` raises: its `billed` then counts what earlier calls
-        have cost, too.
+        StorageUnavailable before anything is paid; UnexpectedError, final, after MAX_CHARGES calls that were killed;
+        and what `pay` raises: its `billed` includes what earlier calls have cost, and it is final after MAX_CHARGES.
         """
         asked = time.time()
-        found = self._claim(output_key, upload, asked, deadline)
-        if not isinstance(found, Billed):
-            return found
+        claim = self._claim(output_key, upload, sent, asked, confirm, deadline)
+        if not isinstance(claim, _Claim):
+            return claim
         try:
             result_url = pay()
         except CutoutError as error:
-            error.billed = found.or_worse(error.billed)
-            self._update(output_key, "SET billed = :billed REMOVE lease", {":billed": error.billed})
+            charged = _is_charge(error)
+            error.billed = claim.billed.or_worse(error.billed)
+            error.is_final = charged and claim.charges >= MAX_CHARGES
+            self._write(
+                output_key,
+                "SET billed = :billed, charges = :charges REMOVE lease",
+                {":billed": error.billed, ":charges": claim.charges - (not charged)},
+                holder=claim.holder,
+            )
             raise
-        self._note_credit(found)
-        self._update(
+        self._note_credit(claim.billed)
+        # Where this fails, the result at hand is used all the same, and the lease that is left over ends by itself.
+        self._write(
             output_key,
             "SET result_url = :url, valid_until = :until, billed = :billed REMOVE lease",
             {":url": result_url, ":until": asked + RESULT_SECONDS, ":billed": Billed.YES},
+            holder=claim.holder,
         )
         return result_url
 
-    def forget(self, output_key: str, result_url: str) -> int:
-        """A paid result is gone or broken: the next attempt pays again. How many of its results were, where known."""
+    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool:
+        """A paid result is gone or broken: the next attempt pays again, unless this returns that it must not."""
         item = self._update(
             output_key,
-            "REMOVE result_url, valid_until ADD forgotten :one",
-            {":url": result_url, ":one": 1},
+            "REMOVE result_url, valid_until",
+            {":url": result_url},
             condition="result_url = :url",
         )
-        return int(item["forgotten"]["N"]) if "forgotten" in item else 0
+        seen = _Seen.read(item)
+        return seen.is_about(upload) and seen.charges >= MAX_CHARGES
+
+    def close(self, output_key: str, upload: Upload) -> None:
+        """Say that the upload's letter is written: what was sent before has ended, and what is sent later may pay."""
+        self._update(
+            output_key,
+            "SET ended_at = :now",
+            {":now": time.time(), ":source": upload.uri, ":etag": upload.etag},
+            condition="#source = :source AND etag = :etag",
+        )
+
+    def check_nothing_in_flight(self, output_key: str) -> None:
+        """Raises InProgress while a delivery that began earlier may still write a cutout under the key.
+
+        Bytes A, then B, then A again: the cutout of A stands there, but a delivery of B that looked at the source
+        before may be about to replace it. Only when it cannot any more has the second upload of A ended.
+        """
+        try:
+            answer = self._dynamodb.get_item(TableName=self._table, Key=_key(output_key), ConsistentRead=True)
+        except AwsError as error:
+            raise _unavailable(error) from None
+        if _Seen.read(answer.get("Item", {})).writing_until >= time.time():
+            raise InProgress("An earlier delivery for this output key is in flight.")
 
     def read_billed(self, output_key: str, upload: Upload) -> Billed:
         """The worst that the calls for an upload have cost. Raises nothing: where it cannot be known, it is `maybe`."""
@@ -85,90 +152,254 @@ class Ledger:
             log.error("The ledger could not be read (%s).", error_code(error))
             return Billed.MAYBE
         item = answer.get("Item", {})
-        return _billed(item) if _is_about(item, upload) or not item else Billed.MAYBE
+        seen = _Seen.read(item)
+        return seen.worst_billed if seen.is_about(upload) or not item else Billed.MAYBE
 
-    def _claim(self, output_key: str, upload: Upload, now: float, deadline: Deadline) -> str | Billed:
-        """Either a result that is still valid, or the right to pay, and what has been billed before."""
+    def _claim(
+        self,
+        output_key: str,
+        upload: Upload,
+        sent: float,
+        now: float,
+        confirm: Callable[[], object],
+        deadline: Deadline,
+    ) -> "str | Outcome | _Claim":
+        """A result that is still valid, how the upload has ended already, or the right to pay."""
+        holder = uuid.uuid4().hex
+        first = _Claim(holder, Billed.NO, 1, 0.0)
+        values = {":now": now, ":none": 0, ":settled": now + KEPT_SECONDS - UNSETTLED_SECONDS}
+        seen = self._try(output_key, upload, first, deadline, _NOTHING_TO_LOSE, values)
+        if seen is None or seen.holder == holder:  # the second: it was applied, and the SDK repeated it
+            return first
+        mine = seen.is_about(upload)
+        replayed = seen.ended_at is not None and sent > seen.ended_at
+        if mine and seen.ended_at is not None and not replayed:
+            return Outcome.DUPLICATE
+        if mine and seen.is_valid(now):
+            return self._reuse(output_key, seen, deadline, replayed=replayed)
+        if seen.is_leased(now) or (not seen.is_of_key(upload) and (seen.is_valid(now) or seen.is_unsettled(now))):
+            raise InProgress("Another upload or delivery for this output key is in flight.")
+        if mine:
+            charges = 1 if replayed else seen.charges + 1
+            claim = _Claim(holder, seen.worst_billed, charges, seen.writing_until)
+            if claim.charges > MAX_CHARGES:
+                raise _stopped("it worked on this upload", claim.billed)
+        else:
+            claim = _Claim(holder, Billed.NO, 1, seen.writing_until)
+            # Other bytes of the key were paid for. They gave way to these only if these stand there now.
+            if seen.is_of_key(upload) and isinstance(ended := confirm(), Outcome):
+                return ended
+        again = self._try(output_key, upload, claim, deadline, *seen.unchanged())
+        if again is not None and again.holder != holder:
+            raise InProgress("Another upload or delivery for this output key is in flight.")
+        return claim
+
+    def _reuse(self, output_key: str, seen: "_Seen", deadline: Deadline, *, replayed: bool) -> str:
+        until = max(seen.writing_until, _end_of(deadline))
+        item = self._update(
+            output_key,
+            "SET writing_until = :until, reuses = :one, charges = :one REMOVE ended_at"
+            if replayed
+            else "SET writing_until = :until ADD reuses :one",
+            {":until": until, ":one": 1, ":url": seen.result_url},
+            condition="result_url = :url",
+        )
+        if not item:  # nobody would know that this delivery may still write; the result stays paid for
+            raise StorageUnavailable("DynamoDB did not let the function take up the paid result.")
+        if _Seen.read(item).result_url != seen.result_url:
+            raise InProgress("Another upload or delivery for this output key is in flight.")
+        if _number(item, "reuses") > MAX_REUSES:
+            raise _stopped("it had a paid result to write", Billed.YES)
+        return seen.result_url
+
+    def _try(
+        self,
+        output_key: str,
+        upload: Upload,
+        claim: "_Claim",
+        deadline: Deadline,
+        condition: str,
+        of_condition: Mapping[str, str | float],
+    ) -> "_Seen | None":
+        """Write the claim if the condition holds; else, what was there. Raises StorageUnavailable."""
+        lease = _end_of(deadline)
+        values: dict[str, str | float] = {
+            ":source": upload.uri,
+            ":etag": upload.etag,
+            ":holder": claim.holder,
+            ":lease": lease,
+            ":until": max(claim.writing_until, lease),
+            ":billed": claim.billed,
+            ":charges": claim.charges,
+            ":expires": int(time.time() + KEPT_SECONDS),
+            **of_condition,
+        }
         try:
-            answer = self._dynamodb.update_item(
+            self._dynamodb.update_item(
                 TableName=self._table,
                 Key=_key(output_key),
-                UpdateExpression="SET lease = :lease, #source = :source, etag = :etag, expires = :expires"
-                " REMOVE result_url, valid_until",
-                # A paid result is about to become the cutout; but not that of an upload which was overwritten since.
-                ConditionExpression="(attribute_not_exists(lease) OR lease < :now)"
-                " AND (attribute_not_exists(valid_until) OR valid_until < :now"
-                " OR (#source = :source AND etag <> :etag))",
-                ExpressionAttributeNames={"#source": "source"},
-                ExpressionAttributeValues=_values(
-                    {
-                        ":now": now,
-                        ":source": upload.uri,
-                        ":etag": upload.etag,
-                        ":lease": now + deadline.remaining() + LEASE_MARGIN,
-                        ":expires": int(now + KEPT_SECONDS),
-                    }
-                ),
-                ReturnValues="ALL_OLD",
+                UpdateExpression="SET #source = :source, etag = :etag, holder = :holder, lease = :lease,"
+                " writing_until = :until, billed = :billed, charges = :charges, expires = :expires"
+                " REMOVE result_url, valid_until, reuses, ended_at",
+                ConditionExpression=condition,
+                ExpressionAttributeNames=_NAMES,
+                ExpressionAttributeValues=_values(values),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except AwsError as error:
             if error_code(error) != _CONDITION_FAILED or not isinstance(error, ClientError):
-                raise StorageUnavailable(
-                    f"DynamoDB did not let the function look into the ledger ({error_code(error)}). It is tried again."
-                ) from None
-            item: dict[str, Any] = error.response.get("Item", {})  # type: ignore[assignment]  # not in the stubs
-            if _is_about(item, upload) and "valid_until" in item and float(item["valid_until"]["N"]) >= now:
-                return str(item["result_url"]["S"])
-            raise InProgress(
-                "Another upload or delivery for this output key is worked on. It is tried again."
-            ) from None
-        before = answer.get("Attributes", {})
-        if _is_about(before, upload):
-            return _billed(before)
-        if "forgotten" in before:  # results of the other upload
-            self._update(output_key, "REMOVE forgotten", {})
-        return Billed.NO
+                raise _unavailable(error) from None
+            return _Seen.read(error.response.get("Item", {}))  # type: ignore[arg-type]  # not in the stubs
+        return None
+
+    def _write(self, output_key: str, expression: str, values: dict[str, str | float], *, holder: str) -> None:
+        """Fenced: nothing is written once another claim has been made."""
+        self._update(output_key, expression, values | {":holder": holder}, condition="holder = :holder")
 
     def _update(
-        self, output_key: str, expression: str, values: dict[str, str | float], condition: str | None = None
-    ) -> dict[str, Any]:
-        """The item after the update; empty when it failed: the result at hand, or the error, matters more.
-
-        A lease that is left over ends by itself.
-        """
+        self, output_key: str, expression: str, values: dict[str, str | float], condition: str
+    ) -> Mapping[str, Any]:
+        """The item after the update, or as it is where the condition fails; empty where DynamoDB does."""
+        names = {name: real for name, real in _NAMES.items() if name in expression + condition}
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
                 Key=_key(output_key),
                 UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeValues=_values(values),
                 ReturnValues="ALL_NEW",
-                **({"ExpressionAttributeValues": _values(values)} if values else {}),  # type: ignore[arg-type]
-                **({"ConditionExpression": condition} if condition else {}),  # type: ignore[arg-type]
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **({"ExpressionAttributeNames": names} if names else {}),  # type: ignore[arg-type]
             )
         except AwsError as error:
-            if error_code(error) != _CONDITION_FAILED:
-                log.error("The ledger could not be written (%s).", error_code(error))
+            if error_code(error) == _CONDITION_FAILED and isinstance(error, ClientError):
+                item: Mapping[str, Any] = error.response.get("Item", {})  # type: ignore[assignment]
+                return item
+            log.error("The ledger could not be written (%s).", error_code(error))
             return {}
         return answer.get("Attributes", {})
 
 
-_CONDITION_FAILED = "ConditionalCheckFailedException"
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """The right to pay: `billed` is what earlier calls have cost, `charges` how many they are with this one.
+
+    `writing_until`: until when earlier deliveries may still write.
+    """
+
+    holder: str
+    billed: Billed
+    charges: int
+    writing_until: float
 
 
-def _billed(item: Mapping[str, Any]) -> Billed:
-    billed = Billed(item["billed"]["S"]) if "billed" in item else Billed.NO
-    # Whoever holds the lease pays, or was killed while it did.
-    return billed.or_worse(Billed.MAYBE) if "lease" in item else billed
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An item as it was found."""
+
+    source: str | None
+    etag: str | None
+    holder: str | None
+    lease: float | None
+    writing_until: float
+    result_url: str
+    valid_until: float
+    billed: Billed
+    charges: int
+    ended_at: float | None
+    expires: float
+
+    @classmethod
+    def read(cls, item: Mapping[str, Any]) -> Self:
+        return cls(
+            source=item.get("source", {}).get("S"),
+            etag=item.get("etag", {}).get("S"),
+            holder=item.get("holder", {}).get("S"),
+            lease=_number(item, "lease") if "lease" in item else None,
+            writing_until=_number(item, "writing_until"),
+            result_url=item.get("result_url", {}).get("S", ""),
+            valid_until=_number(item, "valid_until"),
+            billed=Billed(item.get("billed", {}).get("S", Billed.NO)),
+            charges=int(_number(item, "charges")),
+            ended_at=_number(item, "ended_at") if "ended_at" in item else None,
+            expires=_number(item, "expires"),
+        )
+
+    def is_about(self, upload: Upload) -> bool:
+        return self.is_of_key(upload) and self.etag == upload.etag
+
+    def is_of_key(self, upload: Upload) -> bool:
+        return self.source == upload.uri
+
+    def is_valid(self, now: float) -> bool:
+        return bool(self.result_url) and self.valid_until >= now
+
+    def is_leased(self, now: float) -> bool:
+        return self.lease is not None and self.lease >= now
+
+    def is_unsettled(self, now: float) -> bool:
+        """Whether it was charged for a moment ago, and has neither a cutout nor a letter that the item knows of."""
+        claimed_at = self.expires - KEPT_SECONDS
+        return self.charges > 0 and self.ended_at is None and claimed_at >= now - UNSETTLED_SECONDS
+
+    @property
+    def worst_billed(self) -> Billed:
+        """Whoever holds the lease is paying, or was killed while it did."""
+        return self.billed if self.lease is None else self.billed.or_worse(Billed.MAYBE)
+
+    def unchanged(self) -> tuple[str, dict[str, str | float]]:
+        """The condition that the item still is as it was seen, and its values."""
+        conditions = ["holder = :seen_holder", f"attribute_{'not_' * (self.lease is None)}exists(lease)"]
+        values: dict[str, str | float] = {":seen_holder": self.holder or ""}
+        if self.result_url:
+            conditions.append("result_url = :seen_url")
+            values[":seen_url"] = self.result_url
+        else:
+            conditions.append("attribute_not_exists(result_url)")
+        return " AND ".join(conditions), values
 
 
-def _is_about(item: Mapping[str, Any], upload: Upload) -> bool:
-    return item.get("source") == {"S": upload.uri} and item.get("etag") == {"S": upload.etag}
+# No item yet, or that of another upload of which nothing is in flight, and of which no charge need be remembered.
+_NOTHING_TO_LOSE = (
+    "attribute_not_exists(holder) OR ((#source <> :source OR etag <> :etag)"
+    " AND attribute_not_exists(lease) AND writing_until < :now"
+    " AND (attribute_not_exists(valid_until) OR valid_until < :now)"
+    " AND (charges = :none OR attribute_exists(ended_at) OR expires < :settled))"
+)
+_NAMES = {"#source": "source"}  # a word that DynamoDB reserves
+
+
+def _is_charge(error: CutoutError) -> bool:
+    """Whether a call that failed was, or may well have been, charged. A 5xx says itself that it failed."""
+    return error.billed is Billed.YES or error.answer_lost
+
+
+def _end_of(deadline: Deadline) -> float:
+    """When the invocation is surely over."""
+    return time.time() + deadline.remaining() + LEASE_MARGIN
+
+
+def _stopped(while_: str, billed: Billed) -> UnexpectedError:
+    error = UnexpectedError(
+        f"The function was stopped each time while {while_}. "
+        "Its log says why: look for `Task timed out`, `OutOfMemory` or `Runtime.ExitError`."
+    )
+    error.billed, error.is_final = billed, True
+    return error
+
+
+def _unavailable(error: Exception) -> StorageUnavailable:
+    return StorageUnavailable(f"DynamoDB did not let the function look into the ledger ({error_code(error)}).")
+
+
+def _number(item: Mapping[str, Any], name: str) -> float:
+    return float(item[name]["N"]) if name in item else 0.0
 
 
 def _key(output_key: str) -> dict[str, Any]:
     return {"id": {"S": f"cutout:{output_key}"}}
 
 
-def _values(values: dict[str, str | float]) -> dict[str, Any]:
+def _values(values: Mapping[str, str | float]) -> dict[str, Any]:
     return {name: {"S": str(value)} if isinstance(value, str) else {"N": str(value)} for name, value in values.items()}

@@ -51,9 +51,7 @@ class Letters:
                 MessageAttributes={name: _attribute(value) for name, value in attributes.items()},
             )
         except AwsError as failure:
-            raise StorageUnavailable(
-                f"SQS did not take the letter ({error_code(failure)}). The upload is tried again."
-            ) from None
+            raise StorageUnavailable(f"SQS did not take the letter ({error_code(failure)}).") from None
 
 
 def notification(records: Sequence[Mapping[str, Any]]) -> str:

@@ -52,17 +52,9 @@ class Cutout:
         """Whether this is the cutout of just these bytes under this key."""
         return self.is_of_key(upload) and self.source_etag == upload.etag
 
-    def is_newer_than(self, upload: Upload) -> bool:
-        """Whether S3 put the cutout's source under the key after this upload.
-
-        Sequencers compare as text of one length, padded with zeros on the right:
-        https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
-        """
-        mine, theirs = upload.sequencer, self.source_sequencer
-        if mine is None or theirs is None:
-            return False
-        length = max(len(mine), len(theirs))
-        return theirs.lower().ljust(length, "0") > mine.lower().ljust(length, "0")
+    def is_of_just(self, upload: Upload) -> bool:
+        """Whether this is the cutout of just this upload, not of an earlier or later one of the same bytes."""
+        return self.is_of(upload) and self.source_sequencer == upload.sequencer is not None
 
 
 def cutout_metadata(upload: Upload) -> dict[str, str]:

@@ -20,8 +20,6 @@ from .output_key import OutputKey
 from .uploads import Outcome, Upload
 
 WRITE_ATTEMPTS = 3
-# Results of one upload that may be gone or broken. When the second is, a third would be paid for in vain.
-MAX_PAID_RESULTS = 2
 
 
 class Storage(Protocol):
@@ -42,8 +40,18 @@ class Results(Protocol):
 
 
 class Ledger(Protocol):
-    def pay_once(self, output_key: str, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str: ...
-    def forget(self, output_key: str, result_url: str) -> int: ...
+    def pay_once(
+        self,
+        output_key: str,
+        upload: Upload,
+        *,
+        sent: float,
+        pay: Callable[[], str],
+        confirm: Callable[[], object],
+        deadline: Deadline,
+    ) -> str | Outcome: ...
+    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool: ...
+    def check_nothing_in_flight(self, output_key: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +65,60 @@ class BackgroundRemover:
     output_key: OutputKey
     presigned_url_seconds: int | None
 
-    def process(self, upload: Upload, deadline: Deadline) -> Outcome:
-        """Raises a CutoutError when there is no cutout, and when there is one already of another upload."""
+    def process(self, upload: Upload, sent: float, deadline: Deadline) -> Outcome:
+        """What became of an upload that was sent to the queue at `sent`, in seconds since the epoch.
+
+        Raises a CutoutError when there is no cutout, and when there is one already of another upload.
+        """
         key = self.output_key.of(upload.key)
         present = self.storage.find_cutout(key)
-        if settled := _settled(upload, key, present):
-            return settled
+        if self._is_done(upload, key, present):
+            return Outcome.DUPLICATE
         source = self.storage.look_at(upload)
         if isinstance(source, Outcome):
             return source
         header = preflight.check(source.head, source.size)
-        result_url = self.ledger.pay_once(key, upload, lambda: self._pay(source, header.format, deadline), deadline)
-        with self._fetch(key, result_url, deadline) as result:
+        paid = self.ledger.pay_once(
+            key,
+            upload,
+            sent=sent,
+            pay=lambda: self._pay(source, header.format, deadline),
+            confirm=lambda: self.storage.look_at(upload),
+            deadline=deadline,
+        )
+        if isinstance(paid, Outcome):
+            return paid
+        with self._fetch(key, upload, paid, deadline) as result:
             for _ in range(WRITE_ATTEMPTS):
-                # An older cutout stands there. S3 compares it by its bytes only, and would not notice that it was
-                # replaced by one of the same bytes; what its owner has done meanwhile tells more.
+                # The cutout of other bytes stands there. Whether they are older or newer, and whether they stand under
+                # the key again, only the source itself can tell.
                 if present and isinstance(ended := self.storage.look_at(upload), Outcome):
                     return ended
                 if self.storage.write_cutout(key, result, upload, replaces=present):
                     return Outcome.CUTOUT
                 present = self.storage.find_cutout(key)
-                if settled := _settled(upload, key, present):
-                    return settled
-        raise StorageUnavailable("Others kept writing under the cutout's key. It is tried again.")
+                if self._is_done(upload, key, present):
+                    return Outcome.DUPLICATE
+            raise StorageUnavailable("Others kept writing under the cutout's key.")
+
+    def _is_done(self, upload: Upload, key: str, present: Cutout | None) -> bool:
+        """Whether what stands under the output key is the upload's cutout.
+
+        Raises OutputKeyConflict where that is not a cutout of the same upload's key.
+        """
+        if present is None:
+            return False
+        if not present.is_of_key(upload):
+            raise OutputKeyConflict(
+                f"The output key {key} is taken by "
+                + ("the cutout of another upload" if present.source_key else "an object that is not a cutout")
+                + ". Upload under another name, or choose an OutputKey pattern that keeps the two apart."
+            )
+        if not present.is_of(upload):
+            return False
+        if not present.is_of_just(upload):  # the same bytes, uploaded again
+            self.ledger.check_nothing_in_flight(key)
+        return True
 
     def _pay(self, source: Source, format_: str | None, deadline: Deadline) -> str:
         """The one call that costs a credit; returns its `result_url`."""
@@ -89,7 +128,7 @@ class BackgroundRemover:
         return self.service.remove_background_of_url(image_url, deadline)
 
     @contextmanager
-    def _fetch(self, output_key: str, result_url: str, deadline: Deadline) -> Iterator[Result]:
+    def _fetch(self, output_key: str, upload: Upload, result_url: str, deadline: Deadline) -> Iterator[Result]:
         """Only a result that is gone or broken is forgotten; one that cannot be had now stays paid for."""
         try:
             with self.results.fetch(result_url, deadline) as result:
@@ -97,23 +136,5 @@ class BackgroundRemover:
         except CutoutError as error:
             error.billed = Billed.YES
             if isinstance(error, ResultGone | ResultInvalid):
-                error.is_final = self.ledger.forget(output_key, result_url) >= MAX_PAID_RESULTS
+                error.is_final = self.ledger.forget(output_key, upload, result_url)
             raise
-
-
-def _settled(upload: Upload, key: str, present: Cutout | None) -> Outcome | None:
-    """What has become of the upload already, judged by what stands under its output key.
-
-    Raises OutputKeyConflict where that is not a cutout of the same upload's key.
-    """
-    if present is None:
-        return None
-    if not present.is_of_key(upload):
-        raise OutputKeyConflict(
-            f"The output key {key} is taken by "
-            + ("the cutout of another upload" if present.source_key else "an object that is no cutout")
-            + ". Upload under another name, or choose an OutputKey pattern that keeps the two apart."
-        )
-    if present.is_of(upload):
-        return Outcome.DUPLICATE
-    return Outcome.SUPERSEDED if present.is_newer_than(upload) else None

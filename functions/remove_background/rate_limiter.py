@@ -1,7 +1,8 @@
-"""Keeps the whole stack under the account's request rate, whatever the backlog.
+"""The rate limiter: keeps the whole stack under the account's request rate, whatever the backlog.
 
-All environments take their turns from one DynamoDB item, `next_at`: the time of the next request, in seconds since the
-epoch. Shares of the rate, one for each environment, would leave those of the idle ones unused.
+All execution environments reserve slots from one DynamoDB item, the intake's: `next_at` is the time of the next free
+slot, in seconds since the epoch. Shares of the rate, one per environment, would leave those of the idle ones unused. A
+slot is reserved only while the intake is open: so that costs no call of its own.
 """
 
 import threading
@@ -9,55 +10,64 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
 from .aws_errors import AwsError, error_code
 from .deadline import Deadline
 from .errors import OutOfTime, RateLimitExceeded, StorageUnavailable
+from .intake import IS_OPEN, ITEM
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 # Requests do not arrive as evenly as they are sent: with 1.015, some did not keep within the rate on one busy machine.
 MARGIN = 1.025
-# Seconds by which a turn is taken ahead. One that has begun when it is known makes its request late, and the next one
-# follows too closely.
+# Seconds by which slots are reserved ahead. If a slot has started by the time DynamoDB answers, its request is late and
+# the next one follows too closely.
 LEAD = 0.15
 # A single 429 is a request that arrived a little early, and costs little time. Many of them add up.
 SLOWER, FASTER, SLOWEST = 1.05, 0.98, 16.0
-# Share of an invocation's time that must be left after the turn, for the paid call and what follows it.
+# Share of an invocation's time that must be left after the slot has begun, for the paid call and what follows it.
 RESERVE = 1 / 3
+# Seconds by which the probe outlives the invocation that holds it.
+PROBE_MARGIN = 5.0
 TRIES = 20
 
-_ITEM = {"id": {"S": "pace"}}
+
+class Admission(Protocol):
+    def admit(self, item: Mapping[str, Any], until: float) -> bool:
+        """Whether a call may be made although its slot was refused; raises a CutoutError where it may not."""
 
 
-class Pace:
-    def __init__(self, dynamodb: "DynamoDBClient", table: str, requests_per_second: float) -> None:
+class RateLimiter:
+    def __init__(
+        self, dynamodb: "DynamoDBClient", table: str, requests_per_second: float, admission: Admission
+    ) -> None:
         self._dynamodb = dynamodb
         self._table = table
+        self._admission = admission
         self._shortest = MARGIN / requests_per_second
         self._interval = self._shortest
         self._lock = threading.Lock()
-        self._taking = threading.Lock()  # held by the thread that takes turns for all that want one
+        self._reserving = threading.Lock()  # held by the thread that reserves slots for all that want one
         self._wanted = 0
-        self._taken: deque[float] = deque()
+        self._reserved: deque[float] = deque()
 
     @contextmanager
-    def turn(self, deadline: Deadline) -> Iterator[None]:
-        """Waits for the turn of one request, and learns from its end: a 429 lowers the pace, successes raise it.
+    def slot(self, deadline: Deadline) -> Iterator[None]:
+        """Waits for the slot of one request, and learns from its end: a 429 lowers the rate, successes raise it.
 
-        Raises OutOfTime when the turn would come too late, StorageUnavailable when DynamoDB fails.
+        Raises OutOfTime when the slot would come too late, StorageUnavailable when DynamoDB fails, and IntakePaused.
         """
-        turn = self._take(deadline)
-        if turn is None:
-            # Others have all the turns of the next minutes: this environment would only put its uploads back and take
+        slot = self._take(deadline)
+        if slot is None:
+            # Others have all the slots of the next minutes: this environment would only put its uploads back and take
             # them up again, as fast as it can.
             time.sleep(deadline.remaining(reserve=RESERVE))
-            raise OutOfTime("Too many requests wait for their turn. It is tried again.")
-        time.sleep(max(0.0, turn - time.time()))
+            raise OutOfTime("Too many requests wait for their slots.")
+        time.sleep(max(0.0, slot - time.time()))
         try:
             yield
         except RateLimitExceeded:
@@ -71,58 +81,64 @@ class Pace:
             self._interval = min(self._shortest * SLOWEST, self._interval * SLOWER)
 
     def _take(self, deadline: Deadline) -> float | None:
-        """The time of a turn that nobody else has; None when it would come too late, and is left to others.
+        """The time of a slot that nobody else has; None when it would come too late, and is left to others.
 
         Threads that want one at the same time share a call to DynamoDB.
         """
         with self._lock:
             self._wanted += 1
-        with self._taking:  # who has it counts as one that wants a turn: each turn that is taken is used at once
+        with (
+            self._reserving
+        ):  # who holds it counts as one that wants a slot: each slot that is reserved is used at once
             try:
-                if not self._taken:
-                    self._taken.extend(self._take_turns(deadline))
-                return self._taken.popleft() if self._taken else None
+                if not self._reserved:
+                    self._reserved.extend(self._reserve(deadline))
+                return self._reserved.popleft() if self._reserved else None
             finally:
                 with self._lock:
                     self._wanted -= 1
 
-    def _take_turns(self, deadline: Deadline) -> list[float]:
-        """One for each thread that wants one; where so many would not come in time, one, or none."""
+    def _reserve(self, deadline: Deadline) -> list[float]:
+        """One slot for each thread that wants one; where so many would not come in time, one, or none."""
         wanted, interval = self._wanted, self._interval
-        for turns in dict.fromkeys((wanted, 1)):
-            latest = time.time() + deadline.remaining(reserve=RESERVE) - (turns - 1) * interval
-            if (first := self._take_first_of(turns * interval, latest)) is not None:
-                return [first + number * interval for number in range(turns)]
+        for slots in dict.fromkeys((wanted, 1)):
+            latest = time.time() + deadline.remaining(reserve=RESERVE) - (slots - 1) * interval
+            until = time.time() + deadline.remaining() + PROBE_MARGIN
+            if reserved := self._reserve_next(slots, interval, latest, until):
+                return reserved
         return []
 
-    def _take_first_of(self, seconds: float, latest: float) -> float | None:
-        """The first of the turns that these seconds hold; no other environment has one of them."""
+    def _reserve_next(self, slots: int, interval: float, latest: float, until: float) -> list[float]:
+        """The next slots; no other environment has one of them."""
         for _ in range(TRIES):
             soon = time.time() + LEAD
             if soon > latest:
-                return None
-            # A queue of turns: behind the last of them.
+                return []
+            # A queue of slots: behind the last of them.
             behind = "next_at >= :soon AND next_at <= :latest"
-            values = {":soon": soon, ":step": seconds}
-            done, next_at = self._update("next_at + :step", behind, values | {":latest": latest})
-            if done:
-                return next_at
-            if next_at is not None and next_at > latest:
-                return None
-            # Nobody waits.
-            done, _ = self._update(":soon + :step", "attribute_not_exists(next_at) OR next_at < :soon", values)
-            if done:
-                return soon
-        raise StorageUnavailable("Too many environments took their turns at once. It is tried again.")
+            values = {":soon": soon, ":step": slots * interval}
+            done, item = self._update("next_at + :step", behind, values | {":latest": latest})
+            first = _next_at(item)
+            if not done:
+                if self._admission.admit(item, until):
+                    return [soon]  # the only call in the whole stack
+                if first is not None and first > latest:
+                    return []
+                # Nobody waits.
+                first = soon
+                done, _ = self._update(":soon + :step", "(attribute_not_exists(next_at) OR next_at < :soon)", values)
+            if done and first is not None:
+                return [first + number * interval for number in range(slots)]
+        raise StorageUnavailable("Too many environments reserved their slots at once.")
 
-    def _update(self, next_at: str, condition: str, values: Mapping[str, float]) -> tuple[bool, float | None]:
-        """Whether the condition held, and what `next_at` was before; None where it was nothing."""
+    def _update(self, next_at: str, condition: str, values: Mapping[str, float]) -> tuple[bool, Mapping[str, Any]]:
+        """Whether the condition held, and what the item was before."""
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_ITEM,
+                Key=ITEM,
                 UpdateExpression=f"SET next_at = {next_at}",
-                ConditionExpression=condition,
+                ConditionExpression=f"{condition} AND {IS_OPEN}",
                 ExpressionAttributeValues={name: {"N": f"{value:.6f}"} for name, value in values.items()},
                 ReturnValues="UPDATED_OLD",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
@@ -130,10 +146,10 @@ class Pace:
         except AwsError as error:
             if error_code(error) != "ConditionalCheckFailedException" or not isinstance(error, ClientError):
                 raise StorageUnavailable(
-                    f"DynamoDB did not give the function its turn ({error_code(error)}). It is tried again."
+                    f"DynamoDB did not reserve a slot for the request ({error_code(error)})."
                 ) from None
-            return False, _next_at(error.response.get("Item", {}))  # type: ignore[arg-type]  # not in the stubs
-        return True, _next_at(answer.get("Attributes", {}))
+            return False, error.response.get("Item", {})  # type: ignore[return-value]  # not in the stubs
+        return True, answer.get("Attributes", {})
 
 
 def _next_at(item: Mapping[str, Any]) -> float | None:

@@ -18,7 +18,7 @@ CHUNK_BYTES = 65_536
 
 
 class Storage:
-    """Each method raises StorageUnavailable for what S3 answers beside what is asked of it."""
+    """Every method raises StorageUnavailable for any S3 error that it does not handle itself."""
 
     def __init__(self, s3: "S3Client", output_bucket: str) -> None:
         self._s3 = s3
@@ -66,7 +66,7 @@ class Storage:
                     return Outcome.SUPERSEDED
                 case 416:  # an empty object has no first byte
                     return Source(upload, head=b"", size=0)
-            raise _unavailable("read the upload", error) from None
+            raise _unavailable("read the upload", error, of_upload=True) from None
         return Source(upload, head, int(answer["ContentRange"].rpartition("/")[2]), answer.get("VersionId"))
 
     def presign(self, source: Source, seconds: int) -> str:
@@ -75,9 +75,10 @@ class Storage:
 
     def read(self, source: Source) -> Iterator[bytes]:
         try:
-            yield from self._s3.get_object(**_address(source))["Body"].iter_chunks(CHUNK_BYTES)
+            answer = self._s3.get_object(**_address(source), IfMatch=f'"{source.upload.etag}"')
+            yield from answer["Body"].iter_chunks(CHUNK_BYTES)
         except AwsError as error:
-            raise _unavailable("read the upload", error) from None
+            raise _unavailable("read the upload", error, of_upload=True) from None
 
     def write_cutout(self, key: str, result: Result, upload: Upload, replaces: Cutout | None) -> bool:
         """Write a cutout where `replaces` was found; False when something else stands there by now."""
@@ -109,8 +110,12 @@ def _address(source: Source) -> dict[str, Any]:
     return {"Bucket": upload.bucket, "Key": upload.key, **version}
 
 
-def _unavailable(task: str, error: Exception) -> StorageUnavailable:
-    unavailable = StorageUnavailable(f"S3 did not let the function {task} ({error_code(error)}). It is tried again.")
-    # Such as an upload in an archive, or encrypted with a key that the function may not use.
-    unavailable.is_its_own = 400 <= (http_status(error) or 0) < 500  # the class of client errors
+def _unavailable(task: str, error: Exception, *, of_upload: bool = False) -> StorageUnavailable:
+    """`of_upload`: the upload itself could not be read, as one in an archive, or with a key of its owner's own.
+
+    When S3 calls that the client's error, it tells nothing about other uploads.
+    """
+    unavailable = StorageUnavailable(f"S3 did not let the function {task} ({error_code(error)}).")
+    unavailable.is_its_own = 400 <= (http_status(error) or 0) < 500
+    unavailable.may_be_general = not (of_upload and unavailable.is_its_own)
     return unavailable

@@ -1,4 +1,4 @@
-"""S3 notifications, as they arrive in the body of an SQS message, and the uploads that they tell of."""
+"""S3 notifications, as they arrive in the body of an SQS message, and the uploads that they describe."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ class Outcome(StrEnum):
     """What became of an upload that did not fail."""
 
     CUTOUT = "cutout"
-    DUPLICATE = "duplicate"  # its cutout was there already
+    DUPLICATE = "duplicate"  # its cutout, or its letter, was there already
     SUPERSEDED = "superseded"  # its owner has uploaded another image under its key
     DELETED = "deleted"  # its owner has deleted it
 
@@ -68,7 +68,7 @@ def _record(
 ) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html"""
     about = {
-        "key": quote(key, safe="/"),  # not encoded there
+        "key": quote(key, safe="/", errors="surrogatepass"),  # not encoded there
         "size": object_.get("size"),
         "eTag": object_.get("etag"),
         "versionId": object_.get("version-id"),
@@ -86,7 +86,7 @@ def _record(
 
 
 def read_upload(record: Mapping[str, Any]) -> Upload | None:
-    """The upload that a record tells of; None for a folder and for any event that is not the creation of an object.
+    """The upload that a record describes; None for a folder and for any event that is not the creation of an object.
 
     Raises BadNotification for a record without a bucket, a key or an ETag.
     """
@@ -102,14 +102,15 @@ def read_upload(record: Mapping[str, Any]) -> Upload | None:
             etag=_text(object_["eTag"]).strip('"'),
             version_id=_optional_text(object_.get("versionId")),
             sequencer=_optional_text(object_.get("sequencer")),
-            size=int(object_["size"]) if object_.get("size") is not None else None,
+            size=_size(object_.get("size")),
             time=_time(record.get("eventTime")),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BadNotification(
             "A record of the notification lacks the object's bucket, key or eTag, or holds one that cannot be read."
         ) from None
-    return None if upload.key.endswith("/") else upload
+    # A folder that S3's console makes is an empty object; one with bytes in it is an upload like any other.
+    return None if upload.key.endswith("/") and upload.size == 0 else upload
 
 
 def _time(value: object) -> float | None:
@@ -120,11 +121,19 @@ def _time(value: object) -> float | None:
         return None
 
 
+def _size(value: object) -> int | None:
+    """Nothing but a folder is told by it."""
+    return value if isinstance(value, int) else None
+
+
 def _text(value: object) -> str:
+    """Raises TypeError, or ValueError for a lone surrogate: JSON can hold one, and S3 cannot."""
     if not isinstance(value, str) or not value:
         raise TypeError
+    value.encode()
     return value
 
 
 def _optional_text(value: object) -> str | None:
-    return None if value is None else _text(value)
+    """None where it is absent, null or, as in AWS's own sample events, empty."""
+    return None if value is None or value == "" else _text(value)

@@ -11,7 +11,6 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from .aws import Clients
 from .aws_errors import AwsError, error_code
 from .config import Config
 from .connections import Connections
@@ -21,6 +20,7 @@ from .errors import (
     Billed,
     CutoutError,
     InProgress,
+    IntakePaused,
     OutOfTime,
     OutputKeyTooLong,
     RateLimitExceeded,
@@ -31,17 +31,19 @@ from .errors import (
 )
 from .intake import Intake
 from .ledger import Ledger
-from .letters import Letters, notification
+from .letters import HasQueues, Letters, notification
 from .process_upload import BackgroundRemover
 from .uploads import Outcome, Upload, read_records, read_upload
 
 # Seconds kept back from the work on an upload, for its letter.
 LETTER_SECONDS = 3.0
-# Longest back-off, in seconds, of what only waits for its turn: the pace sees to that.
-TURN_SECONDS = 2
+# Longest backoff, in seconds, of what only waits for its slot: the rate limiter sees to that.
+SLOT_SECONDS = 2
+# How many times the first backoff an upload waits while the intake is paused.
+PAUSED_BACKOFFS = 10
 MAX_DELAY_SECONDS = 900  # SQS's longest delay of a message
-# Message attributes of a message that was put back as a new one: the attempts that were made before, and when the first
-# of its messages was sent, in milliseconds since the epoch.
+# Attributes of a message that was put back: the failed attempts that count so far, and when the first of its messages
+# was sent, in milliseconds since the epoch. Both are Numbers: a letter that AWS moves back has a String `Attempts`.
 ATTEMPTS, FIRST_SENT = "Attempts", "FirstSent"
 
 logger = Logger()
@@ -51,11 +53,12 @@ logger = Logger()
 class Delivery:
     """One message of the queue: `attempt` counts from 1 those that may have been the upload's own fault.
 
-    `first_sent` is when the first message was sent that this one was put back for, in milliseconds since the epoch.
+    SQS's own count is not used: it also counts receives that never reached the function, as when the account's
+    concurrency is used up. `first_sent` is when the first message was sent that this one was put back for, in
+    milliseconds since the epoch.
     """
 
     body: str
-    receipt: str
     attempt: int
     first_sent: int
     request_id: str
@@ -69,8 +72,9 @@ class Ending:
     outcome: str
     comes_back: bool = False
     counts: bool = True  # as an attempt
-    seconds: int = 0  # until it is tried again
+    seconds: int = 0  # until it is retried
     age: float | None = None  # of a cutout's upload, in seconds
+    stays: bool = False  # its message itself must come back, as what it was to become could not be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class Worker:
     """What an execution environment makes once and uses for all its invocations."""
 
     config: Config
-    clients: Clients
+    clients: HasQueues
     connections: Connections
     remover: BackgroundRemover
     ledger: Ledger
@@ -93,19 +97,16 @@ class Worker:
             records = read_records(delivery.body)
         except BadNotification as error:
             ending = self._fail(delivery, delivery.body, None, error, time.monotonic())
-            return [ending], not ending.comes_back
+            return [ending], not ending.stays
         endings = [self._handle_record(delivery, record) for record in records]
+        if any(ending.stays for ending in endings):
+            return endings, False
         left = [(record, ending) for record, ending in zip(records, endings, strict=True) if ending.comes_back]
         if not left:
             return endings, True
-        counts = any(ending.counts for _, ending in left)
+        # Put back as a new message, with what counts: SQS would count every receive.
+        attempts = delivery.attempt - (not any(ending.counts for _, ending in left))
         seconds = max(ending.seconds for _, ending in left)
-        if counts and len(left) == len(records):
-            self._hide(delivery, seconds)
-            return endings, False
-        # A message comes back whole, and one attempt older. What is to come back otherwise goes on as a new message:
-        # without the records that are done with, and without an attempt that was not the upload's fault.
-        attempts = delivery.attempt if counts else delivery.attempt - 1
         return endings, self._put_back([record for record, _ in left], attempts, delivery.first_sent, seconds)
 
     def _handle_record(self, delivery: Delivery, record: Mapping[str, Any]) -> Ending:
@@ -115,28 +116,32 @@ class Worker:
             upload = read_upload(record)
             if upload is None:
                 return Ending("ignored")
-            outcome = self.remover.process(upload, delivery.deadline)
+            self.intake.check()
+            outcome = self.remover.process(upload, delivery.first_sent / 1000, delivery.deadline)
+            if outcome is Outcome.CUTOUT:  # the others say nothing about the service
+                self.intake.report_success()
         except CutoutError as error:
             return self._fail(delivery, notification([record]), upload, error, started)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the upload is tried again or gets its letter
+        except Exception as error:  # noqa: BLE001  # whatever it is, the upload is retried or gets its letter
             log_unexpected(error)
             unexpected = UnexpectedError(f"The function failed ({type(error).__name__}). Its log says where.")
             return self._fail(delivery, notification([record]), upload, unexpected, started)
+        finally:
+            self.intake.release()
         logger.info(outcome.value, extra=_fields(delivery, upload, started))
-        if outcome is Outcome.CUTOUT:  # the others say nothing about the service
-            self.intake.report_success()
-            return Ending(outcome.value, age=max(0.0, time.time() - upload.time) if upload.time else None)
+        if outcome is Outcome.CUTOUT and upload.time:
+            return Ending(outcome.value, age=max(0.0, time.time() - upload.time))
         return Ending(outcome.value)
 
     def _fail(self, delivery: Delivery, body: str, upload: Upload | None, error: CutoutError, started: float) -> Ending:
-        """Write a letter when the upload is rejected, or is not to be tried again."""
+        """Write a letter when the upload is rejected, or is not to be retried."""
         fields = _fields(delivery, upload, started) | {
             "error_code": error.code,
             "error_message": error.message,
             "billed": error.billed,
         }
         if not isinstance(error, Rejected):
-            counts = self.intake.report_failure(error)
+            counts = self.intake.report_failure(error, upload)
             if not error.is_final and (not counts or delivery.attempt < self.config.max_attempts):
                 logger.warning("unavailable", extra=fields | {"counts": counts})
                 return Ending("unavailable", True, counts, self._back_off(delivery.attempt, error))
@@ -155,7 +160,9 @@ class Worker:
             )
         except StorageUnavailable as failure:
             logger.error("letter not written", extra=fields | {"letter_error": failure.message})
-            return Ending("unavailable", comes_back=True)
+            return Ending("unavailable", comes_back=True, stays=True)
+        if upload and error.billed is not Billed.NO and not isinstance(error, OutputKeyTooLong):
+            self.ledger.close(self.remover.output_key.of(upload.key), upload)
         logger.warning("letter", extra=fields)
         return Ending("letter")
 
@@ -164,21 +171,15 @@ class Worker:
 
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
-        # What waits for another delivery has not failed, however often it was tried.
-        doubled = 0 if isinstance(error, InProgress) else attempt - 1
+        # What waits for another delivery has not failed, however often it was retried.
+        doubled = 0 if isinstance(error, InProgress | IntakePaused) else attempt - 1
         most = self.config.backoff_seconds * 2**doubled
-        if isinstance(error, RateLimitExceeded | OutOfTime):
-            most = min(most, TURN_SECONDS)
         least = getattr(error, "retry_after", None) or 0
+        if isinstance(error, RateLimitExceeded | OutOfTime):
+            most = min(most, SLOT_SECONDS)
+        elif isinstance(error, IntakePaused) and error.is_paused:
+            least, most = most * PAUSED_BACKOFFS / 2, most * PAUSED_BACKOFFS / 2
         return min(MAX_DELAY_SECONDS, round(least + random.uniform(0, most)))  # noqa: S311
-
-    def _hide(self, delivery: Delivery, seconds: int) -> None:
-        try:
-            self.clients.sqs.change_message_visibility(
-                QueueUrl=self.config.upload_queue_url, ReceiptHandle=delivery.receipt, VisibilityTimeout=seconds
-            )
-        except AwsError as error:  # it comes back all the same, after the queue's own visibility timeout
-            logger.error("back-off not set", extra={"error_code": error_code(error)})
 
     def _put_back(self, records: Sequence[Mapping[str, Any]], attempts: int, first_sent: int, seconds: int) -> bool:
         try:

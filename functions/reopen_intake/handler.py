@@ -5,7 +5,7 @@ import functools
 import os
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -18,8 +18,11 @@ from remove_background.config import ReopenConfig
 from remove_background.connections import Connections
 from remove_background.deadline import Deadline
 from remove_background.errors import CutoutError, InsufficientCredits
-from remove_background.intake import FUNCTION, ITEM
+from remove_background.intake import FUNCTION, IntakeItem, State, new_token
 from remove_background.pixelcut import Pixelcut
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
 
 logger = Logger()
 metrics = Metrics()
@@ -28,7 +31,7 @@ metrics = Metrics()
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:  # noqa: ARG001
     """Returns what it found; does nothing while the intake is open, or was paused by an operator."""
     watch = _watch()
-    watch.connections.refresh()
+    _connections().refresh()
     found = watch.look()
     logger.info(found)
     metrics.add_metric(name="IntakePaused", unit=MetricUnit.Count, value=int(found not in (IS_OPEN, REOPENED)))
@@ -39,39 +42,48 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, s
 @dataclass(frozen=True, slots=True)
 class Watch:
     config: ReopenConfig
-    clients: Clients
-    connections: Connections
+    functions: "LambdaClient"
+    item: IntakeItem
     pixelcut: Pixelcut
 
     def look(self) -> str:
-        functions = self.clients.functions
-        state = functions.get_event_source_mapping(UUID=self.config.event_source_mapping)["State"]
-        item = self.clients.dynamodb.get_item(TableName=self.config.ledger_table, Key=ITEM, ConsistentRead=True)
-        paused = item.get("Item", {}).get("paused_by", {}).get("S") == FUNCTION
-        if not paused:
-            return IS_OPEN if state in OPEN else BY_OPERATOR
-        if state not in OPEN:
-            if (trouble := self._trouble(item["Item"]["reason"]["S"])) is not None:
-                return f"still paused: {trouble}"
-            functions.update_event_source_mapping(UUID=self.config.event_source_mapping, Enabled=True)
-        # Only now: an intake that is closed while nobody is said to have paused it counts as an operator's.
-        try:
-            self.clients.dynamodb.update_item(
-                TableName=self.config.ledger_table,
-                Key=ITEM,
-                UpdateExpression="SET reopened_at = :now REMOVE paused_by, reason, since",
-                ConditionExpression="paused_by = :function",
-                ExpressionAttributeValues={":now": {"N": f"{time.time():.3f}"}, ":function": {"S": FUNCTION}},
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except self.clients.dynamodb.exceptions.ConditionalCheckFailedException as error:
-            # An operator has reopened it, or paused it, a moment ago.
-            if "paused_by" in error.response.get("Item", {}):  # type: ignore[operator]  # not in the stubs
-                functions.update_event_source_mapping(UUID=self.config.event_source_mapping, Enabled=False)
-                return BY_OPERATOR
+        mapping = self.config.event_source_mapping
+        seen = self.item.read()
+        state = self.functions.get_event_source_mapping(UUID=mapping)["State"]
+        closed = seen.paused_by is not None
+        if not closed and state == "Disabled" and not seen.switching and self.item.adopt(seen):
+            return BY_OPERATOR
+        # The function only says that the intake is paused; and somebody may have been killed while switching.
+        if seen.switching or (closed and state != "Disabled"):
+            self._settle(new_token())
+        if not closed:
+            return IS_OPEN
+        if seen.paused_by != FUNCTION:
+            return BY_OPERATOR
+        if (waits := self._wait(seen)) > 0:
+            return f"still paused: {seen.reason}, for {waits:.0f} more seconds"
+        if (trouble := self._trouble(seen.reason)) is not None:
+            return f"still paused: {trouble}"
+        token = new_token()
+        if not self.item.reopen(seen, token):  # somebody else has changed it meanwhile
+            return BY_OPERATOR
+        self._settle(token)
         return REOPENED
 
-    def _trouble(self, reason: str) -> str | None:
+    def _settle(self, token: str) -> None:
+        if not self.item.settle(self.functions, self.config.event_source_mapping, token, SETTLE_SECONDS):
+            logger.warning("The event source mapping is busy. The next run makes it follow the intake.")
+
+    def _wait(self, seen: State) -> float:
+        """Seconds until it may be reopened: the more often it was in vain, the longer.
+
+        The first time the cause that ReopenIntake can see is enough.
+        """
+        doublings = min(max(seen.fruitless, 1) - 1, 20)
+        least = 0.0 if seen.fruitless <= 1 else min(MOST_WAIT_SECONDS, self.config.reopen_seconds * 2.0**doublings)
+        return (seen.since or 0) + least - time.time()
+
+    def _trouble(self, reason: str | None) -> str | None:
         """The code of what still keeps uploads from succeeding."""
         try:
             credits_left = self.pixelcut.read_credits()
@@ -84,21 +96,26 @@ class Watch:
 
 # What `Watch.look` finds: where the intake is not paused, and where it must stay so.
 IS_OPEN, REOPENED, BY_OPERATOR = "open", "reopened", "paused by an operator"
+# Of the function's 60 seconds; settling may take its share twice.
+SETTLE_SECONDS = 15.0
+# However often it was in vain, it is reopened once an hour: one upload is tried, and the cause may be gone.
+MOST_WAIT_SECONDS = 3600.0
 
-# States of an event source mapping that is open, or on its way there:
-# https://docs.aws.amazon.com/lambda/latest/api/API_GetEventSourceMapping.html
-OPEN = ("Enabled", "Enabling", "Creating")
 
-
-def _no_turn(_: Deadline) -> contextlib.AbstractContextManager[None]:
-    """The request for the credits is free, and is not paced."""
+def _no_slot(_: Deadline) -> contextlib.AbstractContextManager[None]:
+    """The request for the credits is free, and needs no slot."""
     return contextlib.nullcontext()
+
+
+@functools.cache
+def _connections() -> Connections:
+    return Connections(threads=1)
 
 
 @functools.cache
 def _watch() -> Watch:
     config = ReopenConfig.from_environment(os.environ)
     clients = Clients(threads=1)
-    connections = Connections(threads=1)
     api_key = ApiKey(SecretsProvider(boto3_client=clients.secrets), config.pixelcut_api_key_secret)
-    return Watch(config, clients, connections, Pixelcut(connections.api, config.pixelcut_api_url, api_key, _no_turn))
+    pixelcut = Pixelcut(_connections().api, config.pixelcut_api_url, api_key, _no_slot)
+    return Watch(config, clients.functions, IntakeItem(clients.dynamodb, config.ledger_table), pixelcut)
