@@ -4,6 +4,7 @@ What others call is left alone: tests, and the event source mapping. A presigned
 """
 
 import json
+import random
 import re
 import threading
 from collections import Counter
@@ -44,6 +45,7 @@ class AwsFault:
     resource: str = ""
     contains: tuple[str, ...] = ()  # parts of the body of a call that is JSON, such as an item's key
     times: int | None = 1  # calls, each retry of the SDK being one; None: all
+    rate: float = 1  # the share of them, drawn by the seed
     status: int = 503
     code: str = "ServiceUnavailable"
     after: bool = False  # the call takes effect all the same
@@ -93,16 +95,23 @@ class FunctionCalls:
         self._may = may
         self._faults: tuple[AwsFault, ...] = ()
         self._fired: list[int] = []
+        self._draw = random.Random(0)  # noqa: S311 (no secret is drawn)
         self._made: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._pause = Pause()
 
-    def set_faults(self, *faults: AwsFault) -> None:
+    def set_faults(self, *faults: AwsFault, seed: int = 0) -> None:
         """Replaces all of them; answers that are held back leave now."""
         with self._lock:
             self._faults = faults
+            self._draw = random.Random(seed)  # noqa: S311
             self._fired = [0] * len(faults)
         self._pause.wake()
+
+    def fired(self) -> list[int]:
+        """How often each fault has fired, in their order."""
+        with self._lock:
+            return list(self._fired)
 
     def made(self) -> Counter[str]:
         with self._lock:
@@ -137,7 +146,8 @@ class FunctionCalls:
             for number, fault in enumerate(self._faults):
                 spent = fault.times is not None and self._fired[number] >= fault.times
                 applies = fault.action == call.action and fault.resource in call.resource and not spent
-                if applies and all(part in text for part in fault.contains):
+                applies = applies and all(part in text for part in fault.contains)
+                if applies and self._draw.random() < fault.rate:
                     self._fired[number] += 1
                     return fault
         return None

@@ -128,9 +128,13 @@ class LocalCloud:
         """What functions have done so far that needs a permission."""
         return self._permissions.uses()
 
-    def set_faults(self, *faults: AwsFault) -> None:
+    def set_faults(self, *faults: AwsFault, seed: int = 0) -> None:
         """From now on these, and no others, make calls of functions to AWS go wrong; the first that applies decides."""
-        self._calls.set_faults(*faults)
+        self._calls.set_faults(*faults, seed=seed)
+
+    def faults_fired(self) -> list[int]:
+        """How often each of them has, in their order."""
+        return self._calls.fired()
 
     def set_delivery_faults(self, *faults: DeliveryFault, seed: int = 0) -> None:
         """From now on these, and no others, disturb what event source mappings deliver."""

@@ -165,6 +165,17 @@ def test_a_call_may_take_effect_and_be_answered_with_an_error(stack: Stack) -> N
     assert stack.stored() == ["a.png"]
 
 
+def test_a_share_of_the_calls_goes_wrong_as_the_seed_draws(stack: Stack) -> None:
+    def errors(seed: int) -> list[str | None]:
+        stack.cloud.set_faults(AwsFault("PutObject", times=None, rate=0.5), seed=seed)
+        return [stack.put("a.png")["error"] for _ in range(12)]
+
+    first = errors(1)
+    assert set(first) == {None, "ServiceUnavailable"}
+    assert stack.cloud.faults_fired() == [12 - first.count(None)]
+    assert errors(1) == first != errors(2)
+
+
 def test_an_answer_may_be_lost_after_its_call_took_effect_and_the_sdk_repeats_it(stack: Stack) -> None:
     create: dict[str, Any] = {"Bucket": stack.outputs["Bucket"], "Body": "x", "IfNoneMatch": "*"}
     stack.cloud.set_faults(AwsFault("PutObject", after=True, drop=True))
