@@ -200,7 +200,8 @@ def _list(deployed: Deployment, prefix: str) -> "Iterator[ObjectTypeDef]":
         Bucket=deployed.input_bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"]
     )
     for page in pages:
-        yield from (listed for listed in page.get("Contents", []) if not listed["Key"].endswith("/"))
+        # A folder that S3's console makes is an empty object.
+        yield from (listed for listed in page.get("Contents", []) if listed["Size"] or not listed["Key"].endswith("/"))
 
 
 def _find_cutout(deployed: Deployment, key: str) -> Cutout | None:

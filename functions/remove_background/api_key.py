@@ -33,7 +33,12 @@ class ApiKey:
                     f"The secret {self._secret} has no value. Put the Pixelcut API key into it."
                 ) from None
             raise StorageUnavailable(f"Secrets Manager did not give the API key ({code}).") from None
-        return check(value, self._secret)
+        try:
+            return check(value, self._secret)
+        except ApiKeyMissing:
+            if fresh:
+                raise
+        return self(True)  # it may have been put right since it was read
 
 
 def check(value: object, secret: str) -> str:

@@ -10,8 +10,10 @@ from botocore import httpsession
 from botocore.config import Config
 
 from . import tls
+from .aws_errors import NotRepeatedError
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
@@ -37,6 +39,9 @@ class Clients:
         self._config = config = _TIMEOUTS.merge(Config(max_pool_connections=threads))
         self._making = threading.Lock()  # a session makes one client at a time
         self.s3: S3Client = session.client("s3", config=config.merge(_S3))
+        # A conditional write compares bytes only. One that was applied, and is repeated when its answer was lost, could
+        # replace what others have written since: the same bytes again.
+        self.s3.meta.events.register("before-send.s3.PutObject", _send_once)
         self.dynamodb: DynamoDBClient = session.client("dynamodb", config=config)
         self.secrets: SecretsManagerClient = session.client("secretsmanager", config=config)
 
@@ -51,3 +56,10 @@ class Clients:
     def functions(self) -> "LambdaClient":
         with self._making:
             return self._session.client("lambda", config=self._config)
+
+
+def _send_once(request: "AWSPreparedRequest", **_: object) -> None:
+    """The SDK says in a header which attempt it makes: https://docs.aws.amazon.com/sdkref/latest/guide/"""
+    attempt = request.headers.get("amz-sdk-request", "")
+    if "attempt=1" not in (attempt.decode() if isinstance(attempt, bytes) else attempt):
+        raise NotRepeatedError

@@ -5,6 +5,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 AwsError = (ClientError, BotoCoreError)
 
 
+class NotRepeatedError(BotoCoreError):
+    """A call that failed in a way in which the SDK would repeat it, and that must not be: it may have been applied."""
+
+    fmt = "The call is not repeated."
+
+
 def error_code(error: BaseException | None) -> str:
     """AWS's code for the error; the name of its class where there was no answer. Its text may hold a URL."""
     if isinstance(error, ClientError):

@@ -122,11 +122,11 @@ def _worker() -> Worker:
     @contextlib.contextmanager
     def slot(deadline: Deadline) -> Iterator[None]:
         with limiter.slot(deadline):
-            intake.check()  # it may have been paused while this call waited for its slot
+            intake.check_again()
             yield
 
     credits_charged: deque[Billed] = deque()
-    ledger = Ledger(clients.dynamodb, config.ledger_table, credits_charged.append)
+    ledger = Ledger(clients.dynamodb, config.ledger_table, credits_charged.append, intake.report_stopped)
     remover = BackgroundRemover(
         storage=Storage(clients.s3, config.output_bucket),
         service=Pixelcut(connections.api, config.pixelcut_api_url, api_key, slot),

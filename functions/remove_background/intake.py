@@ -7,6 +7,7 @@ Times are in seconds since the epoch.
     reopened_at                 on probation: reopened, and no success yet
     fruitless                   how often the function paused it in a row without a success in between
     failing, failed_at          the uploads that failed in a row, and when the last of them did
+    closed                      the mapping was disabled because of this pause: else it was by hand
     probe, probe_until          on probation only one upload at a time may be paid for: its token, and until when
     next_at                     the rate limiter's next slot (rate_limiter.py)
     switching                   tokens of those who are making the mapping follow this item
@@ -24,6 +25,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from botocore.exceptions import ClientError
+
 from .aws_errors import AwsError, error_code
 from .errors import (
     AccountBlocked,
@@ -35,6 +38,7 @@ from .errors import (
     RateLimitExceeded,
     StorageUnavailable,
     Unavailable,
+    UnexpectedError,
 )
 from .uploads import Upload
 
@@ -49,6 +53,8 @@ IS_OPEN = "attribute_not_exists(paused_by) AND attribute_not_exists(reopened_at)
 
 # Uploads that fail on probation until the intake is paused again.
 FAILURES_ON_PROBATION = 3
+# Seconds for which an environment trusts that the intake is open: a call that waits longer for its slot looks again.
+TRUST_SECONDS = 5.0
 # Failures that are further apart than this are not in a row.
 IN_A_ROW_SECONDS = 600.0
 # After this, whoever began to switch the mapping has ended: longer than ReopenIntake or a command may run.
@@ -59,7 +65,7 @@ _CONDITION_FAILED = "ConditionalCheckFailedException"
 # Lambda refuses to change a mapping that is changing its state.
 _BUSY = ("ResourceInUseException", "ResourceConflictException", "TooManyRequestsException")
 # What ends with a pause, and with a reopening.
-_OF_A_PAUSE = "paused_by, reason, since"
+_OF_A_PAUSE = "paused_by, reason, since, closed"
 _OF_A_PROBATION = "reopened_at, probe, probe_until, failing, failed_at"
 
 log = logging.getLogger(__name__)
@@ -75,6 +81,7 @@ class State:
     reopened_at: float | None = None
     fruitless: int = 0
     failing: frozenset[str] = frozenset()
+    closed: bool = False
     switching: frozenset[str] = frozenset()
 
     @classmethod
@@ -89,6 +96,7 @@ class State:
             reopened_at=number("reopened_at"),
             fruitless=int(number("fruitless") or 0),
             failing=frozenset(item.get("failing", {}).get("SS", ())),
+            closed="closed" in item,
             switching=frozenset(item.get("switching", {}).get("SS", ())),
         )
 
@@ -101,8 +109,10 @@ class Intake:
         self._item = IntakeItem(dynamodb, table)
         self._failures_in_a_row = failures_in_a_row
         self._lock = threading.Lock()
-        self._failing: set[str] = set()  # since this environment's last success
+        self._looking = threading.Lock()
+        self._failed = False  # since this environment's last success
         self._paused = False
+        self._open_at = 0.0  # when it was last known to be open, on the monotonic clock
         self._probe: tuple[str, int] | None = None  # the probe that this environment holds, and the thread that does
 
     def begin(self) -> None:
@@ -110,20 +120,34 @@ class Intake:
 
         Or that Lambda still hands out messages: a mapping takes a while to be disabled.
         """
-        if not self._paused:
-            return
+        if self._paused:
+            self._look()
+
+    def check(self) -> None:
+        """Raises IntakePaused when this environment knows that the intake is paused: a call would be in vain."""
+        if self._paused:
+            raise IntakePaused("The intake is paused. The upload waits until it is reopened.")
+
+    def check_again(self) -> None:
+        """The same after a wait for a slot, in which somebody else may have paused it."""
+        with self._looking:
+            if not self._paused and time.monotonic() - self._open_at > TRUST_SECONDS:
+                self._look()
+        self.check()
+
+    def note_open(self) -> None:
+        """A slot was reserved, which is only done while it is open."""
+        self._open_at = time.monotonic()
+
+    def _look(self) -> None:
         try:
             self._paused = self._item.read().paused_by is not None
         except AwsError as error:
             log.error("The state of the intake could not be read (%s).", error_code(error))
             self._paused = False  # the next slot tells
         if not self._paused:
-            self._failing.clear()
-
-    def check(self) -> None:
-        """Raises IntakePaused when this environment knows that the intake is paused: a call would be in vain."""
-        if self._paused:
-            raise IntakePaused("The intake is paused. The upload waits until it is reopened.")
+            self._failed = False
+            self.note_open()
 
     def admit(self, item: Mapping[str, Any], until: float) -> bool:
         """What follows when a slot was refused and this was the item: whether the call may be made all the same.
@@ -137,7 +161,7 @@ class Intake:
             self.check()
         if state.reopened_at is None:
             return False
-        token = uuid.uuid4().hex
+        token = self._own_probe() or uuid.uuid4().hex
         try:
             taken = self._item.take_probe(token, until)
         except AwsError as error:
@@ -150,6 +174,7 @@ class Intake:
             raise waits
         with self._lock:
             self._probe = token, threading.get_ident()
+        self.note_open()
         return True
 
     def release(self) -> None:
@@ -159,8 +184,7 @@ class Intake:
 
     def report_success(self) -> None:
         with self._lock:
-            failed = bool(self._failing)
-            self._failing.clear()
+            failed, self._failed = self._failed, False
         if token := self._take_own_probe():
             self._write(f"REMOVE {_OF_A_PROBATION}, fruitless", {":token": {"S": token}}, "probe = :token")
         elif failed:
@@ -175,36 +199,37 @@ class Intake:
             return False
         if not isinstance(error, Unavailable) or not error.may_be_general:
             return True
-        name = _fingerprint(upload)
-        with self._lock:
-            self._failing.add(name)
-            failing = len(self._failing)
-        limit = self._failures_in_a_row
-        if (state := self._count_failure(name)) is not None:
-            failing = max(failing, len(state.failing))
-            if state.reopened_at is not None:
-                failing = len(state.failing)  # what this environment remembers is of before
-                limit = 1 if _is_refused_write(error) else FAILURES_ON_PROBATION
-            if state.paused_by:
-                self._paused = True
-                return error.is_its_own
-        if failing < limit:
-            return True
-        self._pause(error.code)
-        return error.is_its_own
+        return self._count(error.code, upload, refused_write=_is_refused_write(error)) or error.is_its_own
 
-    def _count_failure(self, name: str) -> State | None:
-        """The state with all that failed in a row, of all environments; None where it could not be written."""
-        now = time.time()
-        values = {":name": {"SS": [name]}, ":now": {"N": f"{now:.3f}"}}
-        counted = self._write(
-            "ADD failing :name SET failed_at = :now",
-            values | {":lately": {"N": f"{now - IN_A_ROW_SECONDS:.3f}"}},
-            "failed_at > :lately",
-        )
-        if counted is None:
-            counted = self._write("SET failing = :name, failed_at = :now", values, None)
-        return counted
+    def report_stopped(self, upload: Upload) -> None:
+        """The function was stopped while it paid for this upload, as it may be for each."""
+        self._count(UnexpectedError.code, upload, refused_write=False)
+
+    def _count(self, reason: str, upload: Upload | None, *, refused_write: bool) -> bool:
+        """Adds an upload to those that failed in a row, and pauses the intake when they are many.
+
+        False where its failure tells more about the service, or about AWS, than about the upload.
+        """
+        with self._lock:
+            self._failed = True
+        probe = self._own_probe()
+        try:
+            state = self._item.add_failure(_fingerprint(upload), probe)
+        except AwsError as error:
+            log.error("The state of the intake could not be written (%s).", error_code(error))
+            return False
+        if state.paused_by:
+            self._paused = True
+            return False
+        limit = self._failures_in_a_row
+        if state.reopened_at is not None:
+            if probe is None:  # it began before the pause, or has not got as far as a call
+                return True
+            limit = 1 if refused_write else FAILURES_ON_PROBATION
+        if len(state.failing) < limit:
+            return True
+        self._pause(reason)
+        return False
 
     def _pause(self, reason: str) -> None:
         """An operator's pause stays the operator's."""
@@ -216,6 +241,11 @@ class Intake:
         self._paused = True
         if paused:
             log.warning("The intake is paused: %s.", reason, extra={"error_code": reason})
+
+    def _own_probe(self) -> str | None:
+        """The token of the probe that this thread holds: its upload may need a second call, with a fresh key."""
+        with self._lock:
+            return self._probe[0] if self._probe and self._probe[1] == threading.get_ident() else None
 
     def _take_own_probe(self) -> str | None:
         with self._lock:
@@ -250,9 +280,39 @@ class IntakeItem:
         if condition:
             optional["ConditionExpression"] = condition
         answer = self._dynamodb.update_item(
-            TableName=self._table, Key=ITEM, UpdateExpression=expression, ReturnValues="ALL_NEW", **optional
+            TableName=self._table,
+            Key=ITEM,
+            UpdateExpression=expression,
+            ReturnValues="ALL_NEW",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            **optional,
         )
         return State.of(answer.get("Attributes", {}))
+
+    def add_failure(self, name: str, probe: str | None) -> State:
+        """The state with all uploads that failed in a row, of all environments.
+
+        Unchanged while it is paused, and on probation except by the upload that has the probe: what began before tells
+        nothing about now.
+        """
+        now = time.time()
+        values: dict[str, Any] = {":name": {"SS": [name]}, ":now": _time(now), ":lately": _time(now - IN_A_ROW_SECONDS)}
+        counts = IS_OPEN
+        if probe:
+            counts = "probe = :token"
+            values[":token"] = {"S": probe}
+        seen = State()
+        # Another upload may become the first in a row between the first two.
+        for expression, condition in (_ONE_MORE, _THE_FIRST, _ONE_MORE):
+            try:
+                return self.update(expression, values, f"{condition} AND {counts}")
+            except ClientError as error:
+                if error_code(error) != _CONDITION_FAILED:
+                    raise
+                seen = State.of(error.response.get("Item", {}))  # type: ignore[arg-type]  # not in the stubs
+                if seen.paused_by or (seen.reopened_at is not None and not probe):
+                    break
+        return seen
 
     def take_probe(self, token: str, until: float) -> bool:
         """Whether this caller is the one who may pay on probation."""
@@ -271,7 +331,7 @@ class IntakeItem:
         With a token the caller goes on to `settle`.
         """
         values = {":by": {"S": by}, ":reason": {"S": reason}, ":now": _time(time.time())}
-        expression = f"SET paused_by = :by, reason = :reason, since = :now REMOVE {_OF_A_PROBATION}"
+        expression = f"SET paused_by = :by, reason = :reason, since = :now REMOVE closed, {_OF_A_PROBATION}"
         if by == FUNCTION:
             expression = expression.replace(" REMOVE", ", fruitless = if_not_exists(fruitless, :none) + :one REMOVE")
             values |= {":none": {"N": "0"}, ":one": {"N": "1"}}
@@ -283,14 +343,18 @@ class IntakeItem:
     def adopt(self, seen: State) -> bool:
         """Name the operator as who paused it, where the mapping was disabled by hand and the item is as it was seen."""
         values = {":by": {"S": OPERATOR}, ":reason": {"S": DISABLED_BY_HAND}, ":now": _time(time.time())}
-        condition = "attribute_not_exists(paused_by) AND attribute_not_exists(switching)"
-        if seen.reopened_at is None:
-            condition += " AND attribute_not_exists(reopened_at)"
-        else:
-            condition += " AND reopened_at = :seen"
-            values[":seen"] = _time(seen.reopened_at)
+        condition = "attribute_not_exists(switching) AND attribute_not_exists(closed)"
+        unchanged = {"paused_by": seen.paused_by, "since": seen.since, "reopened_at": seen.reopened_at}
+        for name, value in unchanged.items():
+            if value is None:
+                condition += f" AND attribute_not_exists({name})"
+            else:
+                condition += f" AND {name} = :{name}"
+                values[f":{name}"] = {"S": value} if isinstance(value, str) else _time(value)
         return self._apply(
-            f"SET paused_by = :by, reason = :reason, since = :now REMOVE {_OF_A_PROBATION}", values, condition
+            f"SET paused_by = :by, reason = :reason, since = :now, closed = :now REMOVE {_OF_A_PROBATION}",
+            values,
+            condition,
         )
 
     def reopen(self, seen: State, token: str) -> bool:
@@ -302,7 +366,8 @@ class IntakeItem:
             values[":since"] = _time(seen.since)
         forget = ", fruitless" if seen.paused_by == OPERATOR else ""
         return self._apply(
-            f"SET reopened_at = :now REMOVE {_OF_A_PAUSE}{forget}",
+            # What was in flight when it was paused has failed since: that says nothing about now.
+            f"SET reopened_at = :now REMOVE {_OF_A_PAUSE}, failing, failed_at{forget}",
             values,
             condition,
             token,
@@ -322,8 +387,14 @@ class IntakeItem:
             seen = self.read()
             wanted = seen.paused_by is None
             if state == ("Enabled" if wanted else "Disabled"):
-                done = [token, *(other for other in seen.switching if _is_stale(other))]
-                self.update("DELETE switching :tokens", {":tokens": {"SS": done}}, None)
+                done: dict[str, Any] = {":tokens": {"SS": [token, *filter(_is_stale, seen.switching)]}}
+                if wanted or seen.since is None:
+                    self.update("DELETE switching :tokens", done, None)
+                else:  # this pause's
+                    self._apply(
+                        "SET closed = since DELETE switching :tokens", done | {":since": _time(seen.since)}, _SINCE
+                    )
+                    self.update("DELETE switching :tokens", done, None)
                 return True
             if state in ("Enabled", "Disabled"):
                 try:
@@ -354,6 +425,13 @@ class IntakeItem:
         return True
 
 
+_SINCE = "since = :since"
+# Failures in a row, and the one that begins them.
+_ONE_MORE = "ADD failing :name SET failed_at = :now", "failed_at > :lately"
+_THE_FIRST = (
+    "SET failing = :name, failed_at = :now",
+    "(attribute_not_exists(failed_at) OR failed_at <= :lately)",
+)
 DISABLED_BY_HAND = "the event source mapping was disabled by hand"
 
 

@@ -58,11 +58,21 @@ log = logging.getLogger(__name__)
 
 
 class Ledger:
-    def __init__(self, dynamodb: "DynamoDBClient", table: str, note_credit: Callable[[Billed], object]) -> None:
-        """`note_credit` is called for each credit charged, with what earlier calls for its upload have cost."""
+    def __init__(
+        self,
+        dynamodb: "DynamoDBClient",
+        table: str,
+        note_credit: Callable[[Billed], object],
+        note_stopped: Callable[[Upload], object],
+    ) -> None:
+        """`note_credit` is called for each credit charged, with what earlier calls for its upload have cost.
+
+        `note_stopped` is called for an upload that the function was stopped over while it paid.
+        """
         self._dynamodb = dynamodb
         self._table = table
         self._note_credit = note_credit
+        self._note_stopped = note_stopped
 
     def pay_once(
         self,
@@ -120,14 +130,18 @@ class Ledger:
             condition="result_url = :url",
         )
         seen = _Seen.read(item)
-        return seen.is_about(upload) and seen.charges >= MAX_CHARGES
+        # Where another delivery has forgotten it, that one's call may be running.
+        return seen.is_about(upload) and seen.lease is None and seen.charges >= MAX_CHARGES
 
-    def close(self, output_key: str, upload: Upload) -> None:
-        """Say that the upload's letter is written: what was sent before has ended, and what is sent later may pay."""
+    def close(self, output_key: str, upload: Upload, written: float) -> None:
+        """Say that the upload's letter is written: what was sent before has ended, and what is sent later may pay.
+
+        `written` is when the letter was about to be written: a letter that is sent back at once is later than that.
+        """
         self._update(
             output_key,
             "SET ended_at = :now",
-            {":now": time.time(), ":source": upload.uri, ":etag": upload.etag},
+            {":now": written, ":source": upload.uri, ":etag": upload.etag},
             condition="#source = :source AND etag = :etag",
         )
 
@@ -144,8 +158,11 @@ class Ledger:
         if _Seen.read(answer.get("Item", {})).writing_until >= time.time():
             raise InProgress("An earlier delivery for this output key is in flight.")
 
-    def read_billed(self, output_key: str, upload: Upload) -> Billed:
-        """The worst that the calls for an upload have cost. Raises nothing: where it cannot be known, it is `maybe`."""
+    def read_billed(self, output_key: str, upload: Upload, *, retried: bool) -> Billed:
+        """The worst that the calls for an upload have cost. Raises nothing: where it cannot be known, it is `maybe`.
+
+        What another upload of the output key has left tells nothing about one that was `retried`.
+        """
         try:
             answer = self._dynamodb.get_item(TableName=self._table, Key=_key(output_key), ConsistentRead=True)
         except AwsError as error:
@@ -153,7 +170,9 @@ class Ledger:
             return Billed.MAYBE
         item = answer.get("Item", {})
         seen = _Seen.read(item)
-        return seen.worst_billed if seen.is_about(upload) or not item else Billed.MAYBE
+        if seen.is_about(upload):
+            return seen.worst_billed
+        return Billed.MAYBE if item and retried else Billed.NO
 
     def _claim(
         self,
@@ -167,7 +186,7 @@ class Ledger:
         """A result that is still valid, how the upload has ended already, or the right to pay."""
         holder = uuid.uuid4().hex
         first = _Claim(holder, Billed.NO, 1, 0.0)
-        values = {":now": now, ":none": 0, ":settled": now + KEPT_SECONDS - UNSETTLED_SECONDS}
+        values = {":settled": now + KEPT_SECONDS - UNSETTLED_SECONDS}
         seen = self._try(output_key, upload, first, deadline, _NOTHING_TO_LOSE, values)
         if seen is None or seen.holder == holder:  # the second: it was applied, and the SDK repeated it
             return first
@@ -180,10 +199,7 @@ class Ledger:
         if seen.is_leased(now) or (not seen.is_of_key(upload) and (seen.is_valid(now) or seen.is_unsettled(now))):
             raise InProgress("Another upload or delivery for this output key is in flight.")
         if mine:
-            charges = 1 if replayed else seen.charges + 1
-            claim = _Claim(holder, seen.worst_billed, charges, seen.writing_until)
-            if claim.charges > MAX_CHARGES:
-                raise _stopped("it worked on this upload", claim.billed)
+            claim = self._claim_again(upload, seen, sent, holder)
         else:
             claim = _Claim(holder, Billed.NO, 1, seen.writing_until)
             # Other bytes of the key were paid for. They gave way to these only if these stand there now.
@@ -193,6 +209,17 @@ class Ledger:
         if again is not None and again.holder != holder:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         return claim
+
+    def _claim_again(self, upload: Upload, seen: "_Seen", sent: float, holder: str) -> "_Claim":
+        """The claim after others of the same upload. Raises UnexpectedError, final, after MAX_CHARGES."""
+        if sent > seen.claimed_at + UNSETTLED_SECONDS:  # sent anew, long after its cutout was made
+            return _Claim(holder, Billed.NO, 1, seen.writing_until)
+        if seen.lease is not None:
+            self._note_stopped(upload)
+        charges = 1 if seen.ended_at is not None else seen.charges + 1
+        if charges > MAX_CHARGES:
+            raise _stopped("was asked for this upload's cutout", seen.worst_billed)
+        return _Claim(holder, seen.worst_billed, charges, seen.writing_until)
 
     def _reuse(self, output_key: str, seen: "_Seen", deadline: Deadline, *, replayed: bool) -> str:
         until = max(seen.writing_until, _end_of(deadline))
@@ -209,7 +236,7 @@ class Ledger:
         if _Seen.read(item).result_url != seen.result_url:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         if _number(item, "reuses") > MAX_REUSES:
-            raise _stopped("it had a paid result to write", Billed.YES)
+            raise _stopped("had made this upload's cutout", Billed.YES)
         return seen.result_url
 
     def _try(
@@ -340,8 +367,11 @@ class _Seen:
 
     def is_unsettled(self, now: float) -> bool:
         """Whether it was charged for a moment ago, and has neither a cutout nor a letter that the item knows of."""
-        claimed_at = self.expires - KEPT_SECONDS
-        return self.charges > 0 and self.ended_at is None and claimed_at >= now - UNSETTLED_SECONDS
+        return self.charges > 0 and self.ended_at is None and self.claimed_at >= now - UNSETTLED_SECONDS
+
+    @property
+    def claimed_at(self) -> float:
+        return self.expires - KEPT_SECONDS
 
     @property
     def worst_billed(self) -> Billed:
@@ -360,12 +390,11 @@ class _Seen:
         return " AND ".join(conditions), values
 
 
-# No item yet, or that of another upload of which nothing is in flight, and of which no charge need be remembered.
+# No item yet, or that of another upload that nobody has claimed for an hour: nothing of it is in flight any more, and
+# whoever looked at the source before that has ended.
 _NOTHING_TO_LOSE = (
-    "attribute_not_exists(holder) OR ((#source <> :source OR etag <> :etag)"
-    " AND attribute_not_exists(lease) AND writing_until < :now"
-    " AND (attribute_not_exists(valid_until) OR valid_until < :now)"
-    " AND (charges = :none OR attribute_exists(ended_at) OR expires < :settled))"
+    "attribute_not_exists(holder) OR"
+    " ((#source <> :source OR etag <> :etag) AND attribute_not_exists(lease) AND expires < :settled)"
 )
 _NAMES = {"#source": "source"}  # a word that DynamoDB reserves
 
@@ -380,9 +409,9 @@ def _end_of(deadline: Deadline) -> float:
     return time.time() + deadline.remaining() + LEASE_MARGIN
 
 
-def _stopped(while_: str, billed: Billed) -> UnexpectedError:
+def _stopped(after: str, billed: Billed) -> UnexpectedError:
     error = UnexpectedError(
-        f"The function was stopped each time while {while_}. "
+        f"Each time after Pixelcut {after}, the function was stopped before it was written. "
         "Its log says why: look for `Task timed out`, `OutOfMemory` or `Runtime.ExitError`."
     )
     error.billed, error.is_final = billed, True

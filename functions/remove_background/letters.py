@@ -60,4 +60,7 @@ def notification(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _attribute(text: str) -> "MessageAttributeValueTypeDef":
-    return {"DataType": "String", "StringValue": _FORBIDDEN.sub(lambda match: quote(match[0]), text)}
+    return {
+        "DataType": "String",
+        "StringValue": _FORBIDDEN.sub(lambda match: quote(match[0], errors="surrogatepass"), text),
+    }

@@ -14,12 +14,16 @@ MAX_SOURCE_KEY_LENGTH = 1_024
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The object of an upload as it is now: `head` its first bytes, `size` in bytes."""
+    """The object of an upload as it is now: `head` its first bytes, `size` in bytes.
+
+    `modified` is when it was put there; it tells two uploads of the same bytes apart where there are no versions.
+    """
 
     upload: Upload
     head: bytes
     size: int
     version_id: str | None = None
+    modified: object = None
 
 
 @dataclass(frozen=True, slots=True)

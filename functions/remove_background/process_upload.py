@@ -89,6 +89,8 @@ class BackgroundRemover:
         if isinstance(paid, Outcome):
             return paid
         with self._fetch(key, upload, paid, deadline) as result:
+            if isinstance(ended := self._look_for_another(source), Outcome):
+                return ended
             for _ in range(WRITE_ATTEMPTS):
                 # The cutout of other bytes stands there. Whether they are older or newer, and whether they stand under
                 # the key again, only the source itself can tell.
@@ -98,8 +100,21 @@ class BackgroundRemover:
                     return Outcome.CUTOUT
                 present = self.storage.find_cutout(key)
                 if self._is_done(upload, key, present):
-                    return Outcome.DUPLICATE
-            raise StorageUnavailable("Others kept writing under the cutout's key.")
+                    # Where it is of just this upload, it is what was written here although S3's answer was lost.
+                    return Outcome.CUTOUT if present and present.is_of_just(upload) else Outcome.DUPLICATE
+            raise StorageUnavailable("The cutout could not be written: S3 failed, or others wrote under its key.")
+
+    def _look_for_another(self, source: Source) -> Source | Outcome:
+        """Without versions, Pixelcut was given what stood under the key at that moment.
+
+        Raises ResultInvalid when that may have been another upload, although the same bytes stand there again.
+        """
+        if source.version_id is not None or self.presigned_url_seconds is None:
+            return source
+        now = self.storage.look_at(source.upload)
+        if isinstance(now, Source) and now.modified != source.modified:
+            raise ResultInvalid("The upload was replaced while Pixelcut worked on it.")
+        return now
 
     def _is_done(self, upload: Upload, key: str, present: Cutout | None) -> bool:
         """Whether what stands under the output key is the upload's cutout.

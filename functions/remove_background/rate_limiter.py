@@ -40,6 +40,9 @@ class Admission(Protocol):
     def admit(self, item: Mapping[str, Any], until: float) -> bool:
         """Whether a call may be made although its slot was refused; raises a CutoutError where it may not."""
 
+    def note_open(self) -> None:
+        """A slot was reserved, and so the intake was open."""
+
 
 class RateLimiter:
     def __init__(
@@ -128,6 +131,7 @@ class RateLimiter:
                 first = soon
                 done, _ = self._update(":soon + :step", "(attribute_not_exists(next_at) OR next_at < :soon)", values)
             if done and first is not None:
+                self._admission.note_open()
                 return [first + number * interval for number in range(slots)]
         raise StorageUnavailable("Too many environments reserved their slots at once.")
 

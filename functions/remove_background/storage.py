@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .aws_errors import AwsError, error_code, http_status
+from .aws_errors import AwsError, NotRepeatedError, error_code, http_status
 from .errors import StorageUnavailable
 from .models import Cutout, Result, Source, cutout_metadata
 from .uploads import Outcome, Upload
@@ -67,7 +67,13 @@ class Storage:
                 case 416:  # an empty object has no first byte
                     return Source(upload, head=b"", size=0)
             raise _unavailable("read the upload", error, of_upload=True) from None
-        return Source(upload, head, int(answer["ContentRange"].rpartition("/")[2]), answer.get("VersionId"))
+        return Source(
+            upload,
+            head,
+            int(answer["ContentRange"].rpartition("/")[2]),
+            answer.get("VersionId"),
+            answer.get("LastModified"),
+        )
 
     def presign(self, source: Source, seconds: int) -> str:
         """A URL with which anybody can read just this version for that many seconds."""
@@ -81,7 +87,7 @@ class Storage:
             raise _unavailable("read the upload", error, of_upload=True) from None
 
     def write_cutout(self, key: str, result: Result, upload: Upload, replaces: Cutout | None) -> bool:
-        """Write a cutout where `replaces` was found; False when something else stands there by now."""
+        """Write a cutout where `replaces` was found; False when something else stands there by now, or may do so."""
         condition: dict[str, Any] = {"IfMatch": replaces.etag} if replaces else {"IfNoneMatch": "*"}
         result.file.seek(0)
         try:
@@ -95,6 +101,8 @@ class Storage:
                 Metadata=cutout_metadata(upload),
                 **condition,
             )
+        except NotRepeatedError:  # it may have been written
+            return False
         except AwsError as error:
             # 404: what was to be replaced is gone. 409: somebody else writes at the same moment.
             if http_status(error) in (404, 409, 412):

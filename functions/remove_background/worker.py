@@ -116,6 +116,7 @@ class Worker:
             upload = read_upload(record)
             if upload is None:
                 return Ending("ignored")
+            self._check_bucket(upload)
             self.intake.check()
             outcome = self.remover.process(upload, delivery.first_sent / 1000, delivery.deadline)
             if outcome is Outcome.CUTOUT:  # the others say nothing about the service
@@ -133,6 +134,11 @@ class Worker:
             return Ending(outcome.value, age=max(0.0, time.time() - upload.time))
         return Ending(outcome.value)
 
+    def _check_bucket(self, upload: Upload) -> None:
+        """A notification of the output bucket, say, would make a cutout of each cutout, without an end."""
+        if upload.bucket != self.config.input_bucket or not upload.key.startswith(self.config.input_prefix):
+            raise BadNotification("The notification is about an object outside the input bucket, or InputPrefix.")
+
     def _fail(self, delivery: Delivery, body: str, upload: Upload | None, error: CutoutError, started: float) -> Ending:
         """Write a letter when the upload is rejected, or is not to be retried."""
         fields = _fields(delivery, upload, started) | {
@@ -145,11 +151,12 @@ class Worker:
             if not error.is_final and (not counts or delivery.attempt < self.config.max_attempts):
                 logger.warning("unavailable", extra=fields | {"counts": counts})
                 return Ending("unavailable", True, counts, self._back_off(delivery.attempt, error))
-        # Earlier attempts may have cost something, unless they ended for want of an output key.
-        if upload and delivery.attempt > 1 and not isinstance(error, OutputKeyTooLong):
-            billed = self.ledger.read_billed(self.remover.output_key.of(upload.key), upload)
-            error.billed = billed.or_worse(error.billed)
+        # Earlier deliveries may have cost something, unless there is no output key to pay for.
+        key = None if isinstance(error, BadNotification | OutputKeyTooLong) else self._output_key(upload)
+        if upload and key:
+            error.billed = self.ledger.read_billed(key, upload, retried=delivery.attempt > 1).or_worse(error.billed)
             fields["billed"] = error.billed
+        written = time.time()
         try:
             self.letters.write(
                 body,
@@ -161,10 +168,13 @@ class Worker:
         except StorageUnavailable as failure:
             logger.error("letter not written", extra=fields | {"letter_error": failure.message})
             return Ending("unavailable", comes_back=True, stays=True)
-        if upload and error.billed is not Billed.NO and not isinstance(error, OutputKeyTooLong):
-            self.ledger.close(self.remover.output_key.of(upload.key), upload)
+        if upload and key and error.billed is not Billed.NO:
+            self.ledger.close(key, upload, written)
         logger.warning("letter", extra=fields)
         return Ending("letter")
+
+    def _output_key(self, upload: Upload | None) -> str | None:
+        return self.remover.output_key.of(upload.key) if upload else None
 
     def _back_off(self, attempt: int, error: CutoutError) -> int:
         """Seconds until the next attempt: exponential with full jitter, and not before the service wants it.
@@ -172,7 +182,7 @@ class Worker:
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
         # What waits for another delivery has not failed, however often it was retried.
-        doubled = 0 if isinstance(error, InProgress | IntakePaused) else attempt - 1
+        doubled = 0 if isinstance(error, InProgress | IntakePaused) else min(attempt, self.config.max_attempts) - 1
         most = self.config.backoff_seconds * 2**doubled
         least = getattr(error, "retry_after", None) or 0
         if isinstance(error, RateLimitExceeded | OutOfTime):

@@ -18,7 +18,7 @@ from remove_background.config import ReopenConfig
 from remove_background.connections import Connections
 from remove_background.deadline import Deadline
 from remove_background.errors import CutoutError, InsufficientCredits
-from remove_background.intake import FUNCTION, IntakeItem, State, new_token
+from remove_background.intake import FUNCTION, OPERATOR, IntakeItem, State, new_token
 from remove_background.pixelcut import Pixelcut
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class Watch:
         seen = self.item.read()
         state = self.functions.get_event_source_mapping(UUID=mapping)["State"]
         closed = seen.paused_by is not None
-        if not closed and state == "Disabled" and not seen.switching and self.item.adopt(seen):
+        by_hand = state == "Disabled" and not seen.closed and not seen.switching
+        if by_hand and seen.paused_by != OPERATOR and self.item.adopt(seen):
             return BY_OPERATOR
         # The function only says that the intake is paused; and somebody may have been killed while switching.
         if seen.switching or (closed and state != "Disabled"):
@@ -79,8 +80,9 @@ class Watch:
 
         The first time the cause that ReopenIntake can see is enough.
         """
-        doublings = min(max(seen.fruitless, 1) - 1, 20)
-        least = 0.0 if seen.fruitless <= 1 else min(MOST_WAIT_SECONDS, self.config.reopen_seconds * 2.0**doublings)
+        least = 0.0
+        if (in_vain := seen.fruitless - 1) > 0:
+            least = min(MOST_WAIT_SECONDS, self.config.reopen_seconds * 2.0 ** min(in_vain - 1, 20))
         return (seen.since or 0) + least - time.time()
 
     def _trouble(self, reason: str | None) -> str | None:

@@ -1,264 +1,918 @@
-"""Nothing is paid twice while its result can be had, and nothing that was billed is forgotten."""
+"""Nothing is paid twice while its result can be had, nothing is paid for in vain more than twice, and nothing that was
+billed is forgotten.
+
+Numbers of seconds are written out: a test that imported them would follow a wrong one.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
 from remove_background.aws import Clients
 from remove_background.deadline import Deadline
-from remove_background.errors import Billed, InProgress, RateLimitExceeded, ServiceUnavailable, StorageUnavailable
-from remove_background.ledger import LEASE_MARGIN, RESULT_SECONDS, Ledger
-from remove_background.uploads import Upload
+from remove_background.errors import (
+    Billed,
+    CutoutError,
+    InProgress,
+    OutOfTime,
+    RateLimitExceeded,
+    ServiceUnavailable,
+    StorageUnavailable,
+    UnexpectedAnswer,
+    UnexpectedError,
+)
+from remove_background.ledger import Ledger
+from remove_background.uploads import Outcome, Upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 KEY = "photo.png"
+START = 1_800_000_000.0
 MakeUpload = Callable[..., Upload]
 
 
+class KilledError(BaseException):
+    """The function is killed: nothing after the call that it was in is done."""
+
+
+@dataclass
+class Clock:
+    """The time of the ledger and of its deadlines, and of nothing else."""
+
+    now: float = START
+
+    def move(self, seconds: float) -> None:
+        self.now += seconds
+
+
 class Till:
-    """Pays, counts how often, and fails as it is told."""
+    """Pays, counts the calls, and fails as it is told."""
 
     def __init__(self) -> None:
-        self.paid = 0
+        self.calls = 0
         self.error: BaseException | None = None
 
     def __call__(self) -> str:
+        self.calls += 1
         if self.error:
             raise self.error
-        self.paid += 1
-        return f"https://result/{self.paid}"
+        return f"https://result/{self.calls}"
+
+
+@dataclass
+class Network:
+    """The way to DynamoDB. It loses one answer after the call was applied, and the SDK then repeats the call."""
+
+    client: "DynamoDBClient"
+    loses_answer_to: str | None = None  # a part of the call's UpdateExpression
+    meanwhile: Callable[[], object] = lambda: None  # what happens before the call is repeated
+    before_call: Callable[[int], object] = lambda _: None
+    calls: list[str] = field(default_factory=list)
+
+    def update_item(self, **call: Any) -> Any:  # noqa: ANN401
+        self.calls.append(call["UpdateExpression"])
+        self.before_call(len(self.calls))
+        if self.loses_answer_to and self.loses_answer_to in call["UpdateExpression"]:
+            self.loses_answer_to = None
+            self.client.update_item(**call)
+            self.meanwhile()
+        return self.client.update_item(**call)
+
+    def get_item(self, **call: Any) -> Any:  # noqa: ANN401
+        return self.client.get_item(**call)
+
+
+@dataclass
+class Desk:
+    """Deliveries of uploads, each with 60 seconds left, and what stands under their key."""
+
+    clock: Clock
+    till: Till
+    network: Network
+    noted: list[Billed] = field(default_factory=list)
+    standing: Upload | None = None  # None: whatever is asked about
+    confirmed: list[Upload] = field(default_factory=list)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(cast("DynamoDBClient", self.network), "ledger", self.noted.append)
+
+    def confirm(self, upload: Upload) -> object:
+        self.confirmed.append(upload)
+        return Outcome.SUPERSEDED if self.standing and self.standing.etag != upload.etag else "the source"
+
+    def pay(
+        self,
+        upload: Upload,
+        *,
+        output_key: str = KEY,
+        sent: float = START,
+        pay: Callable[[], str] | None = None,
+        confirm: Callable[[], object] | None = None,
+    ) -> str | Outcome:
+        return self.ledger.pay_once(
+            output_key,
+            upload,
+            sent=sent,
+            pay=pay or self.till,
+            confirm=confirm or (lambda: self.confirm(upload)),
+            deadline=Deadline(60),
+        )
+
+    def pay_in_vain(self, upload: Upload, error: CutoutError, *, sent: float = START) -> CutoutError:
+        """The error as it comes out of a call that fails with it."""
+        self.till.error, error.is_final = error, False
+        with pytest.raises(type(error)) as caught:
+            self.pay(upload, sent=sent)
+        self.till.error = None
+        assert caught.value is error
+        return error
+
+    def be_killed(self, upload: Upload, *, sent: float = START) -> None:
+        self.till.error = KilledError()
+        with pytest.raises(KilledError):
+            self.pay(upload, sent=sent)
+        self.till.error = None
+
+    def item(self) -> dict[str, Any]:
+        found = self.network.client.get_item(TableName="ledger", Key={"id": {"S": f"cutout:{KEY}"}})
+        return dict(found["Item"])
+
+
+def refused() -> CutoutError:
+    return RateLimitExceeded("Later.")
+
+
+def failed() -> CutoutError:
+    """A 5xx: it may be charged, and says itself that it failed."""
+    error = ServiceUnavailable("Pixelcut answered 503.")
+    error.billed = Billed.MAYBE
+    return error
+
+
+def answer_lost() -> CutoutError:
+    error = failed()
+    error.answer_lost = True
+    return error
+
+
+def no_result_url() -> CutoutError:
+    error = UnexpectedAnswer("200 without a result_url.")
+    error.billed = Billed.YES
+    return error
+
+
+CHARGED = pytest.mark.parametrize(
+    ("fail", "billed"), [(answer_lost, Billed.MAYBE), (no_result_url, Billed.YES)], ids=["lost", "200"]
+)
 
 
 @pytest.fixture
-def till() -> Till:
-    return Till()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("remove_background.ledger.time", SimpleNamespace(time=lambda: clock.now))
+    monkeypatch.setattr("remove_background.deadline.time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
 
 
 @pytest.fixture
-def ledger(clients: Clients) -> Ledger:
-    return Ledger(clients.dynamodb, "ledger", note_credit=lambda _: None)
+def desk(clients: Clients, clock: Clock) -> Desk:
+    return Desk(clock, Till(), Network(clients.dynamodb))
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Moves the ledger's clock on by some seconds."""
-    now = [1_800_000_000.0]
-    monkeypatch.setattr("remove_background.ledger.time.time", lambda: now[0])
-
-    def move(seconds: float) -> None:
-        now[0] += seconds
-
-    return move
+# What was paid for
 
 
-def test_a_paid_result_is_reused_until_shortly_before_its_hour_ends(
-    ledger: Ledger, till: Till, make_upload: MakeUpload, clock: Callable[[float], None]
-) -> None:
-    assert ledger.pay_once(KEY, make_upload(), till, Deadline(60)) == "https://result/1"
-    clock(RESULT_SECONDS - 1)
+def test_a_paid_result_is_reused_until_shortly_before_its_hour_ends(desk: Desk, make_upload: MakeUpload) -> None:
+    assert desk.pay(make_upload()) == "https://result/1"
+    desk.clock.move(3300)
     # A duplicate, a replay or a re-upload of the same bytes under the same key:
-    same = make_upload(version_id="v2", sequencer="00FF")
-    assert ledger.pay_once(KEY, same, till, Deadline(60)) == "https://result/1"
-    clock(2)
-    assert ledger.pay_once(KEY, make_upload(), till, Deadline(60)) == "https://result/2"
+    assert desk.pay(make_upload(version_id="v2", sequencer="00FF")) == "https://result/1"
+    desk.clock.move(1)
+    assert desk.pay(make_upload()) == "https://result/2"
 
 
-def test_other_bytes_and_other_keys_are_paid_for(ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
+def test_the_hour_of_a_result_begins_before_the_call(desk: Desk, make_upload: MakeUpload) -> None:
+    def pay() -> str:
+        desk.clock.move(30)
+        return "https://result/slow"
+
+    assert desk.pay(make_upload(), pay=pay) == "https://result/slow"
+    desk.clock.move(3300 - 30 + 1)
+    assert desk.pay(make_upload()) == "https://result/1"
+
+
+def test_other_bytes_and_other_output_keys_are_paid_for(desk: Desk, make_upload: MakeUpload) -> None:
     for output_key, upload in (("a", make_upload()), ("a", make_upload(etag="b")), ("b", make_upload("b.jpg"))):
-        ledger.pay_once(output_key, upload, till, Deadline(60))
-    assert till.paid == 3
+        desk.pay(upload, output_key=output_key)
+    assert desk.till.calls == 3
+
+
+def test_a_success_takes_two_calls_to_the_ledger(desk: Desk, make_upload: MakeUpload) -> None:
+    before: list[int] = []
+    desk.pay(make_upload(), pay=lambda: before.append(len(desk.network.calls)) or "https://result")  # type: ignore[func-returns-value]
+    assert (before, len(desk.network.calls)) == ([1], 2)
+
+
+def test_while_one_delivery_pays_the_other_waits(desk: Desk, make_upload: MakeUpload) -> None:
+    def pay() -> str:
+        with pytest.raises(InProgress):
+            desk.pay(make_upload())
+        return "https://result/of-the-first"
+
+    assert desk.pay(make_upload(), pay=pay) == "https://result/of-the-first"
+    assert desk.till.calls == 0
 
 
 @pytest.mark.parametrize("other", [{"key": "photo.gif"}, {"bucket": "other"}])
-def test_another_upload_of_an_output_key_waits_while_one_is_paid_for_and_about_to_be_its_cutout(
-    ledger: Ledger, till: Till, clock: Callable[[float], None], make_upload: MakeUpload, other: dict[str, str]
+def test_another_upload_of_an_output_key_waits_until_the_first_is_its_cutout(
+    desk: Desk, make_upload: MakeUpload, other: dict[str, str]
 ) -> None:
     def pay() -> str:
         with pytest.raises(InProgress):
-            ledger.pay_once(KEY, make_upload(**other), till, Deadline(60))
+            desk.pay(make_upload(**other))
         return "https://result/of-the-first"
 
-    url = ledger.pay_once(KEY, make_upload(), pay, Deadline(60))
+    url = desk.pay(make_upload(), pay=pay)
     with pytest.raises(InProgress):
-        ledger.pay_once(KEY, make_upload(**other), till, Deadline(60))
-    assert ledger.pay_once(KEY, make_upload(), till, Deadline(60)) == url
-    clock(RESULT_SECONDS + 1)
-    assert ledger.pay_once(KEY, make_upload(**other), till, Deadline(60)) == "https://result/1"
+        desk.pay(make_upload(**other))
+    assert desk.pay(make_upload()) == url
+    desk.clock.move(3300)
+    with pytest.raises(InProgress):
+        desk.pay(make_upload(**other))
+    desk.clock.move(1)
+    assert desk.pay(make_upload(**other)) == "https://result/1"
+    assert desk.confirmed == []  # that is about one key only
 
 
-def test_each_version_of_an_upload_has_its_own_result(ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
+def test_another_upload_of_an_output_key_may_pay_once_the_first_failed(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_in_vain(make_upload(), refused())
+    assert desk.pay(make_upload("photo.gif")) == "https://result/2"
+
+
+def test_another_upload_of_an_output_key_may_pay_once_the_lease_of_the_first_ran_out(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.be_killed(make_upload())
+    desk.clock.move(65)
+    with pytest.raises(InProgress):
+        desk.pay(make_upload("photo.gif"))
+    desk.clock.move(1)
+    assert desk.pay(make_upload("photo.gif")) == "https://result/2"
+
+
+def test_items_are_kept_for_fourteen_days(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload())
+    item = desk.item()
+    assert float(item["expires"]["N"]) == START + 1_209_600
+    assert "lease" not in item
+
+
+# Which of two uploads of a key may claim
+
+
+def test_a_newer_upload_claims_over_the_result_of_the_bytes_that_it_replaced(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
-    assert ledger.pay_once(KEY, old, till, Deadline(60)) == "https://result/1"
-    assert ledger.pay_once(KEY, new, till, Deadline(60)) == "https://result/2"
-    assert ledger.pay_once(KEY, new, till, Deadline(60)) == "https://result/2"
-    assert ledger.pay_once(KEY, old, till, Deadline(60)) == "https://result/3"
+    assert desk.pay(old) == "https://result/1"
+    assert desk.confirmed == []
+    desk.standing = new
+    assert desk.pay(new) == "https://result/2"
+    assert desk.confirmed == [new]
+
+
+def test_an_older_upload_never_claims_over_the_result_of_a_newer_one(desk: Desk, make_upload: MakeUpload) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.standing = new
+    assert desk.pay(new) == "https://result/1"
+    assert desk.pay(old) is Outcome.SUPERSEDED
+    assert desk.pay(new) == "https://result/1"
+    assert desk.till.calls == 1
+
+
+def test_an_older_upload_claims_over_a_newer_one_once_its_bytes_stand_there_again(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.pay(new)
+    desk.standing = old  # the newer version was deleted
+    assert desk.pay(old) == "https://result/2"
+    assert desk.pay(new) is Outcome.SUPERSEDED
+
+
+def test_the_source_is_confirmed_after_the_other_result_was_seen(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload(etag="old"))
+    desk.network.calls.clear()
+    calls: list[int] = []
+    desk.pay(make_upload(etag="new"), confirm=lambda: calls.append(len(desk.network.calls)))
+    assert calls == [1]
+
+
+def test_other_bytes_wait_for_a_live_lease_whatever_stands_there(desk: Desk, make_upload: MakeUpload) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.be_killed(old)
+    desk.clock.move(65)
+    with pytest.raises(InProgress):
+        desk.pay(new)
+    assert desk.confirmed == []
+    desk.clock.move(1)
+    assert desk.pay(new) == "https://result/2"
+    assert desk.confirmed == [new]
+
+
+def test_an_older_upload_does_not_take_the_lease_that_a_newer_one_left_behind(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.be_killed(new)
+    desk.clock.move(66)
+    desk.standing = new
+    assert desk.pay(old) is Outcome.SUPERSEDED
+    assert desk.till.calls == 1
+
+
+def test_other_bytes_claim_only_while_the_holder_is_the_one_that_was_seen(desk: Desk, make_upload: MakeUpload) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.be_killed(old)
+    desk.clock.move(66)
+    with pytest.raises(InProgress):
+        desk.pay(new, confirm=lambda: desk.be_killed(old))
+    assert desk.till.calls == 2
+
+
+def test_other_bytes_claim_only_while_the_lease_that_was_seen_is_there(desk: Desk, make_upload: MakeUpload) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+
+    def end_late() -> None:
+        """The first was slow, not killed: its call ends, and its lease goes."""
+        desk.network.client.update_item(
+            TableName="ledger", Key={"id": {"S": f"cutout:{KEY}"}}, UpdateExpression="REMOVE lease"
+        )
+
+    desk.be_killed(old)
+    desk.clock.move(66)
+    with pytest.raises(InProgress):
+        desk.pay(new, confirm=end_late)
+    assert desk.till.calls == 1
+
+
+def test_other_bytes_claim_only_while_the_result_that_was_seen_is_there(desk: Desk, make_upload: MakeUpload) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.pay(old)
+    with pytest.raises(InProgress):
+        desk.pay(new, confirm=lambda: desk.ledger.forget(KEY, old, "https://result/1"))
+    assert desk.till.calls == 1
+
+
+def test_an_upload_claims_again_only_while_there_is_still_no_result(desk: Desk, make_upload: MakeUpload) -> None:
+    def keep(number_of_call: int) -> None:
+        """The first delivery was slow, not killed: its result arrives between the look and the claim."""
+        if number_of_call == 2:
+            desk.network.client.update_item(
+                TableName="ledger",
+                Key={"id": {"S": f"cutout:{KEY}"}},
+                UpdateExpression="SET result_url = :url, valid_until = :until",
+                ExpressionAttributeValues={":url": {"S": "https://result/1"}, ":until": {"N": str(START + 3300)}},
+            )
+
+    desk.be_killed(make_upload())
+    desk.clock.move(66)
+    desk.network.calls.clear()
+    desk.network.before_call = keep
+    with pytest.raises(InProgress):
+        desk.pay(make_upload())
+    desk.network.before_call = lambda _: None
+    assert desk.pay(make_upload()) == "https://result/1"
+    assert desk.till.calls == 1
+
+
+def test_of_two_deliveries_that_find_a_lease_run_out_one_pays(desk: Desk, make_upload: MakeUpload) -> None:
+    def overtake(number_of_call: int) -> None:
+        if number_of_call == 2:
+            desk.network.before_call = lambda _: None
+            desk.be_killed(make_upload())
+
+    desk.be_killed(make_upload())
+    desk.clock.move(66)
+    desk.network.calls.clear()
+    desk.network.before_call = overtake
+    with pytest.raises(InProgress):
+        desk.pay(make_upload())
+    assert desk.till.calls == 2
 
 
 def test_a_result_of_other_bytes_is_not_taken_for_that_of_a_call_that_was_killed(
-    ledger: Ledger, till: Till, clock: Callable[[float], None], make_upload: MakeUpload
+    desk: Desk, make_upload: MakeUpload
 ) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
-    ledger.pay_once(KEY, old, till, Deadline(60))
-    till.error = KeyboardInterrupt()  # as if it was killed: the lease stays
-    with pytest.raises(KeyboardInterrupt):
-        ledger.pay_once(KEY, new, till, Deadline(60))
-    till.error = None
-    clock(60 + LEASE_MARGIN + 1)
-    assert ledger.pay_once(KEY, new, till, Deadline(60)) == "https://result/2"
+    desk.pay(old)
+    desk.be_killed(new)
+    desk.clock.move(66)
+    assert desk.pay(new) == "https://result/3"
 
 
-def test_what_was_gone_of_other_bytes_does_not_count(ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
+# The lease
+
+
+def test_what_was_killed_can_be_paid_for_when_its_time_and_five_seconds_are_over(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.be_killed(make_upload())
+    desk.clock.move(60 + 5)
+    with pytest.raises(InProgress):
+        desk.pay(make_upload())
+    desk.clock.move(1)
+    assert desk.pay(make_upload()) == "https://result/2"
+
+
+def test_a_lease_lasts_for_the_time_that_is_left(desk: Desk, make_upload: MakeUpload) -> None:
+    deadline = Deadline(60)
+    desk.clock.move(20)
+    with pytest.raises(KilledError):
+        desk.ledger.pay_once(
+            KEY, make_upload(), sent=START, pay=_killed, confirm=lambda: desk.confirm(make_upload()), deadline=deadline
+        )
+    assert float(desk.item()["lease"]["N"]) == START + 65
+
+
+def _killed() -> str:
+    raise KilledError
+
+
+def test_a_lease_lasts_as_long_as_the_invocation_however_long_the_source_took_to_confirm(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay(make_upload(etag="old"))
+    with pytest.raises(KilledError):
+        desk.pay(make_upload(etag="new"), pay=_killed, confirm=lambda: desk.clock.move(40))
+    assert float(desk.item()["lease"]["N"]) == START + 65
+
+
+def test_nothing_is_claimed_without_time_to_pay(desk: Desk, make_upload: MakeUpload) -> None:
+    deadline = Deadline(60)
+    desk.clock.move(61)
+    with pytest.raises(OutOfTime):
+        desk.ledger.pay_once(
+            KEY,
+            make_upload(),
+            sent=START,
+            pay=desk.till,
+            confirm=lambda: desk.confirm(make_upload()),
+            deadline=deadline,
+        )
+    assert desk.pay(make_upload()) == "https://result/1"
+
+
+# Calls that the SDK repeats
+
+
+def test_a_result_that_is_kept_again_after_another_claim_changes_nothing(desk: Desk, make_upload: MakeUpload) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    items: list[dict[str, Any]] = []
+
+    def claim() -> None:
+        desk.be_killed(new)
+        items.append(desk.item())
+
+    desk.network.loses_answer_to, desk.network.meanwhile = "result_url = :url", claim
+    assert desk.pay(old) == "https://result/1"
+    assert [desk.item()] == items
+    assert desk.ledger.read_billed(KEY, new) is Billed.MAYBE
+    desk.clock.move(66)
+    assert desk.pay(new) == "https://result/3"
+
+
+@pytest.mark.parametrize("etag", ["old", "new"])
+def test_a_failure_that_is_written_again_after_another_claim_takes_no_lease_away(
+    desk: Desk, make_upload: MakeUpload, etag: str
+) -> None:
+    items: list[dict[str, Any]] = []
+
+    def claim() -> None:
+        desk.be_killed(make_upload(etag=etag))
+        items.append(desk.item())
+
+    desk.network.loses_answer_to, desk.network.meanwhile = "SET billed = :billed, charges", claim
+    desk.pay_in_vain(make_upload(etag="old"), refused())
+    assert [desk.item()] == items
+    with pytest.raises(InProgress):
+        desk.pay(make_upload(etag=etag))
+
+
+def test_a_late_result_does_not_replace_that_of_another_claim(desk: Desk, make_upload: MakeUpload) -> None:
+    def pay_slowly() -> str:
+        desk.clock.move(66)
+        assert desk.pay(make_upload()) == "https://result/1"
+        return "https://result/late"
+
+    assert desk.pay(make_upload(), pay=pay_slowly) == "https://result/late"
+    assert desk.pay(make_upload()) == "https://result/1"
+
+
+def test_a_claim_whose_answer_was_lost_is_still_a_claim(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.network.loses_answer_to = "holder = :holder"
+    assert desk.pay(make_upload()) == "https://result/1"
+    assert desk.noted == [Billed.NO]
+
+
+def test_a_claim_over_a_lease_that_ran_out_whose_answer_was_lost_is_still_a_claim(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.be_killed(make_upload())
+    desk.clock.move(66)
+    desk.network.calls.clear()
+    desk.network.before_call = lambda number: setattr(
+        desk.network, "loses_answer_to", "holder = :holder" if number == 2 else None
+    )
+    assert desk.pay(make_upload()) == "https://result/2"
+    assert desk.noted == [Billed.MAYBE]
+
+
+# Calls that are charged and bring no cutout
+
+
+@CHARGED
+def test_a_second_charge_without_a_result_is_final(
+    desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError], billed: Billed
+) -> None:
+    assert [desk.pay_in_vain(make_upload(), fail()).is_final for _ in range(2)] == [False, True]
+    with pytest.raises(UnexpectedError) as stopped:  # before its letter was written
+        desk.pay(make_upload())
+    assert (stopped.value.is_final, stopped.value.billed) == (True, billed)
+    assert desk.till.calls == 2
+
+
+def test_a_function_that_is_killed_each_time_pays_twice(desk: Desk, make_upload: MakeUpload) -> None:
+    for _ in range(2):
+        desk.be_killed(make_upload())
+        desk.clock.move(66)
+    with pytest.raises(UnexpectedError, match="stopped each time while it worked on this upload") as stopped:
+        desk.pay(make_upload())
+    assert (stopped.value.is_final, stopped.value.billed) == (True, Billed.MAYBE)
+    assert desk.till.calls == 2
+
+
+@CHARGED
+def test_charges_of_different_kinds_add_up(
+    desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError], billed: Billed
+) -> None:
+    desk.be_killed(make_upload())
+    desk.clock.move(66)
+    assert desk.pay_in_vain(make_upload(), fail()).is_final
+
+
+@pytest.mark.parametrize("fail", [refused, failed])
+def test_a_call_that_is_not_charged_gives_the_charge_back(
+    desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError]
+) -> None:
+    assert [desk.pay_in_vain(make_upload(), fail()).is_final for _ in range(5)] == [False] * 5
+    desk.be_killed(make_upload())
+    desk.clock.move(66)
+    assert not desk.pay_in_vain(make_upload(), fail()).is_final
+    assert desk.pay_in_vain(make_upload(), answer_lost()).is_final
+    assert desk.till.calls == 8
+
+
+def test_a_second_result_that_is_gone_is_not_worth_a_third(desk: Desk, make_upload: MakeUpload) -> None:
+    for number, is_final in ((1, False), (2, True)):
+        assert desk.pay(make_upload()) == f"https://result/{number}"
+        assert desk.ledger.forget(KEY, make_upload(), f"https://result/{number}") is is_final
+
+
+def test_a_result_that_is_gone_after_a_lost_answer_is_not_worth_a_third(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_in_vain(make_upload(), answer_lost())
+    assert desk.pay(make_upload()) == "https://result/2"
+    assert desk.ledger.forget(KEY, make_upload(), "https://result/2")
+
+
+def test_charges_of_other_bytes_do_not_count(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     for upload in (old, new):
-        assert ledger.forget(KEY, ledger.pay_once(KEY, upload, till, Deadline(60))) == 1
-        assert ledger.forget(KEY, ledger.pay_once(KEY, upload, till, Deadline(60))) == 2
+        assert not desk.pay_in_vain(upload, answer_lost()).is_final
+        assert desk.pay_in_vain(upload, answer_lost()).is_final
+        assert not desk.ledger.forget(KEY, make_upload(etag="another"), "https://result/0")
 
 
-def test_what_an_upload_has_cost_that_another_took_the_place_of_is_not_known(
-    ledger: Ledger, till: Till, make_upload: MakeUpload
+def test_a_newer_result_is_not_forgotten_for_an_older_one(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload())
+    desk.ledger.forget(KEY, make_upload(), "https://result/1")
+    new = desk.pay(make_upload())
+    desk.ledger.forget(KEY, make_upload(), "https://result/1")
+    assert desk.pay(make_upload()) == new
+
+
+def test_a_function_that_is_killed_each_time_it_has_a_result_to_write_gets_a_letter(
+    desk: Desk, make_upload: MakeUpload
 ) -> None:
-    ledger.pay_once(KEY, make_upload(etag="old"), till, Deadline(60))
-    ledger.pay_once(KEY, make_upload(etag="new"), till, Deadline(60))
-    assert ledger.read_billed(KEY, make_upload(etag="old")) is Billed.MAYBE
+    assert [desk.pay(make_upload()) for _ in range(1 + 10)] == ["https://result/1"] * 11
+    with pytest.raises(UnexpectedError, match="stopped each time while it had a paid result") as stopped:
+        desk.pay(make_upload())
+    assert (stopped.value.is_final, stopped.value.billed) == (True, Billed.YES)
 
 
-def test_while_one_delivery_pays_the_other_waits(ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
-    def pay() -> str:
-        with pytest.raises(InProgress):
-            ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-        return "https://result/of-the-first"
-
-    assert ledger.pay_once(KEY, make_upload(), pay, Deadline(60)) == "https://result/of-the-first"
-    assert till.paid == 0
+def test_a_new_result_may_be_reused_as_often_as_the_first(desk: Desk, make_upload: MakeUpload) -> None:
+    for number in (1, 2):
+        assert {desk.pay(make_upload()) for _ in range(11)} == {f"https://result/{number}"}
+        desk.ledger.forget(KEY, make_upload(), f"https://result/{number}")
 
 
-def test_what_was_killed_can_be_paid_for_when_its_time_is_over(
-    ledger: Ledger, till: Till, make_upload: MakeUpload, clock: Callable[[float], None]
-) -> None:
-    class KilledError(BaseException):
-        pass
+def test_a_result_that_is_replaced_while_it_is_taken_up_is_not_used(desk: Desk, make_upload: MakeUpload) -> None:
+    def replace(number_of_call: int) -> None:
+        if number_of_call == 2:
+            desk.network.before_call = lambda _: None
+            desk.ledger.forget(KEY, make_upload(), "https://result/1")
+            desk.be_killed(make_upload())
 
-    till.error = KilledError()
-    with pytest.raises(KilledError):
-        ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    till.error = None
+    desk.pay(make_upload())
+    desk.network.calls.clear()
+    desk.network.before_call = replace
     with pytest.raises(InProgress):
-        ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    clock(60 + LEASE_MARGIN + 1)
-    assert ledger.pay_once(KEY, make_upload(), till, Deadline(60)) == "https://result/1"
+        desk.pay(make_upload())
 
 
-def test_what_a_call_that_was_killed_has_cost_is_not_known(
-    ledger: Ledger, till: Till, make_upload: MakeUpload, clock: Callable[[float], None]
+def test_a_result_is_used_though_its_use_cannot_be_counted(
+    desk: Desk, make_upload: MakeUpload, caplog: pytest.LogCaptureFixture
 ) -> None:
-    till.error = KeyboardInterrupt()  # as if it was killed: the lease stays
-    with pytest.raises(KeyboardInterrupt):
-        ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    assert ledger.read_billed(KEY, make_upload()) is Billed.MAYBE
-    clock(60 + LEASE_MARGIN + 1)
-    till.error = RateLimitExceeded("Later.")
-    with pytest.raises(RateLimitExceeded) as refused:
-        ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    assert refused.value.billed is Billed.MAYBE
+    def fail(number_of_call: int) -> None:
+        if number_of_call == 2:
+            raise ReadTimeoutError(endpoint_url="https://dynamodb")
+
+    desk.pay(make_upload())
+    desk.network.calls.clear()
+    desk.network.before_call = fail
+    assert desk.pay(make_upload()) == "https://result/1"
+    assert "could not be written (ReadTimeoutError)" in caplog.text
 
 
-def test_a_failed_call_may_be_tried_again_at_once(ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
-    till.error = RateLimitExceeded("Later.")
-    with pytest.raises(RateLimitExceeded):
-        ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    till.error = None
-    assert ledger.pay_once(KEY, make_upload(), till, Deadline(60)) == "https://result/1"
+# Letters, duplicates and replays
 
 
-def test_what_earlier_calls_may_have_cost_is_remembered(ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
-    lost, refused = ServiceUnavailable("No answer."), RateLimitExceeded("Later.")
-    lost.billed = Billed.MAYBE
-    for till.error in (lost, refused):
-        with pytest.raises((ServiceUnavailable, RateLimitExceeded)):
-            ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    assert refused.billed is Billed.MAYBE
-
-
-def test_a_result_that_was_paid_for_and_is_over_was_billed(
-    ledger: Ledger, till: Till, make_upload: MakeUpload, clock: Callable[[float], None]
+@pytest.mark.parametrize("sent", [START - 100, START + 10])
+def test_what_was_sent_before_its_letter_was_written_is_a_duplicate(
+    desk: Desk, make_upload: MakeUpload, sent: float
 ) -> None:
-    ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    clock(RESULT_SECONDS + 1)
-    till.error = RateLimitExceeded("Later.")
-    with pytest.raises(RateLimitExceeded):
-        ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    assert till.error.billed is Billed.YES
+    desk.pay_in_vain(make_upload(), answer_lost())
+    desk.clock.move(10)
+    desk.ledger.close(KEY, make_upload())
+    desk.clock.move(100)
+    assert desk.pay(make_upload(), sent=sent) is Outcome.DUPLICATE
+    assert desk.till.calls == 1
 
 
-def test_a_forgotten_result_is_paid_again(ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
-    url = ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    assert ledger.forget(KEY, url) == 1
-    assert (url := ledger.pay_once(KEY, make_upload(), till, Deadline(60))) == "https://result/2"
-    assert ledger.forget(KEY, url) == 2
+def test_a_duplicate_of_a_letter_is_one_though_there_is_a_paid_result(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload())
+    desk.ledger.close(KEY, make_upload())
+    assert desk.pay(make_upload()) is Outcome.DUPLICATE
 
 
-def test_a_newer_result_is_not_forgotten_for_an_older_one(ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
-    old = ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    ledger.forget(KEY, old)
-    new = ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    assert ledger.forget(KEY, old) == 0
-    assert ledger.pay_once(KEY, make_upload(), till, Deadline(60)) == new
+def test_a_replay_may_be_charged_twice_again(desk: Desk, make_upload: MakeUpload) -> None:
+    for sent in (START, START + 1, START + 3):
+        assert [desk.pay_in_vain(make_upload(), no_result_url(), sent=sent).is_final for _ in range(2)] == [False, True]
+        desk.ledger.close(KEY, make_upload())
+        desk.clock.move(2)
+    assert desk.till.calls == 6
 
 
-def test_nothing_is_paid_when_the_ledger_cannot_be_read(clients: Clients, till: Till, make_upload: MakeUpload) -> None:
+def test_a_replay_of_what_was_killed_each_time_may_be_killed_twice_again(desk: Desk, make_upload: MakeUpload) -> None:
+    for sent in (START, START + 500):
+        desk.clock.now = sent
+        for _ in range(2):
+            desk.be_killed(make_upload(), sent=sent)
+            desk.clock.move(66)
+        with pytest.raises(UnexpectedError):
+            desk.pay(make_upload(), sent=sent)
+        desk.ledger.close(KEY, make_upload())
+    assert desk.till.calls == 4
+
+
+def test_a_replay_reuses_a_result_as_often_as_the_first_upload(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload())
+    for sent in (START, START + 1):
+        assert {desk.pay(make_upload(), sent=sent) for _ in range(10)} == {"https://result/1"}
+        with pytest.raises(UnexpectedError):
+            desk.pay(make_upload(), sent=sent)
+        desk.ledger.close(KEY, make_upload())
+        desk.clock.move(2)
+
+
+def test_a_replay_may_pay_once_more_when_the_result_that_it_took_up_is_gone(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay_in_vain(make_upload(), answer_lost())
+    desk.pay(make_upload())
+    desk.ledger.close(KEY, make_upload())  # the second result could not be fetched
+    desk.clock.move(2)
+    assert desk.pay(make_upload(), sent=START + 1) == "https://result/2"
+    assert not desk.ledger.forget(KEY, make_upload(), "https://result/2")
+    assert desk.pay(make_upload(), sent=START + 1) == "https://result/3"
+    assert desk.ledger.forget(KEY, make_upload(), "https://result/3")
+
+
+def test_the_letter_of_an_upload_does_not_end_another_one(desk: Desk, make_upload: MakeUpload) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.pay(new)
+    desk.ledger.close(KEY, old)
+    desk.ledger.close(KEY, make_upload("photo.gif", etag="new"))
+    assert desk.pay(new) == "https://result/1"
+
+
+def test_the_letter_of_the_bytes_before_does_not_end_an_upload(desk: Desk, make_upload: MakeUpload) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.pay_in_vain(old, answer_lost())
+    desk.ledger.close(KEY, old)
+    assert desk.pay(new) == "https://result/2"
+    assert desk.pay(new) == "https://result/2"
+
+
+# What was billed
+
+
+def test_a_failed_call_may_be_repeated_at_once(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_in_vain(make_upload(), refused())
+    assert desk.pay(make_upload()) == "https://result/2"
+
+
+def test_billed_is_no_after_a_refusal(desk: Desk, make_upload: MakeUpload) -> None:
+    assert desk.pay_in_vain(make_upload(), refused()).billed is Billed.NO
+    assert desk.ledger.read_billed(KEY, make_upload()) is Billed.NO
+
+
+def test_billed_is_maybe_while_a_call_is_in_flight_and_after_it_was_killed(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.be_killed(make_upload())
+    assert desk.ledger.read_billed(KEY, make_upload()) is Billed.MAYBE
+    desk.clock.move(66)
+    assert desk.pay_in_vain(make_upload(), refused()).billed is Billed.MAYBE
+
+
+@CHARGED
+def test_billed_includes_what_earlier_calls_have_cost(
+    desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError], billed: Billed
+) -> None:
+    desk.pay_in_vain(make_upload(), fail())
+    assert desk.ledger.read_billed(KEY, make_upload()) is billed
+    assert desk.pay_in_vain(make_upload(), refused()).billed is billed
+    assert desk.ledger.read_billed(KEY, make_upload()) is billed
+
+
+def test_billed_is_yes_after_a_paid_result_has_expired(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload())
+    desk.clock.move(3301)
+    assert desk.pay_in_vain(make_upload(), refused()).billed is Billed.YES
+
+
+def test_billed_is_maybe_after_another_upload_took_the_key(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload(etag="old"))
+    desk.pay(make_upload(etag="new"))
+    assert desk.ledger.read_billed(KEY, make_upload(etag="old")) is Billed.MAYBE
+
+
+@pytest.mark.parametrize("seconds", [0, 3301])
+def test_billed_of_the_upload_before_does_not_survive_a_claim(
+    desk: Desk, make_upload: MakeUpload, seconds: float
+) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.pay(old)
+    desk.clock.move(seconds)
+    assert desk.pay_in_vain(new, refused()).billed is Billed.NO
+    assert desk.ledger.read_billed(KEY, new) is Billed.NO
+
+
+def test_billed_of_the_upload_before_does_not_survive_a_claim_that_is_killed(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.pay(old)
+    desk.be_killed(new)
+    assert desk.ledger.read_billed(KEY, new) is Billed.MAYBE
+
+
+def test_billed_can_be_read(clients: Clients, desk: Desk, make_upload: MakeUpload) -> None:
+    assert desk.ledger.read_billed(KEY, make_upload()) is Billed.NO
+    desk.pay(make_upload())
+    assert desk.ledger.read_billed(KEY, make_upload()) is Billed.YES
+    assert Ledger(clients.dynamodb, "nowhere", print).read_billed(KEY, make_upload()) is Billed.MAYBE
+
+
+def test_each_credit_is_noted_with_what_was_billed_before(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_in_vain(make_upload(), answer_lost())
+    assert desk.noted == []
+    url = desk.pay(make_upload())
+    assert desk.pay(make_upload()) == url  # the same result: nothing is charged
+    desk.clock.move(3301)
+    desk.ledger.close(KEY, make_upload())
+    desk.pay(make_upload(), sent=desk.clock.now + 1)
+    desk.pay(make_upload("other.jpg"), output_key="other.png")
+    assert desk.noted == [Billed.MAYBE, Billed.YES, Billed.NO]
+
+
+# The same bytes again, while others are in flight
+
+
+def test_other_bytes_are_in_flight_as_long_as_their_lease_lasts(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.be_killed(make_upload(etag="other"))
+    desk.clock.move(65)
+    with pytest.raises(InProgress):
+        desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
+    desk.clock.move(1)
+    desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
+
+
+def test_other_bytes_are_in_flight_until_the_hour_of_their_result_is_over(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload(etag="other"))
+    for seconds in (3300, 300):  # one that took it up in the last moment may still write it
+        desk.clock.move(seconds)
+        with pytest.raises(InProgress):
+            desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
+    desk.clock.move(1)
+    desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
+
+
+def test_the_same_bytes_are_nothing_else_in_flight(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
+    desk.be_killed(make_upload())
+    desk.ledger.check_nothing_else_in_flight(KEY, make_upload(sequencer="00FF"))
+    desk.clock.move(66)
+    desk.pay(make_upload())
+    desk.ledger.check_nothing_else_in_flight(KEY, make_upload(sequencer="00FF"))
+
+
+def test_what_failed_is_not_in_flight(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_in_vain(make_upload(etag="other"), refused())
+    desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
+
+
+def test_whether_something_is_in_flight_must_be_known(clients: Clients, make_upload: MakeUpload) -> None:
     with pytest.raises(StorageUnavailable, match="ResourceNotFoundException"):
-        Ledger(clients.dynamodb, "nowhere", print).pay_once(KEY, make_upload(), till, Deadline(60))
-    assert till.paid == 0
+        Ledger(clients.dynamodb, "nowhere", print).check_nothing_else_in_flight(KEY, make_upload())
+
+
+def test_the_ledger_is_read_consistently(clients: Clients, desk: Desk, make_upload: MakeUpload) -> None:
+    with Stubber(clients.dynamodb) as stub:
+        asked = {"TableName": "ledger", "Key": {"id": {"S": f"cutout:{KEY}"}}, "ConsistentRead": True}
+        for _ in range(2):
+            stub.add_response("get_item", {}, asked)
+        desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
+        assert desk.ledger.read_billed(KEY, make_upload()) is Billed.NO
+
+
+# A ledger that fails
+
+
+def test_nothing_is_paid_when_the_ledger_cannot_be_read(clients: Clients, make_upload: MakeUpload) -> None:
+    till = Till()
+    with pytest.raises(StorageUnavailable, match="ResourceNotFoundException"):
+        Ledger(clients.dynamodb, "nowhere", print).pay_once(
+            KEY, make_upload(), sent=START, pay=till, confirm=lambda: None, deadline=Deadline(60)
+        )
+    assert till.calls == 0
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_nothing_is_paid_when_the_ledger_cannot_be_written(desk: Desk, make_upload: MakeUpload, number: int) -> None:
+    def fail(number_of_call: int) -> None:
+        if number_of_call == number:
+            raise ReadTimeoutError(endpoint_url="https://dynamodb?X-Amz-Signature=5ec4e7")
+
+    desk.be_killed(make_upload())
+    desk.clock.move(66)
+    desk.network.calls.clear()
+    desk.network.before_call = fail
+    with pytest.raises(StorageUnavailable, match=r"\(ReadTimeoutError\)"):
+        desk.pay(make_upload())
+    assert desk.till.calls == 1
 
 
 def test_a_paid_result_is_used_though_the_ledger_cannot_be_written(
-    clients: Clients, ledger: Ledger, make_upload: MakeUpload, caplog: pytest.LogCaptureFixture
+    clients: Clients, desk: Desk, make_upload: MakeUpload, caplog: pytest.LogCaptureFixture
 ) -> None:
     def pay() -> str:
         clients.dynamodb.delete_table(TableName="ledger")
         return "https://result/5ec4e7"
 
-    assert ledger.pay_once(KEY, make_upload(), pay, Deadline(60)) == "https://result/5ec4e7"
+    assert desk.pay(make_upload(), pay=pay) == "https://result/5ec4e7"
     assert "could not be written (ResourceNotFoundException)" in caplog.text
     assert "5ec4e7" not in caplog.text
 
 
-def test_items_end_by_themselves(clients: Clients, ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
-    ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    (item,) = clients.dynamodb.scan(TableName="ledger")["Items"]
-    lasts = float(item["expires"]["N"]) - float(item["valid_until"]["N"])
-    assert 13 * 86_400 < lasts < 14 * 86_400
-    assert "lease" not in item
+def test_that_another_upload_took_the_key_is_not_a_fault(
+    desk: Desk, make_upload: MakeUpload, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.pay(make_upload())
+    desk.ledger.close(KEY, make_upload(etag="other"))
+    assert caplog.text == ""
 
 
-def test_a_throttled_ledger_keeps_the_upload(clients: Clients, till: Till, make_upload: MakeUpload) -> None:
+def test_a_throttled_ledger_keeps_the_upload(clients: Clients, make_upload: MakeUpload) -> None:
     with Stubber(clients.dynamodb) as stub:
         stub.add_client_error("update_item", "ThrottlingException", http_status_code=400)
         with pytest.raises(StorageUnavailable, match="ThrottlingException"):
-            Ledger(clients.dynamodb, "ledger", print).pay_once(KEY, make_upload(), till, Deadline(60))
-
-
-def test_what_was_billed_can_be_read(clients: Clients, ledger: Ledger, till: Till, make_upload: MakeUpload) -> None:
-    assert ledger.read_billed(KEY, make_upload()) is Billed.NO
-    ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    assert ledger.read_billed(KEY, make_upload()) is Billed.YES
-    assert Ledger(clients.dynamodb, "nowhere", print).read_billed(KEY, make_upload()) is Billed.MAYBE
-
-
-def test_each_credit_is_noted_with_what_was_billed_before(
-    clients: Clients, till: Till, make_upload: MakeUpload
-) -> None:
-    noted: list[Billed] = []
-    ledger = Ledger(clients.dynamodb, "ledger", noted.append)
-    till.error = ServiceUnavailable("Lost.")
-    till.error.billed = Billed.MAYBE
-    with pytest.raises(ServiceUnavailable):
-        ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    assert noted == []
-    till.error = None
-    url = ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    ledger.pay_once(KEY, make_upload(), till, Deadline(60))  # the same result: nothing is charged
-    ledger.forget(KEY, url)
-    ledger.pay_once(KEY, make_upload(), till, Deadline(60))
-    ledger.pay_once("other.png", make_upload("other.jpg"), till, Deadline(60))
-    assert noted == [Billed.MAYBE, Billed.YES, Billed.NO]
+            Ledger(clients.dynamodb, "ledger", print).pay_once(
+                KEY, make_upload(), sent=START, pay=Till(), confirm=lambda: None, deadline=Deadline(60)
+            )

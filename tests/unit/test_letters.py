@@ -51,11 +51,23 @@ def test_a_letter_says_what_was_billed(clients: Clients, queue: str) -> None:
     assert "Source" not in attributes
 
 
-def test_a_key_with_control_characters_can_be_told(clients: Clients, queue: str) -> None:
+def test_a_key_with_control_characters_can_be_written(clients: Clients, queue: str) -> None:
     Letters(clients, queue).write(
         "{}", ResultGone("Gone."), source="s3://input/a\x01b\ufffe.jpg", attempts=1, request_id="r-1"
     )
     assert receive(clients, queue)[1]["Source"] == "s3://input/a%01b%EF%BF%BE.jpg"
+
+
+@pytest.mark.parametrize("text", ["\ud800", "before \udfff after"])
+def test_a_message_with_a_lone_surrogate_can_be_written(clients: Clients, queue: str, text: str) -> None:
+    """Issue 12, 14: JSON can hold one, and UTF-8 cannot."""
+    error = ResultGone(text)
+    error.code = text  # type: ignore[misc]
+    Letters(clients, queue).write("{}", error, source=f"s3://input/{text}", attempts=1, request_id="r-1")
+    attributes = receive(clients, queue)[1]
+    expected = text.replace("\ud800", "%ED%A0%80").replace("\udfff", "%ED%BF%BF")
+    assert (attributes["ErrorMessage"], attributes["ErrorCode"]) == (expected, expected)
+    assert attributes["Source"] == f"s3://input/{expected}"
 
 
 @given(keys=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1))

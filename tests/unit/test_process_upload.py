@@ -1,15 +1,21 @@
-"""One upload's way, step by step, with stand-ins for S3 and the service that keep what they are given."""
+"""One upload's way, step by step: with stand-ins that keep what they are given, then with S3 and DynamoDB in memory."""
 
+import base64
+import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import pytest
 
+from remove_background.aws import Clients
 from remove_background.deadline import Deadline
 from remove_background.errors import (
+    Billed,
     CutoutError,
+    InProgress,
     MalformedImage,
     OutputKeyConflict,
     OutputKeyTooLong,
@@ -19,10 +25,16 @@ from remove_background.errors import (
     ResultUnavailable,
     StorageUnavailable,
 )
+from remove_background.ledger import Ledger
 from remove_background.models import Cutout, Result, Source, cutout_metadata
 from remove_background.output_key import OutputKey
 from remove_background.process_upload import BackgroundRemover
+from remove_background.storage import Storage
 from remove_background.uploads import Outcome, Upload
+
+PNG_SHA256 = base64.b64encode(hashlib.sha256(b"png").digest()).decode()
+HEADER = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (640).to_bytes(4) + (480).to_bytes(4) + b"\x08\x06\0\0\0"
+SENT = 1_800_000_000.0
 
 
 @dataclass
@@ -34,11 +46,13 @@ class Bucket:
     owner_did: Outcome | None = None
     cutouts: dict[str, Cutout] = field(default_factory=dict)
     before_write: Callable[["Bucket"], None] = lambda _: None
+    looks: int = 0
 
     def find_cutout(self, key: str) -> Cutout | None:
         return self.cutouts.get(key)
 
     def look_at(self, upload: Upload) -> Source | Outcome:
+        self.looks += 1
         return self.owner_did or Source(upload, self.head, self.size or len(self.head), upload.version_id)
 
     def presign(self, source: Source, seconds: int) -> str:
@@ -62,15 +76,17 @@ class Api:
     paid: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
     result: CutoutError | None = None
-    while_fetching: Callable[[], None] = lambda: None
+    while_paying: Callable[[], object] = lambda: None
+    while_fetching: Callable[[], object] = lambda: None
 
     def remove_background_of_url(self, image_url: str, deadline: Deadline) -> str:
         self.paid.append(image_url)
-        return "https://result"
+        self.while_paying()
+        return f"https://result/{len(self.paid)}"
 
     def remove_background_of_image(self, image: Iterable[bytes], format_: str | None, deadline: Deadline) -> str:
         self.paid.append(f"{format_}: {len(b''.join(image))} bytes")
-        return "https://result"
+        return f"https://result/{len(self.paid)}"
 
     @contextmanager
     def fetch(self, result_url: str, deadline: Deadline) -> Iterator[Result]:
@@ -78,25 +94,46 @@ class Api:
         self.while_fetching()
         if self.result:
             raise self.result
-        yield Result(io.BytesIO(b"png"), 3, "sha")
+        yield Result(io.BytesIO(b"png"), 3, PNG_SHA256)
 
 
 @dataclass
-class Books:
-    """The ledger."""
+class Payments:
+    """A ledger of one thing at a time."""
 
     results: dict[str, str] = field(default_factory=dict)
-    forgotten: int = 0
+    forgotten: list[str] = field(default_factory=list)
+    others_in_flight: bool = False
+    ended: Outcome | None = None
+    sent: list[float] = field(default_factory=list)
+    confirm: Callable[[], object] = lambda: None
 
-    def pay_once(self, output_key: str, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
+    def pay_once(
+        self,
+        output_key: str,
+        upload: Upload,
+        *,
+        sent: float,
+        pay: Callable[[], str],
+        confirm: Callable[[], object],
+        deadline: Deadline,
+    ) -> str | Outcome:
+        self.sent.append(sent)
+        self.confirm = confirm
+        if self.ended:
+            return self.ended
         if output_key not in self.results:
             self.results[output_key] = pay()
         return self.results[output_key]
 
-    def forget(self, output_key: str, result_url: str) -> int:
-        del self.results[output_key]
-        self.forgotten += 1
-        return self.forgotten
+    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool:
+        assert self.results.pop(output_key) == result_url
+        self.forgotten.append(result_url)
+        return len(self.forgotten) == 2
+
+    def check_nothing_else_in_flight(self, output_key: str, upload: Upload) -> None:
+        if self.others_in_flight:
+            raise InProgress("Other bytes.")
 
 
 def cutout_of(upload: Upload) -> Cutout:
@@ -105,8 +142,7 @@ def cutout_of(upload: Upload) -> Cutout:
 
 @pytest.fixture
 def bucket() -> Bucket:
-    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (640).to_bytes(4) + (480).to_bytes(4) + b"\x08\x06\0\0\0"
-    return Bucket(head=header + bytes(1000))
+    return Bucket(head=HEADER + bytes(1000))
 
 
 @pytest.fixture
@@ -115,14 +151,15 @@ def api() -> Api:
 
 
 @pytest.fixture
-def books() -> Books:
-    return Books()
+def payments() -> Payments:
+    return Payments()
 
 
 @pytest.fixture
-def process(bucket: Bucket, api: Api, books: Books) -> Callable[..., Outcome]:
+def process(bucket: Bucket, api: Api, payments: Payments) -> Callable[..., Outcome]:
     def run(upload: Upload, *, pattern: str = "{stem}.png", seconds: int | None = 300) -> Outcome:
-        return BackgroundRemover(bucket, api, api, books, OutputKey(pattern), seconds).process(upload, Deadline(60))
+        remover = BackgroundRemover(bucket, api, api, payments, OutputKey(pattern), seconds)
+        return remover.process(upload, SENT, Deadline(60))
 
     return run
 
@@ -131,11 +168,15 @@ Process = Callable[..., Outcome]
 MakeUpload = Callable[..., Upload]
 
 
-def test_an_upload_becomes_a_cutout(process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload) -> None:
+def test_an_upload_becomes_a_cutout(
+    process: Process, bucket: Bucket, api: Api, payments: Payments, make_upload: MakeUpload
+) -> None:
     assert process(make_upload("photos/cat.jpg")) is Outcome.CUTOUT
     assert bucket.cutouts["photos/cat.png"].is_of(make_upload("photos/cat.jpg"))
     assert api.paid == ["https://signed/photos/cat.jpg?version=v1&seconds=300"]
-    assert api.fetched == ["https://result"]
+    assert api.fetched == ["https://result/1"]
+    assert payments.sent == [SENT]
+    assert bucket.looks == 1
 
 
 def test_the_image_itself_is_sent_where_urls_are_not(process: Process, api: Api, make_upload: MakeUpload) -> None:
@@ -143,41 +184,88 @@ def test_the_image_itself_is_sent_where_urls_are_not(process: Process, api: Api,
     assert api.paid == ["png: 1029 bytes"]
 
 
-def test_what_is_done_is_not_paid_again(process: Process, api: Api, make_upload: MakeUpload) -> None:
+def test_an_upload_that_has_its_cutout_is_a_duplicate_whatever_is_in_flight(
+    process: Process, api: Api, payments: Payments, make_upload: MakeUpload
+) -> None:
     process(make_upload())
-    assert process(make_upload(sequencer="0055AED6DCD90281FF", version_id="v2")) is Outcome.DUPLICATE
+    payments.others_in_flight = True
+    assert process(make_upload()) is Outcome.DUPLICATE
     assert len(api.paid) == 1
 
 
-def test_an_older_upload_than_the_cutouts_is_superseded(process: Process, api: Api, make_upload: MakeUpload) -> None:
-    newer, older = make_upload(etag="b", sequencer="0056"), make_upload(etag="a", sequencer="0055")
-    process(newer)
-    assert process(older) is Outcome.SUPERSEDED
+@pytest.mark.parametrize("sequencer", ["0055AED6DCD90281FF", None])
+def test_the_same_bytes_uploaded_again_are_a_duplicate_once_nothing_else_is_in_flight(
+    process: Process, api: Api, payments: Payments, make_upload: MakeUpload, sequencer: str | None
+) -> None:
+    process(make_upload())
+    payments.others_in_flight = True
+    with pytest.raises(InProgress):
+        process(make_upload(sequencer=sequencer))
+    payments.others_in_flight = False
+    assert process(make_upload(sequencer=sequencer)) is Outcome.DUPLICATE
     assert len(api.paid) == 1
+
+
+def test_what_the_ledger_says_has_ended_is_not_paid(
+    process: Process, bucket: Bucket, api: Api, payments: Payments, make_upload: MakeUpload
+) -> None:
+    payments.ended = Outcome.SUPERSEDED
+    assert process(make_upload()) is Outcome.SUPERSEDED
+    assert (api.paid, api.fetched, bucket.cutouts) == ([], [], {})
+
+
+@pytest.mark.parametrize("did", [None, Outcome.SUPERSEDED])
+def test_the_ledger_confirms_an_upload_by_another_look_at_its_source(
+    process: Process, bucket: Bucket, payments: Payments, make_upload: MakeUpload, did: Outcome | None
+) -> None:
+    process(make_upload())
+    bucket.looks, bucket.owner_did = 0, did
+    confirmed = payments.confirm()
+    assert bucket.looks == 1
+    assert confirmed is did if did else isinstance(confirmed, Source)
 
 
 def test_a_newer_upload_replaces_the_cutout(process: Process, bucket: Bucket, make_upload: MakeUpload) -> None:
     newer, older = make_upload(etag="b", sequencer="0056"), make_upload(etag="a", sequencer="0055")
-    process(older)
+    bucket.cutouts["photo.png"] = cutout_of(older)
     assert process(newer) is Outcome.CUTOUT
     assert bucket.cutouts["photo.png"].is_of(newer)
 
 
-def test_two_uploads_with_one_output_key_are_told_before_the_second_is_paid(
+def test_an_older_upload_replaces_the_cutout_of_a_newer_one_when_its_bytes_stand_there_again(
+    process: Process, bucket: Bucket, make_upload: MakeUpload
+) -> None:
+    newer, older = make_upload(etag="b", sequencer="0056"), make_upload(etag="a", sequencer="0055")
+    bucket.cutouts["photo.png"] = cutout_of(newer)
+    assert process(older) is Outcome.CUTOUT
+    assert bucket.cutouts["photo.png"].is_of(older)
+
+
+def test_an_older_upload_whose_bytes_do_not_stand_there_is_superseded(
+    process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload
+) -> None:
+    bucket.cutouts["photo.png"] = cutout_of(make_upload(etag="b", sequencer="0056"))
+    bucket.owner_did = Outcome.SUPERSEDED
+    assert process(make_upload(etag="a", sequencer="0055")) is Outcome.SUPERSEDED
+    assert api.paid == []
+
+
+def test_a_second_upload_of_an_output_key_is_refused_before_it_is_paid(
     process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload
 ) -> None:
     process(make_upload("a.jpg"))
-    with pytest.raises(OutputKeyConflict, match=r"a\.png is taken by the cutout of another upload"):
+    with pytest.raises(OutputKeyConflict, match=r"a\.png is taken by the cutout of another upload") as caught:
         process(make_upload("a.gif"))
+    assert caught.value.billed is Billed.NO
     assert len(api.paid) == 1
     assert bucket.cutouts["a.png"].is_of(make_upload("a.jpg"))
 
 
-def test_an_object_that_is_no_cutout_is_never_overwritten(
+def test_an_object_that_is_not_a_cutout_is_never_overwritten(
     process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload
 ) -> None:
     bucket.cutouts["photo.png"] = Cutout.from_metadata('"mine"', {})
-    with pytest.raises(OutputKeyConflict, match="an object that is no cutout"):
+    with pytest.raises(OutputKeyConflict, match="an object that is not a cutout"):
         process(make_upload())
     assert (api.paid, bucket.cutouts["photo.png"].etag) == ([], '"mine"')
 
@@ -217,11 +305,27 @@ def test_losing_a_race_to_the_same_upload_is_a_duplicate(
     assert process(upload) is Outcome.DUPLICATE
 
 
+def test_losing_a_race_to_the_same_bytes_waits_for_others_that_are_in_flight(
+    process: Process, bucket: Bucket, payments: Payments, make_upload: MakeUpload
+) -> None:
+    earlier = make_upload(sequencer="0001")
+    bucket.before_write = lambda bucket: bucket.cutouts.update({"photo.png": cutout_of(earlier)})
+    payments.others_in_flight = True
+    with pytest.raises(InProgress) as caught:
+        process(make_upload())
+    assert caught.value.billed is Billed.YES
+
+
 def test_losing_a_race_to_a_newer_upload_leaves_its_cutout(
     process: Process, bucket: Bucket, make_upload: MakeUpload
 ) -> None:
     newer = make_upload(etag="b", sequencer="0056")
-    bucket.before_write = lambda bucket: bucket.cutouts.update({"photo.png": cutout_of(newer)})
+
+    def overwrite(bucket: Bucket) -> None:
+        bucket.cutouts["photo.png"] = cutout_of(newer)
+        bucket.owner_did = Outcome.SUPERSEDED
+
+    bucket.before_write = overwrite
     assert process(make_upload(sequencer="0055")) is Outcome.SUPERSEDED
     assert bucket.cutouts["photo.png"].is_of(newer)
 
@@ -242,20 +346,24 @@ def test_losing_a_race_to_an_older_upload_replaces_its_cutout_without_paying_aga
 
 def test_losing_a_race_to_another_key_is_a_conflict(process: Process, bucket: Bucket, make_upload: MakeUpload) -> None:
     bucket.before_write = lambda bucket: bucket.cutouts.update({"photo.png": cutout_of(make_upload("photo.gif"))})
-    with pytest.raises(OutputKeyConflict):
+    with pytest.raises(OutputKeyConflict) as caught:
         process(make_upload())
+    assert caught.value.billed is Billed.YES
 
 
-def test_losing_every_race_is_tried_again_later(process: Process, bucket: Bucket, make_upload: MakeUpload) -> None:
-    writes = iter(range(100))
+def test_an_upload_that_loses_three_races_is_retried_later(
+    process: Process, bucket: Bucket, make_upload: MakeUpload
+) -> None:
+    writes: list[Upload] = []
 
-    def write_an_older_one(bucket: Bucket) -> None:
-        older = make_upload(etag=f"e{next(writes)}", sequencer="0001")
-        bucket.cutouts["photo.png"] = Cutout.from_metadata(f'"{older.etag}"', cutout_metadata(older))
+    def write_another(bucket: Bucket) -> None:
+        writes.append(make_upload(etag=f"e{len(writes)}"))
+        bucket.cutouts["photo.png"] = cutout_of(writes[-1])
 
-    bucket.before_write = write_an_older_one
-    with pytest.raises(StorageUnavailable, match="tried again"):
+    bucket.before_write = write_another
+    with pytest.raises(StorageUnavailable, match="Others kept writing") as caught:
         process(make_upload())
+    assert (len(writes), caught.value.billed, caught.value.may_be_general) == (3, Billed.YES, False)
 
 
 def test_a_result_that_was_fetched_but_not_written_is_not_paid_again(
@@ -265,8 +373,9 @@ def test_a_result_that_was_fetched_but_not_written_is_not_paid_again(
         raise StorageUnavailable("Access denied.")
 
     bucket.before_write = refuse
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailable) as caught:
         process(make_upload())
+    assert caught.value.billed is Billed.YES
     bucket.before_write = lambda _: None
     assert process(make_upload()) is Outcome.CUTOUT
     assert len(api.paid) == 1
@@ -286,8 +395,8 @@ def test_only_a_result_that_is_gone_or_broken_is_paid_again(
     assert len(api.paid) == paid
 
 
-def test_when_a_second_result_is_gone_it_is_not_worth_a_third(
-    process: Process, api: Api, make_upload: MakeUpload
+def test_a_second_result_that_is_gone_is_final(
+    process: Process, api: Api, payments: Payments, make_upload: MakeUpload
 ) -> None:
     api.result = ResultGone("Gone.")
     for final in (False, True):
@@ -295,14 +404,126 @@ def test_when_a_second_result_is_gone_it_is_not_worth_a_third(
         with pytest.raises(ResultGone):
             process(make_upload())
         assert api.result.is_final is final
+    assert payments.forgotten == ["https://result/1", "https://result/2"]
 
 
 def test_a_cutout_is_not_replaced_by_an_upload_that_was_overwritten_meanwhile(
     process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload
 ) -> None:
     first = make_upload(etag="a", sequencer="0055")
-    process(first)
+    bucket.cutouts["photo.png"] = cutout_of(first)
     # By the bytes of the first again, whose cutout is already there:
     api.while_fetching = lambda: setattr(bucket, "owner_did", Outcome.SUPERSEDED)
     assert process(make_upload(etag="b", sequencer="0056")) is Outcome.SUPERSEDED
     assert bucket.cutouts["photo.png"].is_of(first)
+
+
+# With S3 and DynamoDB
+
+
+@dataclass
+class Stack:
+    """The real way of an upload but for Pixelcut, on AWS in memory and a clock of its own."""
+
+    clients: Clients
+    api: Api
+    now: float = SENT
+    uploads: int = 0
+
+    def put(self, text: str) -> Upload:
+        """As its own event describes it."""
+        self.uploads += 1
+        body = HEADER + text.encode()
+        answer = self.clients.s3.put_object(Bucket="input", Key="photo.png", Body=body)
+        etag = answer["ETag"].strip('"')
+        return Upload("input", "photo.png", etag, answer["VersionId"], f"{self.uploads:04}", len(body))
+
+    def delete_version(self, upload: Upload) -> None:
+        self.clients.s3.delete_object(Bucket="input", Key=upload.key, VersionId=str(upload.version_id))
+
+    def process(self, upload: Upload) -> Outcome:
+        ledger = Ledger(self.clients.dynamodb, "ledger", lambda _: None)
+        storage = Storage(self.clients.s3, "output")
+        remover = BackgroundRemover(storage, self.api, self.api, ledger, OutputKey("{stem}.png"), 300)
+        return remover.process(upload, SENT, Deadline(60))
+
+    def standing(self) -> str:
+        """The ETag of the upload that the cutout was made of."""
+        return self.clients.s3.head_object(Bucket="output", Key="photo.png")["Metadata"]["source-etag"]
+
+
+@pytest.fixture
+def stack(clients: Clients, api: Api, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    stack = Stack(clients, api)
+    monkeypatch.setattr("remove_background.ledger.time", SimpleNamespace(time=lambda: stack.now))
+    monkeypatch.setattr("remove_background.deadline.time", SimpleNamespace(monotonic=lambda: stack.now))
+    return stack
+
+
+def test_an_upload_that_was_overwritten_while_it_came_does_not_pay_over_the_newer_result(
+    stack: Stack, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 12, 1: the older has looked at its source, and then the newer is uploaded, paid for, and killed."""
+    old = stack.put("old")
+    look_at, overwritten_by = Storage.look_at, list[Upload]()
+
+    def look_and_be_overtaken(storage: Storage, upload: Upload) -> Source | Outcome:
+        source = look_at(storage, upload)
+        if not overwritten_by:
+            overwritten_by.append(stack.put("new"))
+            api.result = ResultUnavailable("Later.")
+            with pytest.raises(ResultUnavailable):
+                stack.process(overwritten_by[0])
+            api.result = None
+        return source
+
+    monkeypatch.setattr(Storage, "look_at", look_and_be_overtaken)
+    assert stack.process(old) is Outcome.SUPERSEDED
+    assert stack.process(overwritten_by[0]) is Outcome.CUTOUT
+    assert (stack.standing(), len(api.paid)) == (overwritten_by[0].etag, 1)
+
+
+def test_the_same_bytes_wait_while_others_that_began_before_may_still_be_written(stack: Stack, api: Api) -> None:
+    """Issue 12, 12: A, B, A."""
+    first = stack.put("A")
+    assert stack.process(first) is Outcome.CUTOUT
+    between = stack.put("B")
+    waited: list[Upload] = []
+
+    def upload_again() -> None:
+        again = stack.put("A")
+        with pytest.raises(InProgress):
+            stack.process(again)
+        waited.append(again)
+
+    def deliver_again() -> None:
+        with pytest.raises(InProgress):
+            stack.process(waited[0])
+
+    api.while_paying = upload_again  # the others hold their lease
+    api.while_fetching = deliver_again  # they have their result
+    assert stack.process(between) is Outcome.SUPERSEDED
+    stack.now += 3600
+    with pytest.raises(InProgress):
+        stack.process(waited[0])
+    stack.now += 1
+    assert stack.process(waited[0]) is Outcome.DUPLICATE
+    assert stack.standing() == first.etag == waited[0].etag
+
+
+def test_what_is_replayed_after_a_rollback_becomes_the_cutout(stack: Stack, api: Api) -> None:
+    """Issue 12, 12: the newest version is deleted, and so an older one is current again."""
+    old, new = stack.put("old"), stack.put("new")
+    assert stack.process(new) is Outcome.CUTOUT
+    assert stack.process(old) is Outcome.SUPERSEDED
+    stack.delete_version(new)
+    assert stack.process(old) is Outcome.CUTOUT
+    assert (stack.standing(), len(api.paid)) == (old.etag, 2)
+
+
+def test_a_repeated_upload_of_the_newest_bytes_is_paid_once(stack: Stack, api: Api) -> None:
+    stack.process(stack.put("old"))
+    new = stack.put("new")
+    stack.process(new)
+    assert stack.process(replace(stack.put("new"), sequencer=None)) is Outcome.DUPLICATE
+    assert (stack.standing(), len(api.paid)) == (new.etag, 2)

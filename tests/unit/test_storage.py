@@ -70,7 +70,7 @@ def test_a_deleted_upload_is_deleted_though_its_version_is_still_there(clients: 
     assert storage.look_at(upload) is Outcome.DELETED
 
 
-def test_an_upload_that_never_was_is_deleted(storage: Storage, make_upload: MakeUpload) -> None:
+def test_an_upload_that_was_never_there_is_deleted(storage: Storage, make_upload: MakeUpload) -> None:
     assert storage.look_at(make_upload("nowhere.jpg")) is Outcome.DELETED
 
 
@@ -96,6 +96,19 @@ def test_the_version_that_was_looked_at_is_read(clients: Clients, storage: Stora
     source = look(storage, put(clients, b"older" * 100_000))
     put(clients, b"newer")
     assert b"".join(storage.read(source)) == b"older" * 100_000
+
+
+def test_an_upload_that_was_overwritten_after_the_look_is_not_read(
+    clients: Clients, storage: Storage, make_upload: MakeUpload
+) -> None:
+    """Issue 12, 15: without versions, other bytes would be sent, paid for, and written as this upload's cutout."""
+    etag = clients.s3.put_object(Bucket="output", Key="photo.jpg", Body=b"older")["ETag"].strip('"')
+    source = look(storage, make_upload(bucket="output", etag=etag, version_id=None))
+    assert b"".join(storage.read(source)) == b"older"
+    clients.s3.put_object(Bucket="output", Key="photo.jpg", Body=b"newer")
+    with pytest.raises(StorageUnavailable, match=r"read the upload \(PreconditionFailed\)") as caught:
+        list(storage.read(source))
+    assert (caught.value.is_its_own, caught.value.may_be_general) == (True, False)
 
 
 def test_a_cutout_is_written_with_what_it_was_made_of(
@@ -137,6 +150,17 @@ def test_a_cutout_is_written_only_where_what_was_found_still_stands(storage: Sto
     assert not storage.write_cutout("photo.png", result_of(b"fourth"), upload, replaces=first)
 
 
+def test_a_result_is_written_whole_after_a_write_that_was_refused(
+    clients: Clients, storage: Storage, make_upload: MakeUpload
+) -> None:
+    result = result_of(b"a whole png")
+    assert storage.write_cutout("photo.png", result_of(b"older"), make_upload(), replaces=None)
+    assert not storage.write_cutout("photo.png", result, make_upload(), replaces=None)
+    result.file.read()  # as a client may that sends its body before it is refused
+    assert storage.write_cutout("photo.png", result, make_upload(), replaces=storage.find_cutout("photo.png"))
+    assert clients.s3.get_object(Bucket="output", Key="photo.png")["Body"].read() == b"a whole png"
+
+
 def test_a_cutout_that_was_to_be_replaced_and_is_gone_is_not_written(
     clients: Clients, storage: Storage, make_upload: MakeUpload
 ) -> None:
@@ -147,12 +171,12 @@ def test_a_cutout_that_was_to_be_replaced_and_is_gone_is_not_written(
 
 
 @pytest.mark.parametrize(
-    ("operation", "call"),
+    ("operation", "call", "is_of_upload"),
     [
-        ("head_object", lambda storage, upload: storage.find_cutout("k")),
-        ("get_object", lambda storage, upload: storage.look_at(upload)),
-        ("get_object", lambda storage, upload: list(storage.read(Source(upload, b"", 1)))),
-        ("put_object", lambda storage, upload: storage.write_cutout("k", result_of(b"png"), upload, None)),
+        ("head_object", lambda storage, upload: storage.find_cutout("k"), False),
+        ("get_object", lambda storage, upload: storage.look_at(upload), True),
+        ("get_object", lambda storage, upload: list(storage.read(Source(upload, b"", 1))), True),
+        ("put_object", lambda storage, upload: storage.write_cutout("k", result_of(b"png"), upload, None), False),
     ],
 )
 @pytest.mark.parametrize("status", [403, 500, 503])
@@ -161,6 +185,7 @@ def test_whatever_else_s3_answers_is_unavailable(
     make_upload: MakeUpload,
     operation: str,
     call: Callable[[Storage, Upload], object],
+    is_of_upload: bool,
     status: int,
 ) -> None:
     with Stubber(clients.s3) as stub:
@@ -168,11 +193,12 @@ def test_whatever_else_s3_answers_is_unavailable(
         with pytest.raises(StorageUnavailable, match=r"\(SlowDown\)") as caught:
             call(Storage(clients.s3, "output"), make_upload())
     assert caught.value.is_its_own is (status == 403)
+    assert caught.value.may_be_general is not (is_of_upload and status == 403)
     assert "https:" not in str(caught.value)
     assert caught.value.__suppress_context__
 
 
-def test_an_output_bucket_that_is_not_there_is_found_out_before_anything_is_paid(clients: Clients) -> None:
+def test_a_missing_output_bucket_is_noticed_before_anything_is_paid(clients: Clients) -> None:
     with pytest.raises(StorageUnavailable, match=r"find the output bucket \(404\)"):
         Storage(clients.s3, "no-such-bucket").find_cutout("photo.png")
 

@@ -150,10 +150,18 @@ def test_every_page_of_the_listing_is_looked_at(
     assert Counter(upload.key for upload in queued(deployed)) == Counter(upload.key for upload in uploads[1::2])
 
 
-def test_folders_and_what_is_under_another_prefix_are_no_inputs(deployed: Deployment, cutout: Cutout) -> None:
-    for key in ("photos/", "photos/a.jpg", "other/b.jpg"):
+def test_folders_and_what_is_under_another_prefix_are_not_inputs(deployed: Deployment, cutout: Cutout) -> None:
+    put(deployed, "photos/", b"")
+    for key in ("photos/a.jpg", "other/b.jpg"):
         put(deployed, key)
     assert cutout("backfill", "--prefix", "photos/", "--json").json["inputs"] == 1
+
+
+def test_an_input_with_bytes_may_have_a_key_that_ends_in_a_slash(deployed: Deployment, cutout: Cutout) -> None:
+    """As to the function, which makes a cutout of it."""
+    upload = put(deployed, "photos/")
+    assert cutout("backfill", "--yes", "--json").json["enqueued"] == 1
+    assert [found.key for found in queued(deployed)] == [upload.key]
 
 
 def test_what_the_function_would_reject_is_told_and_not_enqueued(deployed: Deployment, cutout: Cutout) -> None:
@@ -395,11 +403,23 @@ class Service:
         content = str(self.paid).encode()
         yield Result(io.BytesIO(content), len(content), base64.b64encode(hashlib.sha256(content).digest()).decode())
 
-    def pay_once(self, output_key: str, upload: Upload, pay: Callable[[], str], deadline: Deadline) -> str:
+    def pay_once(
+        self,
+        output_key: str,
+        upload: Upload,
+        *,
+        sent: float,
+        pay: Callable[[], str],
+        confirm: Callable[[], object],
+        deadline: Deadline,
+    ) -> str:
         return pay()
 
-    def forget(self, output_key: str, result_url: str) -> int:
+    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool:
         raise NotImplementedError
+
+    def check_nothing_else_in_flight(self, output_key: str, upload: Upload) -> None:
+        pass
 
 
 @pytest.fixture
@@ -412,11 +432,11 @@ def process(clients: Clients, service: Service) -> Process:
     """What the function does with an upload, on the buckets in memory."""
     storage = Storage(clients.s3, "output")
     remover = BackgroundRemover(storage, service, service, service, OutputKey("{stem}.png"), 300)
-    return lambda upload: remover.process(upload, Deadline(60))
+    return lambda upload: remover.process(upload, 1_800_000_000.0, Deadline(60))
 
 
 def put_image(clients: Clients, text: str, sequencer: str | None) -> Upload:
-    """As its own event tells of it; without a sequencer, as backfill does."""
+    """As its own event describes it; without a sequencer, as backfill does."""
     header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (640).to_bytes(4) + (480).to_bytes(4) + b"\x08\x06\0\0\0"
     upload = put(clients, "photo.jpg", header + text.encode())
     return replace(upload, version_id=upload.version_id if sequencer else None, sequencer=sequencer)
@@ -426,8 +446,10 @@ def standing(clients: Clients) -> str:
     return clients.s3.head_object(Bucket="output", Key="photo.png")["Metadata"]["source-etag"]
 
 
-# Of two uploads of a key, backfill may have enqueued either or both, and then no sequencer tells which is newer.
-SEQUENCERS = pytest.mark.parametrize(("first", "second"), [(None, "02"), ("01", None), (None, None)])
+# Of two uploads of a key, backfill may have enqueued either or both, and then there is no sequencer. None decides.
+SEQUENCERS = pytest.mark.parametrize(
+    ("first", "second"), [(None, "02"), ("01", None), (None, None), ("01", "02"), ("02", "01")]
+)
 
 
 @SEQUENCERS
