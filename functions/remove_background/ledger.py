@@ -32,7 +32,7 @@ from botocore.exceptions import ClientError
 
 from .aws_errors import AwsError, error_code
 from .deadline import Deadline
-from .errors import Billed, CutoutError, InProgress, StorageUnavailable, UnexpectedError
+from .errors import Billed, CutoutError, InProgress, ResultGone, StorageUnavailable, UnexpectedError
 from .uploads import Outcome, Upload
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class Ledger:
 
         Raises InProgress while another invocation pays for it, or for another upload of the same output key;
         StorageUnavailable before anything is paid; UnexpectedError, final, after MAX_CHARGES calls that were killed;
-        and what `pay` raises: its `billed` includes what earlier calls have cost, and it is final after MAX_CHARGES.
+        ResultGone, final, when a result expired and no other call may be charged; and what `pay` raises: its `billed`
+        includes what earlier calls have cost, and it is final after MAX_CHARGES.
         """
         asked = time.time()
         claim = self._claim(output_key, upload, sent, asked, confirm, deadline)
@@ -183,7 +184,7 @@ class Ledger:
             charges = 1 if replayed else seen.charges + 1
             claim = _Claim(holder, seen.worst_billed, charges, seen.writing_until)
             if claim.charges > MAX_CHARGES:
-                raise _stopped("it worked on this upload", claim.billed)
+                raise _expired() if seen.result_url else _stopped("it worked on this upload", claim.billed)
         else:
             claim = _Claim(holder, Billed.NO, 1, seen.writing_until)
             # Other bytes of the key were paid for. They gave way to these only if these stand there now.
@@ -385,6 +386,12 @@ def _stopped(while_: str, billed: Billed) -> UnexpectedError:
         "Its log says why: look for `Task timed out`, `OutOfMemory` or `Runtime.ExitError`."
     )
     error.billed, error.is_final = billed, True
+    return error
+
+
+def _expired() -> ResultGone:
+    error = ResultGone("The paid result expired before it could become a cutout, and the call before brought none.")
+    error.is_final = True
     return error
 
 

@@ -21,6 +21,7 @@ from remove_background.errors import (
     InProgress,
     OutOfTime,
     RateLimitExceeded,
+    ResultGone,
     ServiceUnavailable,
     StorageUnavailable,
     UnexpectedAnswer,
@@ -647,6 +648,17 @@ def test_a_result_that_is_gone_after_a_lost_answer_is_not_worth_a_third(desk: De
     desk.pay_in_vain(make_upload(), answer_lost())
     assert desk.pay(make_upload()) == "https://result/2"
     assert desk.ledger.forget(KEY, make_upload(), "https://result/2")
+
+
+def test_a_second_result_that_expired_is_not_worth_a_third(desk: Desk, make_upload: MakeUpload) -> None:
+    """As when the output bucket refuses for hours."""
+    for number in (1, 2):
+        assert desk.pay(make_upload()) == f"https://result/{number}"
+        desk.clock.move(3301)
+    with pytest.raises(ResultGone, match="expired before it could become a cutout") as gone:
+        desk.pay(make_upload())
+    assert (gone.value.is_final, gone.value.billed) == (True, Billed.YES)
+    assert desk.till.calls == 2
 
 
 def test_charges_of_other_bytes_do_not_count(desk: Desk, make_upload: MakeUpload) -> None:
