@@ -302,7 +302,8 @@ class IntakeItem:
             values[":since"] = _time(seen.since)
         forget = ", fruitless" if seen.paused_by == OPERATOR else ""
         return self._apply(
-            f"SET reopened_at = :now REMOVE {_OF_A_PAUSE}{forget}",
+            # What was in flight when it was paused has failed since: that says nothing about now.
+            f"SET reopened_at = :now REMOVE {_OF_A_PAUSE}, failing, failed_at{forget}",
             values,
             condition,
             token,

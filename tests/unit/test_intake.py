@@ -373,6 +373,19 @@ def test_the_environment_that_paused_it_does_not_pause_it_again_at_its_first_fai
     assert item.read().paused_by is None
 
 
+def test_uploads_that_fail_after_the_pause_was_written_do_not_count_after_it(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    one, other = make_environment(), make_environment()
+    fail(one, "a", InsufficientCredits("Buy some."))
+    for number in range(FAILURES_IN_A_ROW):
+        assert not fail(other, number)  # in flight
+    clock.sleep(300)
+    reopen(item)
+    assert fail(other, "b")
+    assert item.read().paused_by is None
+
+
 # On probation
 
 
