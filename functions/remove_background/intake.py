@@ -101,7 +101,7 @@ class Intake:
         self._item = IntakeItem(dynamodb, table)
         self._failures_in_a_row = failures_in_a_row
         self._lock = threading.Lock()
-        self._failing: set[str] = set()  # since this environment's last success
+        self._failed = False  # since this environment's last success
         self._paused = False
         self._probe: tuple[str, int] | None = None  # the probe that this environment holds, and the thread that does
 
@@ -118,7 +118,7 @@ class Intake:
             log.error("The state of the intake could not be read (%s).", error_code(error))
             self._paused = False  # the next slot tells
         if not self._paused:
-            self._failing.clear()
+            self._failed = False
 
     def check(self) -> None:
         """Raises IntakePaused when this environment knows that the intake is paused: a call would be in vain."""
@@ -159,8 +159,7 @@ class Intake:
 
     def report_success(self) -> None:
         with self._lock:
-            failed = bool(self._failing)
-            self._failing.clear()
+            failed, self._failed = self._failed, False
         if token := self._take_own_probe():
             self._write(f"REMOVE {_OF_A_PROBATION}, fruitless", {":token": {"S": token}}, "probe = :token")
         elif failed:
@@ -175,20 +174,18 @@ class Intake:
             return False
         if not isinstance(error, Unavailable) or not error.may_be_general:
             return True
-        name = _fingerprint(upload)
         with self._lock:
-            self._failing.add(name)
-            failing = len(self._failing)
+            self._failed = True
+        state = self._count_failure(_fingerprint(upload))
+        if state is None:  # nor could a pause be written
+            return True
+        if state.paused_by:
+            self._paused = True
+            return error.is_its_own
         limit = self._failures_in_a_row
-        if (state := self._count_failure(name)) is not None:
-            failing = max(failing, len(state.failing))
-            if state.reopened_at is not None:
-                failing = len(state.failing)  # what this environment remembers is of before
-                limit = 1 if _is_refused_write(error) else FAILURES_ON_PROBATION
-            if state.paused_by:
-                self._paused = True
-                return error.is_its_own
-        if failing < limit:
+        if state.reopened_at is not None:
+            limit = 1 if _is_refused_write(error) else FAILURES_ON_PROBATION
+        if len(state.failing) < limit:
             return True
         self._pause(error.code)
         return error.is_its_own
@@ -196,15 +193,20 @@ class Intake:
     def _count_failure(self, name: str) -> State | None:
         """The state with all that failed in a row, of all environments; None where it could not be written."""
         now = time.time()
-        values = {":name": {"SS": [name]}, ":now": {"N": f"{now:.3f}"}}
-        counted = self._write(
-            "ADD failing :name SET failed_at = :now",
-            values | {":lately": {"N": f"{now - IN_A_ROW_SECONDS:.3f}"}},
-            "failed_at > :lately",
+        values: dict[str, Any] = {":name": {"SS": [name]}, ":now": _time(now), ":lately": _time(now - IN_A_ROW_SECONDS)}
+        one_more = "ADD failing :name SET failed_at = :now", "failed_at > :lately"
+        the_first = (
+            "SET failing = :name, failed_at = :now",
+            "attribute_not_exists(failed_at) OR failed_at <= :lately",
         )
-        if counted is None:
-            counted = self._write("SET failing = :name, failed_at = :now", values, None)
-        return counted
+        for expression, condition in (one_more, the_first, one_more):  # another upload may have become the first
+            try:
+                return self._item.update(expression, values, condition)
+            except AwsError as error:
+                if error_code(error) != _CONDITION_FAILED:
+                    log.error("The state of the intake could not be written (%s).", error_code(error))
+                    return None
+        return None
 
     def _pause(self, reason: str) -> None:
         """An operator's pause stays the operator's."""

@@ -251,6 +251,23 @@ def test_the_success_of_one_environment_that_failed_clears_the_count(
     assert item.read().paused_by is None
 
 
+def test_of_uploads_that_become_the_first_to_fail_at_once_none_is_forgotten(
+    make_environment: Callable[[], Intake], item: IntakeItem, monkeypatch: pytest.MonkeyPatch, fail: Callable[..., bool]
+) -> None:
+    one, other = make_environment(), make_environment()
+    update, calls = one._item.update, []
+
+    def be_overtaken(*given: Any) -> State:  # noqa: ANN401
+        calls.append(given)
+        if len(calls) == 2:  # there was no row of failures to join
+            fail(other, "b")
+        return update(*given)
+
+    monkeypatch.setattr(one._item, "update", be_overtaken)
+    assert fail(one, "a")
+    assert len(item.read().failing) == 2
+
+
 @pytest.mark.parametrize(("seconds", "paused"), [(IN_A_ROW_SECONDS - 1, True), (IN_A_ROW_SECONDS + 1, False)])
 def test_failures_that_are_far_apart_are_not_in_a_row(
     make_environment: Callable[[], Intake],
@@ -358,6 +375,22 @@ def test_every_environment_stops_at_its_next_slot_whatever_state_the_mapping_is_
             intake.check()
     assert attributes(clients) == before
     assert (functions.state, functions.updates, functions.refused) == (mapping, [], 0)
+
+
+def test_what_one_environment_remembers_of_before_a_pause_does_not_count_after_it(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    warm, other = make_environment(), make_environment()
+    for number in range(FAILURES_IN_A_ROW - 1):
+        fail(warm, number)
+    fail(other, "a", InsufficientCredits("Buy some."))
+    clock.sleep(300)
+    reopen(item)
+    probe(other, item, clock)
+    other.report_success()
+    warm.begin()
+    assert fail(warm, "one upload")
+    assert item.read().paused_by is None
 
 
 def test_the_environment_that_paused_it_does_not_pause_it_again_at_its_first_failure(
