@@ -137,7 +137,7 @@ class Intake:
             self.check()
         if state.reopened_at is None:
             return False
-        token = uuid.uuid4().hex
+        token = self._own_probe() or uuid.uuid4().hex
         try:
             taken = self._item.take_probe(token, until)
         except AwsError as error:
@@ -218,6 +218,11 @@ class Intake:
         self._paused = True
         if paused:
             log.warning("The intake is paused: %s.", reason, extra={"error_code": reason})
+
+    def _own_probe(self) -> str | None:
+        """The token of the probe that this thread holds: its upload may need a second call, with a fresh key."""
+        with self._lock:
+            return self._probe[0] if self._probe and self._probe[1] == threading.get_ident() else None
 
     def _take_own_probe(self) -> str | None:
         with self._lock:

@@ -519,6 +519,22 @@ def test_a_probe_that_was_killed_is_waited_for_until_its_invocation_must_have_en
     pay(make_environment())
 
 
+def test_an_upload_that_has_the_probe_may_make_its_call_again(
+    intake: Intake,
+    make_environment: Callable[[], Intake],
+    item: IntakeItem,
+    clock: Clock,
+    pay: Callable[[Intake], None],
+) -> None:
+    pause_and_reopen(item, clock)
+    pay(intake)
+    pay(intake)  # with a key that was replaced: the first call was answered by a 401
+    with pytest.raises(IntakePaused):
+        pay(make_environment())
+    intake.report_success()
+    pay(make_environment())
+
+
 def test_the_probe_belongs_to_the_thread_that_works_on_its_upload(
     intake: Intake, item: IntakeItem, clients: Clients, clock: Clock, pay: Callable[[Intake], None]
 ) -> None:
