@@ -79,8 +79,9 @@ class Watch:
 
         The first time the cause that ReopenIntake can see is enough.
         """
-        doublings = min(max(seen.fruitless, 1) - 1, 20)
-        least = 0.0 if seen.fruitless <= 1 else min(MOST_WAIT_SECONDS, self.config.reopen_seconds * 2.0**doublings)
+        least = 0.0
+        if (in_vain := seen.fruitless - 1) > 0:
+            least = min(MOST_WAIT_SECONDS, self.config.reopen_seconds * 2.0 ** min(in_vain - 1, 20))
         return (seen.since or 0) + least - time.time()
 
     def _trouble(self, reason: str | None) -> str | None:

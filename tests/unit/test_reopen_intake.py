@@ -229,6 +229,22 @@ def test_the_first_pause_ends_as_soon_as_its_cause_is_gone(
     assert look() == "reopened"
 
 
+def test_each_reopening_in_vain_doubles_the_wait_up_to_an_hour(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, clock: Clock, well: responses.RequestsMock
+) -> None:
+    pause(item, mapping)
+    assert look() == "reopened"
+    for seconds in (300, 600, 1200, 2400, 3600, 3600, 3600):
+        pause(item, mapping)
+        clock.sleep(seconds - 1)
+        calls = len(well.calls)
+        assert look() == "still paused: service_unavailable, for 1 more seconds"
+        assert len(well.calls) == calls  # nor is the service asked
+        assert mapping.state == "Disabled"
+        clock.sleep(1)
+        assert look() == "reopened"
+
+
 def test_however_often_it_was_in_vain_the_wait_can_be_computed(
     look: Callable[[], str],
     mapping: EventSourceMapping,
