@@ -262,6 +262,15 @@ def test_a_slot_costs_one_call_while_others_wait(
     assert len(calls) == 1
 
 
+def test_threads_whose_slots_would_not_all_come_in_time_reserve_one_each(
+    limiter: RateLimiter, clients: Clients, clock: Clock
+) -> None:
+    limiter._wanted = 9  # others wait; there is time for about five slots
+    assert limiter._take(Deadline(1.5)) == pytest.approx(clock.now + LEAD, abs=1e-4)
+    assert list(limiter._reserved) == []
+    assert float(stored(clients)["next_at"]["N"]) == pytest.approx(clock.now + LEAD + MARGIN / RATE, abs=1e-4)
+
+
 # The pause
 
 
@@ -329,7 +338,9 @@ def test_the_only_call_of_a_probation_is_made_soon_and_holds_its_right_for_the_w
     clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"reopened_at": {"N": "1"}})
     admission = Admission(admits=True)
     limiter = RateLimiter(clients.dynamodb, "ledger", RATE, admission)
+    limiter._wanted = 9  # others wait, too
     assert limiter._take(Deadline(90)) == pytest.approx(clock.now + LEAD)
+    assert list(limiter._reserved) == []
     ((item, until),) = admission.asked
     assert item["reopened_at"] == {"N": "1"}
     assert 90 < until - clock.now <= 100
