@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import unquote_plus
 
-import requests
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -155,6 +154,8 @@ def _paths(upload: Upload, out: Path) -> tuple[Path, Path]:
 
 def _check_key(key: str) -> None:
     """Raises BadParameter for a key that no image could be paid with; asking for the balance is free."""
+    import requests  # noqa: PLC0415  # --help can do without
+
     try:
         answer = requests.get(
             f"{_PIXELCUT_URL}/v1/credits",

@@ -10,12 +10,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from .aws import Clients
 from .aws_errors import AwsError, error_code
 from .errors import AccountBlocked, CutoutError, InProgress, IntakePaused, OutOfTime, RateLimitExceeded, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import UpdateItemInputTypeDef
+
+    from .aws import Clients  # it changes botocore, also for the command, which imports this module
 
 FUNCTION = "function"  # in `paused_by`; anything else there is an operator
 # Failures in a row that pause the intake soon after it was reopened, when there was no success yet; and how many
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Intake:
-    def __init__(self, clients: Clients, table: str, function_name: str, failures_in_a_row: int) -> None:
+    def __init__(self, clients: "Clients", table: str, function_name: str, failures_in_a_row: int) -> None:
         """`failures_in_a_row`, without a success between them, pause the intake."""
         self._failures_in_a_row = failures_in_a_row
         self._clients = clients
