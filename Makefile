@@ -42,6 +42,14 @@ bench: .venv/dev  ## Measure what an image costs; write bench/RESULTS.md
 deploy-check: .venv/run .venv-sam/ready  ## Deploy to the local cloud with AWS's own clients, use it, change it, delete it
 	$(BIN)/python tests/deploy/check.py
 
+.PHONY: wheel
+wheel: .venv/run  ## Build the wheel of the command into dist/
+	$(BIN)/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+.PHONY: wheel-check
+wheel-check: .venv/dev .venv/wheels/ready  ## Build the wheel twice, and use it without a checkout, as an operator does
+	$(BIN)/python -m tests.wheel.check
+
 .PHONY: checkov
 checkov: .venv-checkov/ready  ## Hold the template against checkov's rules; each that is skipped has its reason there
 	.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --compact --quiet --skip-download
@@ -54,7 +62,7 @@ format: .venv/dev  ## Format the code
 .PHONY: lock
 lock: .venv/dev  ## Pin the newest versions, with hashes, in the lock files
 	$(BIN)/uv pip compile $(LOCK) functions/requirements.in -o functions/requirements.txt
-	$(BIN)/uv pip compile $(LOCK) requirements.in -o requirements.txt
+	$(BIN)/uv pip compile $(LOCK) requirements.in pyproject.toml --extra local -o requirements.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-sam.in -o requirements-sam.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-checkov.in -o requirements-checkov.txt
@@ -67,7 +75,7 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --
 	@$(call install,requirements.txt)
 	@touch $@
 
-# Built with what the lock names.
+# Built with what the lock names. The ranges of pyproject.toml are checked with the rest.
 .venv/run: .venv/packages pyproject.toml
 	@$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
 	@$(check)
@@ -76,6 +84,10 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --
 .venv/dev: .venv/run requirements-dev.txt
 	@$(call install,requirements-dev.txt)
 	@$(check)
+	@touch $@
+
+.venv/wheels/ready: requirements.txt .venv/packages
+	@$(BIN)/python $(PIP) wheel $(LOCKED) $< --wheel-dir $(@D)
 	@touch $@
 
 .venv-%/ready: requirements-%.txt

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import typer
 
-from cutout import __main__
+from cutout import __main__, extras, project
 from cutout.failures import TOLD
 
 
@@ -28,3 +28,23 @@ def test_a_fault_of_the_command_itself_keeps_its_traceback(monkeypatch: pytest.M
     assert not issubclass(ZeroDivisionError, TOLD)
     with pytest.raises(ZeroDivisionError):
         __main__.main()
+
+
+@pytest.mark.parametrize("command", ["demo", "local"])
+def test_without_the_extra_it_is_named(
+    command: str, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda module: None if module == "cv2" else module)
+
+    call = cutout(command)
+
+    assert (call.code, call.out) == (1, "")
+    assert call.err == (
+        "Error: This needs the extra `local`, which is not installed: "
+        f"pip install 'cutout-{version('cutout')}-py3-none-any.whl[local]'\n"
+    )
+
+
+def test_the_files_of_the_project_are_found() -> None:
+    assert project.TEMPLATE.is_file()
+    assert project.SAMPLES.is_dir()
