@@ -42,9 +42,6 @@ FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client
 # Only a connection that could not be opened is retried: the request has not left yet.
 _CONNECT_AGAIN_ONCE = urllib3.Retry(total=None, connect=1, read=False, redirect=False, status=False, other=False)
 
-# At the levels below ERROR, urllib3 logs the path and query of what it fetches.
-logging.getLogger("urllib3").setLevel(logging.ERROR)
-
 
 class PrivateAddressError(OSError):
     """The host's address is not a public one."""
@@ -242,6 +239,8 @@ class Connections:
     """Two sessions: `api` reaches the configured API wherever it is, `public` only https on public addresses."""
 
     def __init__(self, *, threads: int, context: ssl.SSLContext = tls.CONTEXT) -> None:
+        # Below ERROR, urllib3 logs the path and query of what it fetches.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
         self.api = _session(_Adapter(context, public_only=False, connections=threads), "https://", "http://")
         self.public = _session(_Adapter(context, public_only=True, connections=threads), "https://")
         self._used = time.time()
