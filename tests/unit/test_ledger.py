@@ -628,6 +628,20 @@ def test_a_function_that_is_killed_each_time_pays_twice(desk: Desk, make_upload:
     assert desk.till.calls == 2
 
 
+@pytest.mark.parametrize("fail", [answer_lost, no_result_url])
+def test_what_an_upload_has_cost_is_not_forgotten_after_an_hour(
+    desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError]
+) -> None:
+    billed = desk.pay_in_vain(make_upload(), fail()).billed
+    desk.clock.move(3601)
+    assert desk.pay_in_vain(make_upload(), refused()).billed is billed
+    desk.clock.move(3601)
+    assert desk.pay_in_vain(make_upload(), fail()).is_final
+    desk.ledger.close(KEY, make_upload())
+    desk.clock.move(3601)
+    assert desk.pay(make_upload()) is Outcome.DUPLICATE
+
+
 @CHARGED
 def test_charges_of_different_kinds_add_up(
     desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError], billed: Billed
