@@ -255,6 +255,17 @@ def test_another_upload_of_an_output_key_waits_until_the_first_is_its_cutout(
     assert desk.confirmed == []  # that is about one key only
 
 
+@pytest.mark.parametrize("other", [{"key": "photo.gif"}, {"etag": "other"}, {"key": "photo.gif", "etag": "other"}])
+def test_an_hour_after_another_upload_a_success_takes_two_calls_again(
+    desk: Desk, make_upload: MakeUpload, other: dict[str, str]
+) -> None:
+    desk.pay(make_upload(**other))
+    desk.clock.move(3601)
+    desk.network.calls.clear()
+    assert desk.pay(make_upload()) == "https://result/2"
+    assert (len(desk.network.calls), desk.confirmed) == (2, [])
+
+
 def test_another_upload_of_an_output_key_may_pay_once_the_first_was_refused(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
@@ -617,6 +628,20 @@ def test_a_function_that_is_killed_each_time_pays_twice(desk: Desk, make_upload:
     assert desk.till.calls == 2
 
 
+@pytest.mark.parametrize("fail", [answer_lost, no_result_url])
+def test_what_an_upload_has_cost_is_not_forgotten_after_an_hour(
+    desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError]
+) -> None:
+    billed = desk.pay_in_vain(make_upload(), fail()).billed
+    desk.clock.move(3601)
+    assert desk.pay_in_vain(make_upload(), refused()).billed is billed
+    desk.clock.move(3601)
+    assert desk.pay_in_vain(make_upload(), fail()).is_final
+    desk.ledger.close(KEY, make_upload())
+    desk.clock.move(3601)
+    assert desk.pay(make_upload()) is Outcome.DUPLICATE
+
+
 @CHARGED
 def test_charges_of_different_kinds_add_up(
     desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError], billed: Billed
@@ -692,18 +717,27 @@ def test_a_new_result_may_be_reused_as_often_as_the_first(desk: Desk, make_uploa
         desk.ledger.forget(KEY, make_upload(), f"https://result/{number}")
 
 
-def test_a_result_that_is_replaced_while_it_is_taken_up_is_not_used(desk: Desk, make_upload: MakeUpload) -> None:
+@pytest.mark.parametrize("sent", [START, START + 1])
+def test_a_result_that_is_replaced_while_it_is_taken_up_is_not_used(
+    desk: Desk, make_upload: MakeUpload, sent: float
+) -> None:
+    items: list[dict[str, Any]] = []
+
     def replace(number_of_call: int) -> None:
         if number_of_call == 2:
             desk.network.before_call = lambda _: None
             desk.ledger.forget(KEY, make_upload(), "https://result/1")
-            desk.be_killed(make_upload())
+            desk.be_killed(make_upload(), sent=sent)
+            items.append(desk.item())
 
     desk.pay(make_upload())
+    if sent > START:
+        desk.ledger.close(KEY, make_upload())
     desk.network.calls.clear()
     desk.network.before_call = replace
     with pytest.raises(InProgress):
-        desk.pay(make_upload())
+        desk.pay(make_upload(), sent=sent)
+    assert [desk.item()] == items
 
 
 def test_a_result_is_not_taken_up_where_that_cannot_be_written(desk: Desk, make_upload: MakeUpload) -> None:
