@@ -4,6 +4,7 @@ What others call is left alone: tests, and the event source mapping. A presigned
 """
 
 import json
+import random
 import re
 import threading
 from collections import Counter
@@ -18,7 +19,7 @@ from moto.core.request import Request
 from moto.core.routing import get_service_router
 from werkzeug.exceptions import NotFound
 
-from cutout.local.faults import Pause
+from cutout.local.faults import Pause, hang_up
 
 Environ: TypeAlias = dict[str, Any]
 Application: TypeAlias = Callable[[Environ, Any], Iterable[bytes]]
@@ -34,6 +35,8 @@ _RESOURCES = ("QueueUrl", "TableName", "SecretId")  # what names the resource in
 class AwsFault:
     """One way in which calls go wrong: without effect, answered with an error.
 
+    `after` and `drop` together are an answer that is lost: the call took effect, and the SDK repeats it.
+
     `action` is the API's name for it ("PutObject", "UpdateItem"). `resource` is a part of the path of an S3 or Lambda
     call (/bucket/key), of the queue's URL, or of the name of the table or the secret.
     """
@@ -42,10 +45,12 @@ class AwsFault:
     resource: str = ""
     contains: tuple[str, ...] = ()  # parts of the body of a call that is JSON, such as an item's key
     times: int | None = 1  # calls, each retry of the SDK being one; None: all
+    rate: float = 1  # the share of them, drawn by the seed
     status: int = 503
     code: str = "ServiceUnavailable"
     after: bool = False  # the call takes effect all the same
     delay_seconds: float = 0  # for which the error is held back: a client that waits less long sees a time-out
+    drop: bool = False  # the connection is closed instead of an answer
     kill: bool = False  # before it is answered, the environment gets SIGKILL
 
 
@@ -90,16 +95,23 @@ class FunctionCalls:
         self._may = may
         self._faults: tuple[AwsFault, ...] = ()
         self._fired: list[int] = []
+        self._draw = random.Random(0)  # noqa: S311 (no secret is drawn)
         self._made: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._pause = Pause()
 
-    def set_faults(self, *faults: AwsFault) -> None:
+    def set_faults(self, *faults: AwsFault, seed: int = 0) -> None:
         """Replaces all of them; answers that are held back leave now."""
         with self._lock:
             self._faults = faults
+            self._draw = random.Random(seed)  # noqa: S311
             self._fired = [0] * len(faults)
         self._pause.wake()
+
+    def fired(self) -> list[int]:
+        """How often each fault has fired, in their order."""
+        with self._lock:
+            return list(self._fired)
 
     def made(self) -> Counter[str]:
         with self._lock:
@@ -123,6 +135,8 @@ class FunctionCalls:
         if fault.kill:
             self._kill(call.access_key)
         self._pause(fault.delay_seconds)
+        if fault.drop:
+            return hang_up()
         return _error(fault, call, start_response)
 
     def _count(self, call: Call) -> AwsFault | None:
@@ -132,7 +146,8 @@ class FunctionCalls:
             for number, fault in enumerate(self._faults):
                 spent = fault.times is not None and self._fired[number] >= fault.times
                 applies = fault.action == call.action and fault.resource in call.resource and not spent
-                if applies and all(part in text for part in fault.contains):
+                applies = applies and all(part in text for part in fault.contains)
+                if applies and self._draw.random() < fault.rate:
                     self._fired[number] += 1
                     return fault
         return None

@@ -18,6 +18,7 @@ import cutout.local.resources  # noqa: F401 moto finds them by their being defin
 from cutout.local import aws, gaps, stack
 from cutout.local.aws_faults import AwsFault, Call, FunctionCalls
 from cutout.local.environments import Environments
+from cutout.local.event_faults import DeliveryFault, DeliveryFaults
 from cutout.local.event_source import EventSources
 from cutout.local.permissions import Permissions, Use
 from cutout.local.schedules import Schedules
@@ -34,10 +35,14 @@ class LocalCloud:
 
     region = "us-east-1"
 
-    def __init__(self, *, port: int = 0, log_dir: Path, speed: float = 1) -> None:
-        """`port` 0: one that is free. Schedules run `speed` times as fast."""
+    def __init__(self, *, port: int = 0, log_dir: Path, speed: float = 1, mapping_seconds: float = 0.3) -> None:
+        """`port` 0: one that is free. Schedules run `speed` times as fast.
+
+        `mapping_seconds` is how long an event source mapping is Enabling, Disabling and so on; it may be changed later.
+        """
         self._port = port
         self._speed = speed
+        self.mapping_seconds = mapping_seconds
         self.log_dir = log_dir
         self._exit = ExitStack()
         # The caller's AWS settings are for another cloud.
@@ -49,6 +54,7 @@ class LocalCloud:
         self._making_client = threading.Lock()  # clients may be shared between threads, sessions not
         self._permissions = Permissions(self.region)
         self._calls = FunctionCalls(self._kill_environment, self._may)
+        self._delivery_faults = DeliveryFaults()
 
     def __enter__(self) -> Self:
         with ExitStack() as exiting:
@@ -59,8 +65,12 @@ class LocalCloud:
             self._environments = Environments(
                 self.client("lambda"), aws.read_code, self._services(), Path(folder), self.log_dir
             )
-            exiting.enter_context(gaps.filled(self._environments.invoke, self.endpoint_url))
-            sources = EventSources(self.client("lambda"), self.client("sqs"), self._environments.invoke)
+            exiting.enter_context(
+                gaps.filled(self._environments.invoke, self.endpoint_url, lambda: self.mapping_seconds)
+            )
+            sources = EventSources(
+                self.client("lambda"), self.client("sqs"), self._environments.invoke, lambda: self._delivery_faults
+            )
             exiting.callback(sources.join)
             schedules = Schedules(self.client("events"), self._environments.invoke, self._speed)
             exiting.callback(schedules.join)
@@ -118,9 +128,21 @@ class LocalCloud:
         """What functions have done so far that needs a permission."""
         return self._permissions.uses()
 
-    def set_faults(self, *faults: AwsFault) -> None:
+    def set_faults(self, *faults: AwsFault, seed: int = 0) -> None:
         """From now on these, and no others, make calls of functions to AWS go wrong; the first that applies decides."""
-        self._calls.set_faults(*faults)
+        self._calls.set_faults(*faults, seed=seed)
+
+    def faults_fired(self) -> list[int]:
+        """How often each of them has, in their order."""
+        return self._calls.fired()
+
+    def set_delivery_faults(self, *faults: DeliveryFault, seed: int = 0) -> None:
+        """From now on these, and no others, disturb what event source mappings deliver."""
+        self._delivery_faults = DeliveryFaults(*faults, seed=seed)
+
+    def delivery_faults_fired(self) -> list[int]:
+        """How often each of them has, in their order."""
+        return self._delivery_faults.fired()
 
     def calls(self) -> Counter[str]:
         """How often functions have called each action of AWS since the last `clear_calls`, whatever was answered."""

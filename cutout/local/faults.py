@@ -26,7 +26,8 @@ class Rule(BaseModel, extra="forbid", frozen=True, strict=True):
 
     A 503 with a page: `{"on": "removal", "times": 2, "status": 503, "headers": {"Content-Type": "text/html"},
     "body": "<h1>Busy</h1>"}`. A connection lost after the credit is spent: `{"on": "removal", "after": true, "drop":
-    true}`. A 200 without its URL: `{"on": "removal", "status": 200, "body": "{}"}`.
+    true}`. A 200 without its URL: `{"on": "removal", "status": 200, "body": "{}"}`. A body that never comes:
+    `{"on": "removal", "stall_after": 0}`; a connection lost after the headers: `{"on": "removal", "cut": 0}`.
     """
 
     on: Endpoint
@@ -41,7 +42,9 @@ class Rule(BaseModel, extra="forbid", frozen=True, strict=True):
     headers: dict[str, str] = Field(default={}, description="added to the answer, whether it is replaced or not")
     drop: bool = Field(default=False, description="close the connection without an answer")
     cut: float | None = Field(default=None, ge=0, lt=1, description="send only this share of the bytes promised")
+    header_bytes_per_second: int | None = Field(default=None, ge=1, description="send status and headers this slowly")
     bytes_per_second: int | None = Field(default=None, ge=1, description="send the body as slowly as this")
+    stall_after: int | None = Field(default=None, ge=0, description="send so many bytes of the body, and no more")
 
     @model_validator(mode="after")
     def _replaces_only_with_a_status(self) -> "Rule":
@@ -49,10 +52,15 @@ class Rule(BaseModel, extra="forbid", frozen=True, strict=True):
             raise ValueError("error_code and body need a status")
         return self
 
+    @property
+    def is_slow(self) -> bool:
+        speeds = (self.header_bytes_per_second, self.bytes_per_second, self.stall_after)
+        return not self.drop and any(speed is not None for speed in speeds)
+
     def replacement(self) -> Response | None:
         """What is answered in place of the work's own answer, if anything is."""
         if self.drop:
-            return Response(_hang_up())
+            return Response(hang_up())
         if self.status is None:
             return None
         if self.body is None:
@@ -63,15 +71,13 @@ class Rule(BaseModel, extra="forbid", frozen=True, strict=True):
         answer.status_code = self.status
         return answer
 
-    def shape(self, answer: Response, pause: "Pause") -> Response:
-        """Adds the headers, and cuts or slows down the body."""
+    def shape(self, answer: Response) -> Response:
+        """Adds the headers, and cuts the body."""
         answer.headers.update(self.headers)
-        if self.drop or (self.cut is None and self.bytes_per_second is None):
-            return answer
-        whole = answer.get_data()
-        sent = whole if self.cut is None else whole[: int(len(whole) * self.cut)]
-        answer.response = _trickle(sent, self.bytes_per_second, pause)
-        answer.content_length = len(whole)
+        if not self.drop and self.cut is not None:
+            whole = answer.get_data()
+            answer.response = [whole[: int(len(whole) * self.cut)]]
+            answer.content_length = len(whole)
         return answer
 
 
@@ -81,9 +87,9 @@ class Pause:
     def __init__(self) -> None:
         self._woken = threading.Event()
 
-    def __call__(self, seconds: float) -> None:
-        if seconds > 0:
-            self._woken.wait(seconds)
+    def __call__(self, seconds: float) -> bool:
+        """Whether it was ended early."""
+        return seconds > 0 and self._woken.wait(seconds)
 
     def wake(self) -> None:
         """Ends the sleeps of now; the next ones sleep again."""
@@ -125,17 +131,7 @@ def default_error_code(status: int) -> str:
     return _ERROR_CODES.get(status, "internal_service_error")
 
 
-def _hang_up() -> Iterator[bytes]:
+def hang_up() -> Iterator[bytes]:
     """Makes waitress close the connection before a byte is sent."""
     raise ClientDisconnected
     yield b""
-
-
-def _trickle(body: bytes, bytes_per_second: int | None, pause: Pause) -> Iterator[bytes]:
-    if bytes_per_second is None:
-        yield body
-        return
-    step = max(1, bytes_per_second // 10)
-    for start in range(0, len(body), step):
-        yield body[start : start + step]
-        pause(step / bytes_per_second)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote, urlparse
 
 from moto import backends
-from moto.awslambda.models import LambdaBackend, LambdaFunction
+from moto.awslambda.models import LambdaFunction
 from moto.cloudformation import models, parsing
 from moto.cloudformation.models import CloudFormationBackend
 from moto.dynamodb.models import dynamodb_backends
@@ -24,9 +24,10 @@ from moto.s3.exceptions import BucketNotEmpty
 from moto.s3.models import FakeBucket, s3_backends
 from moto.sqs import models as queues
 from moto.sqs.exceptions import ReceiptHandleIsInvalid
-from moto.sqs.models import Message, Queue, SQSBackend, sqs_backends
+from moto.sqs.models import Message, Queue, SQSBackend
 
 from cutout.local import change_sets
+from cutout.local.mappings import MappingStates
 from cutout.local.runtime import Outcome
 from cutout.local.schedules import period
 
@@ -35,8 +36,10 @@ PARTITION = "aws"
 
 
 @contextmanager
-def filled(invoke: Callable[[str, object], Outcome], endpoint_url: str) -> Iterator[None]:
-    """`invoke` is given the ARN of a function and the event."""
+def filled(
+    invoke: Callable[[str, object], Outcome], endpoint_url: str, mapping_seconds: Callable[[], float]
+) -> Iterator[None]:
+    """`invoke` is given the ARN of a function and the event; `mapping_seconds`: see `MappingStates`."""
     replacements = [
         (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),  # at each call
         (SQSBackend, "is_message_valid_based_on_retention_period", _check_retention),
@@ -61,7 +64,7 @@ def filled(invoke: Callable[[str, object], Outcome], endpoint_url: str) -> Itera
         (parsing, "parse_and_update_resource", _keep_what_cannot_change),
         (EventsBackend, "put_rule", _check_schedule),
         (Role, "put_policy", _keep_policy_as_json),
-        (LambdaBackend, "create_event_source_mapping", _keep_queue_from_invoking),
+        *MappingStates(mapping_seconds).replacements(),
         (LambdaFunction, "_invoke_lambda", lambda original: _invoke_in_environment(original, invoke)),
     ]
     with ExitStack() as stack:
@@ -334,18 +337,6 @@ def _check_schedule(original: Untyped) -> Untyped:
         return original(backend, *args, **properties)
 
     return put_rule
-
-
-def _keep_queue_from_invoking(original: Untyped) -> Untyped:
-    """The queues of moto invoke the function themselves, message by message: that is the event source mapping's job."""
-
-    def create_event_source_mapping(backend: LambdaBackend, spec: dict[str, Any]) -> Untyped:
-        mapping = original(backend, spec)
-        for queue in sqs_backends[backend.account_id][backend.region_name].queues.values():
-            queue.lambda_event_source_mappings.clear()
-        return mapping
-
-    return create_event_source_mapping
 
 
 def _invoke_in_environment(_original: Untyped, invoke: Callable[[str, object], Outcome]) -> Untyped:

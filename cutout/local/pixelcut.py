@@ -47,6 +47,7 @@ from werkzeug.formparser import FormDataParser
 
 from cutout.local.background import ImageError, remove_background
 from cutout.local.faults import Endpoint, Faults, Pause, Rule, default_error_code
+from cutout.local.trickle import SLOW, Slow, SlowChannel
 
 API_KEY = "local-api-key"
 MAX_IMAGE_BYTES = 26_214_400
@@ -96,8 +97,15 @@ class StandIn:
     def __enter__(self) -> Self:
         host, port = self._address
         self._sockets: dict[int, Any] = {}
-        adjustments = Adjustments(host=host, port=port, threads=_THREADS, connection_limit=_CONNECTIONS)
+        adjustments = Adjustments(
+            host=host,
+            port=port,
+            threads=_THREADS,
+            connection_limit=_CONNECTIONS,
+            channel_request_lookahead=1,  # so that a client that leaves is noticed while its answer is slow
+        )
         self._server = TcpWSGIServer(self._app(), map=self._sockets, adj=adjustments)
+        self._server.channel_class = SlowChannel
         self.url = f"http://{host}:{self._server.getsockname()[1]}"
         self._folder = tempfile.TemporaryDirectory(prefix="pixelcut-")
         self._thread = threading.Thread(target=self._serve, name="stand-in", daemon=True)
@@ -189,7 +197,9 @@ class StandIn:
                 self._asked[endpoint][source] += 1
             answer = work_or_error(**path) if rule.after else None
             self._pause(rule.delay_seconds)
-            answer = rule.shape(rule.replacement() or answer or work_or_error(**path), self._pause)
+            answer = rule.shape(rule.replacement() or answer or work_or_error(**path))
+            if rule.is_slow:
+                request.environ[SLOW] = Slow(rule, self._pause)
             with self._lock:
                 self._answers[endpoint]["dropped" if rule.drop else str(answer.status_code)] += 1
             return answer

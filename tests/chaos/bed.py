@@ -38,6 +38,7 @@ _STACK = "cutout"
 VISIBILITY = "Resources.UploadQueue.Properties.VisibilityTimeout"
 TIMEOUT = "Resources.RemoveBackground.Properties.Timeout"
 BACKOFF = "Resources.RemoveBackground.Properties.Environment.Variables.BACKOFF_SECONDS"
+REOPEN = "Resources.ReopenIntake.Properties.Environment.Variables.REOPEN_SECONDS"
 _EVENTS = "Resources.RemoveBackground.Properties.Events.Uploads.Properties"
 ENABLED = f"{_EVENTS}.Enabled"
 WINDOW = f"{_EVENTS}.MaximumBatchingWindowInSeconds"
@@ -56,6 +57,9 @@ class Bed:
     def __post_init__(self) -> None:
         self.s3, self.sqs, self.functions = (self.cloud.client(name) for name in ("s3", "sqs", "lambda"))
         self.input, self.output = self.outputs["InputBucketName"], self.outputs["OutputBucketName"]
+        self._dynamodb = self.cloud.client("dynamodb")
+        (table,) = self._dynamodb.list_tables()["TableNames"]
+        self._intake: dict[str, Any] = {"TableName": table, "Key": {"id": {"S": "intake"}}}
         (self._mapping,) = self.functions.list_event_source_mappings()["EventSourceMappings"]
 
     def upload(self, key: str, body: bytes) -> str:
@@ -64,12 +68,20 @@ class Bed:
         return version
 
     def open_intake(self) -> None:
+        """As `cutout resume` does: its item says so, and the mapping follows."""
+        self._dynamodb.update_item(**self._intake, UpdateExpression="REMOVE paused_by, reason, since")
         self.functions.update_event_source_mapping(UUID=self._mapping["UUID"], Enabled=True)
 
     @property
+    def intake_is_paused(self) -> bool:
+        """As its item says, which every paid call heeds; the mapping follows when ReopenIntake runs."""
+        return "paused_by" in self._dynamodb.get_item(**self._intake, ConsistentRead=True).get("Item", {})
+
+    @property
     def intake_is_open(self) -> bool:
+        """Its item says so, and the mapping has followed."""
         state: str = self.functions.get_event_source_mapping(UUID=self._mapping["UUID"])["State"]
-        return state == "Enabled"
+        return state == "Enabled" and not self.intake_is_paused
 
     @property
     def waiting(self) -> int:
@@ -111,11 +123,16 @@ class Bed:
 
 
 @contextmanager
-def deployed(changes: Mapping[str, object], *, speed: float = 1, parameters: Mapping[str, str]) -> Iterator[Bed]:
-    """`changes` are values by their path in the template; schedules run `speed` times as fast."""
+def deployed(
+    changes: Mapping[str, object], *, speed: float = 1, mapping_seconds: float = 0.3, parameters: Mapping[str, str]
+) -> Iterator[Bed]:
+    """`changes` are values by their path in the template; schedules run `speed` times as fast.
+
+    The event source mapping takes `mapping_seconds` to be enabled or disabled.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="cutout-chaos-") as folder,
-        LocalCloud(log_dir=Path(folder), speed=speed) as cloud,
+        LocalCloud(log_dir=Path(folder), speed=speed, mapping_seconds=mapping_seconds) as cloud,
         witnessed() as (stand_in, url),
     ):
         template = Path(folder, "template.yaml")

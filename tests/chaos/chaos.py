@@ -1,23 +1,24 @@
 """Uploads under every failure at once: is anything lost, paid twice, stale, or of the wrong image?
 
-A charge for an input that was charged for before is excused by an earlier answer that never came to be known: the
-stand-in was told to lose it or to delay it past the function's patience, or the environment was killed before the
-result_url was in the ledger. A result_url is known from the moment at which it is in the ledger.
+The local cloud is as hard as AWS: answers are lost after their calls took effect and the SDK repeats them, services are
+busy, receives never reach the function, messages come twice, the mapping takes its time, and peers send by the byte.
 """
 
-import hashlib
+import itertools
 import random
 import sys
 import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
+from cutout.local.aws_faults import AwsFault
+from cutout.local.event_faults import DeliveryFault
 from cutout.local.faults import Rule
 from tests.chaos.bed import (
     BACKOFF,
+    REOPEN,
     TIMEOUT,
     VISIBILITY,
     Bed,
@@ -28,25 +29,59 @@ from tests.chaos.bed import (
     picture,
     report,
 )
-from tests.chaos.witness import Removal
+from tests.chaos.judgement import PAST_PATIENCE_SECONDS, judge_charges, judge_keys
 
 FUNCTION_SECONDS = 15
-# Longer than the function waits for the paid call.
-PAST_PATIENCE_SECONDS = 16.0
-# Between an answer that was sent and its result_url in the ledger, on a busy machine.
-CHECKPOINT_SECONDS = 3.0
+# How long the event source mapping is Disabling or Enabling.
+MAPPING_SECONDS = 2.0
 UPLOADERS = 16
-FAULTS = (
-    Rule(on="removal", rate=0.10, status=503),
-    Rule(on="removal", rate=0.05, status=429),
-    Rule(on="removal", rate=0.02, after=True, drop=True),
-    Rule(on="removal", rate=0.01, after=True, delay_seconds=PAST_PATIENCE_SECONDS),
-    Rule(on="download", rate=0.03, cut=0.5),
+SPEED = 150  # of the schedule, and so of what ReopenIntake waits
+SLOW: dict[str, Any] = {"on": "removal", "after": True, "rate": 0.003}
+FAULTS = {
+    "503": Rule(on="removal", rate=0.10, status=503),
+    "429": Rule(on="removal", rate=0.05, status=429),
+    "lost": Rule(on="removal", rate=0.02, after=True, drop=True),
+    "lost after the headers": Rule(on="removal", rate=0.005, after=True, cut=0),
+    "late": Rule(on="removal", rate=0.01, after=True, delay_seconds=PAST_PATIENCE_SECONDS),
+    "slow headers": Rule(**SLOW, header_bytes_per_second=3),
+    "slow": Rule(**SLOW, bytes_per_second=3),
+    "stalled": Rule(**SLOW, stall_after=0),
+    "result cut short": Rule(on="download", rate=0.03, cut=0.5),
+    "result lost after the headers": Rule(on="download", rate=0.01, cut=0),
+    "slow result headers": Rule(on="download", rate=0.003, header_bytes_per_second=3),
+    "slow result": Rule(on="download", rate=0.003, bytes_per_second=50),
+    "stalled result": Rule(on="download", rate=0.003, stall_after=100),
+}
+AWS_FAULTS = {
+    "lost": [
+        AwsFault(action, times=None, rate=0.01, after=True, drop=True)
+        for action in ("UpdateItem", "PutObject", "SendMessage", "UpdateEventSourceMapping")
+    ],
+    "503": [
+        AwsFault(action, times=None, rate=0.01)
+        for action in ("HeadObject", "GetObject", "GetItem", "UpdateItem", "PutObject", "SendMessage")
+    ],
+    "busy": [
+        AwsFault("UpdateItem", times=None, rate=0.01, status=400, code="ProvisionedThroughputExceededException"),
+        AwsFault("PutObject", times=None, rate=0.01, status=409, code="ConditionalRequestConflict"),
+        AwsFault("UpdateEventSourceMapping", times=None, rate=0.2, status=400, code="ResourceInUseException"),
+    ],
+}
+DELIVERY_FAULTS = (
+    DeliveryFault("throttled", rate=0.03),
+    DeliveryFault("repeated", rate=0.02, delay_seconds=3),
 )
 BAD = {
     "unsupported_image_format": lambda seed: f"This is no image, {seed}. ".encode() * 50,
     "malformed_image": lambda seed: picture(seed)[:400],
     "resolution_too_low": lambda seed: picture(seed, height=63),
+}
+
+# What the service does to a single image, for ever, and the code of the letter that follows.
+FORBIDDEN, RENAMED = "forbidden", "unexpected_answer"
+DOOM: dict[str, dict[str, Any]] = {
+    FORBIDDEN: {"status": 403, "body": "<html>403 Forbidden</html>", "headers": {"Content-Type": "text/html"}},
+    RENAMED: {"status": 200, "body": '{"resultUrl": "https://example.invalid/a.png"}', "after": True},
 }
 
 
@@ -79,9 +114,13 @@ class Key:
 
 
 def plan(count: int, seed: int, seconds: float) -> list[Key]:
-    """10 % duplicates (an event sent twice, the same bytes twice), 5 % overwritten, 5 % deleted, 5 % bad files."""
+    """10 % duplicates (an event sent twice, the same bytes twice), 5 % overwritten, 5 % deleted, 5 % bad files.
+
+    And 1 % that the service forbids, 0.5 % for which it answers without the URL.
+    """
     draw = random.Random(seed)
     shares = {"event twice": 0.05, "bytes twice": 0.05, "overwritten": 0.05, "deleted": 0.05, "bad": 0.05}
+    shares |= {FORBIDDEN: 0.01, RENAMED: 0.005}
     fates = [fate for fate, share in shares.items() for _ in range(max(1, round(count * share)))]
     fates += ["plain"] * (count - len(fates))
     draw.shuffle(fates)
@@ -90,7 +129,7 @@ def plan(count: int, seed: int, seconds: float) -> list[Key]:
         name = f"{seed}-{number:05}"
         first, second = picture(f"{name}-1"), picture(f"{name}-2")
         bodies = {"bytes twice": [first, first], "overwritten": [first, second]}.get(fate, [first])
-        code = None
+        code = fate if fate in DOOM else None
         if fate == "bad":
             code = draw.choice(list(BAD))
             bodies = [BAD[code](name)]
@@ -125,80 +164,6 @@ class Killer:
             self.kills.append((begun, time.time()))
 
 
-def excuse(
-    earlier: Removal, later: Removal, checkpoints: Mapping[str, float], kills: Sequence[tuple[float, float]]
-) -> str:
-    """Why an input that was charged for was charged for again."""
-    if earlier.result_url is None:
-        return "answer lost"
-    if earlier.result_url in checkpoints:
-        return "known" if checkpoints[earlier.result_url] <= later.came else "at the same time"
-    if earlier.answered - earlier.came >= PAST_PATIENCE_SECONDS:
-        return "answer lost"
-    ends = earlier.answered + CHECKPOINT_SECONDS
-    return "killed" if any(begun <= ends and ended >= earlier.came for begun, ended in kills) else "unexplained"
-
-
-def judge_charges(
-    charges: Sequence[Removal], checkpoints: Mapping[str, float], kills: Sequence[tuple[float, float]]
-) -> Counter[str]:
-    """The charges that were not the first for their input, by the worst that is to be said of each."""
-    worst_first = ["known", "at the same time", "unexplained", "killed", "answer lost"]
-    found: Counter[str] = Counter()
-    before: dict[str | None, list[Removal]] = defaultdict(list)
-    for charge in charges:
-        earlier = before[charge.input_sha256]
-        if earlier:
-            found[min((excuse(e, charge, checkpoints, kills) for e in earlier), key=worst_first.index)] += 1
-        earlier.append(charge)
-    return found
-
-
-def judge_keys(bed: Bed, keys: Sequence[Key]) -> list[Figure]:
-    """What became of each upload."""
-    made_of: dict[str | None, set[str | None]] = defaultdict(set)
-    for charge in bed.stand_in.charges():
-        made_of[charge.result_sha256].add(charge.input_sha256)
-    cutouts = {
-        name: hashlib.sha256(bed.s3.get_object(Bucket=bed.output, Key=name)["Body"].read()).hexdigest()
-        for name in bed.cutouts()
-    }
-    letters = bed.take_letters()
-    codes = {(name, version): code for name, version, code in letters}
-    ends: Counter[str] = Counter()
-    for key in keys:
-        inputs = [hashlib.sha256(body).hexdigest() for body in key.bodies]
-        cutout = cutouts.pop(key.name.replace(".jpg", ".png"), None)
-        has_letter = (key.name, key.versions[-1]) in codes
-        if cutout and inputs[-1] not in made_of[cutout]:
-            ends["stale" if made_of[cutout] & set(inputs) else "wrong source"] += 1
-        if cutout and has_letter:
-            ends["both"] += 1
-        if has_letter and codes[key.name, key.versions[-1]] != key.code:
-            ends["undeserved"] += 1
-        if key.fate == "deleted":
-            ends["deleted"] += 1
-        elif cutout or has_letter:
-            ends["cutout" if cutout else "letter"] += 1
-        else:
-            ends["unaccounted"] += 1
-    ends["wrong source"] += len(cutouts)  # of no upload at all
-    return [
-        Figure("keys", len(keys)),
-        Figure("uploads", sum(len(key.versions) for key in keys)),
-        Figure("with their cutout", ends["cutout"]),
-        Figure("with a letter", ends["letter"]),
-        *(Figure(f"letters {code}", count) for code, count in sorted(Counter(code for *_, code in letters).items())),
-        Figure("superseded", sum(len(key.versions) - 1 for key in keys)),
-        Figure("deleted", ends["deleted"]),
-        Figure("unaccounted for", ends["unaccounted"], most=0),
-        Figure("with a cutout and a letter", ends["both"], most=0),
-        Figure("letters not deserved", ends["undeserved"], most=0),
-        Figure("stale cutouts", ends["stale"], most=0),
-        Figure("images of the wrong source", ends["wrong source"], most=0),
-    ]
-
-
 def main() -> int:
     options_of = parser(__doc__ or "", uploads=1000)
     options_of.add_argument("--seed", type=int, default=1)
@@ -210,12 +175,15 @@ def main() -> int:
     options_of.add_argument("--bound", type=float, default=600, help="seconds after which the run is given up")
     options = options_of.parse_args()
 
-    changes = {TIMEOUT: FUNCTION_SECONDS, VISIBILITY: 15, BACKOFF: 2}
+    changes = {TIMEOUT: FUNCTION_SECONDS, VISIBILITY: 15, BACKOFF: 2, REOPEN: 300 // SPEED}
     parameters = {"RequestsPerSecond": "50", "MaximumConcurrency": "4"}
     keys = plan(options.uploads, options.seed, options.seconds)
-    with deployed(changes, speed=150, parameters=parameters) as bed:
+    with deployed(changes, speed=SPEED, mapping_seconds=MAPPING_SECONDS, parameters=parameters) as bed:
         credits_ = bed.stand_in.state()["settings"]["credits"]
-        bed.stand_in.set_faults(*FAULTS, seed=options.seed)
+        doomed = [Rule(on="removal", source=f"/{key.name}", **DOOM[key.fate]) for key in keys if key.fate in DOOM]
+        bed.stand_in.set_faults(*doomed, *FAULTS.values(), seed=options.seed)
+        bed.cloud.set_faults(*itertools.chain(*AWS_FAULTS.values()), seed=options.seed)
+        bed.cloud.set_delivery_faults(*DELIVERY_FAULTS, seed=options.seed)
         empty = threading.Timer(options.empty_at, bed.stand_in.change_settings, kwargs={"credits": 0})
         refill = threading.Timer(
             options.empty_at + options.empty_for, bed.stand_in.change_settings, kwargs={"credits": credits_}
@@ -242,11 +210,16 @@ def main() -> int:
             Figure("messages left in the queue", bed.waiting, most=0),
             Figure("intake left paused", int(not bed.intake_is_open), most=0),
         ]
-        fired = dict(zip(("503", "429", "lost", "late", "cut short"), state["faults"]["fired"], strict=True))
+        fired = dict(zip(FAULTS, state["faults"]["fired"][len(doomed) :], strict=True))
+        aws = iter(bed.cloud.faults_fired())
+        aws_fired = {name: sum(itertools.islice(aws, len(faults))) for name, faults in AWS_FAULTS.items()}
+        throttled, repeated = bed.cloud.delivery_faults_fired()
         notes = [
             f"{'Ended' if ended else 'GIVEN UP'} after {seconds:.0f} s.",
             f"Environments killed: {killer.killed}, in {len(killer.kills)} kills.",
             f"Answers to removals: {state['answers'].get('removal', {})}; faults: {fired}.",
+            f"Faults of calls to AWS: {aws_fired}; batches throttled: {throttled}; messages repeated: {repeated}.",
+            f"The event source mapping takes {MAPPING_SECONDS:g} s to be switched.",
         ]
         return report(f"Chaos: {options.uploads} keys, seed {options.seed}", figures, bed, notes, as_json=options.json)
 

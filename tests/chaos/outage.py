@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 from cutout.local.faults import Rule
-from tests.chaos.bed import BACKOFF, Figure, await_end, deployed, parser, picture, report
+from tests.chaos.bed import BACKOFF, REOPEN, Figure, await_end, deployed, parser, picture, report
 
 # A breaker's ten failures in a row, and as many again as are worked on beside them: two batches of ten.
 A_HANDFUL = 30
@@ -23,12 +23,12 @@ def main() -> int:
 
     count = options.uploads
     down = [Rule(on=on, drop=True) if options.drop else Rule(on=on, status=503) for on in ("removal", "credits")]
-    with deployed({BACKOFF: 1}, speed=options.speed, parameters={}) as bed:
+    with deployed({BACKOFF: 1, REOPEN: 1}, speed=options.speed, parameters={}) as bed:
         bed.stand_in.set_faults(*down)
         begun = time.monotonic()
         with ThreadPoolExecutor(8) as uploaders:
             list(uploaders.map(lambda n: bed.upload(f"{n}.jpg", picture(str(n))), range(count)))
-        paused = await_end(lambda: not bed.intake_is_open, 30)
+        paused = await_end(lambda: bed.intake_is_paused, 30)
         Event().wait(max(0, begun + options.hours * 3600 / options.speed - time.monotonic()))
         requests = len(bed.stand_in.removals())
         probes = sum(bed.stand_in.state()["answers"].get("credits", {}).values())

@@ -16,6 +16,7 @@ from typing import cast
 from flask import Flask, Response, g, request
 
 from cutout.local.pixelcut import StandIn
+from cutout.local.trickle import SLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Removal:
     input_sha256: str | None  # None: nothing was charged
     result_sha256: str | None
     result_url: str | None  # as it was told; None: it was not
+    slow: bool = False  # the answer came by the byte, or in part
 
 
 class WitnessedStandIn(StandIn):
@@ -71,10 +73,18 @@ class WitnessedStandIn(StandIn):
 
     def _end(self, answer: Response) -> Response:
         if request.endpoint == "removal":
-            told = answer.get_json() if answer.is_json else {}
+            told = answer.get_json(silent=True) or {}
             image, result = g.charged
             self._removals.append(
-                Removal(g.came, time.time(), answer.status_code, image, result, told.get("result_url"))
+                Removal(
+                    came=g.came,
+                    answered=time.time(),
+                    status=answer.status_code,
+                    input_sha256=image,
+                    result_sha256=result,
+                    result_url=told.get("result_url"),
+                    slow=SLOW in request.environ,
+                )
             )
         return answer
 

@@ -100,7 +100,11 @@ def deploy(cloud: LocalCloud, log_dir: Path) -> Iterator[Deploy]:
     cloud.client("cloudformation").delete_stack(StackName="own")
 
 
-ITEM = {"Key": {"id": {"S": "a"}}, "UpdateExpression": "SET x = :x", "ExpressionAttributeValues": {":x": {"N": "1"}}}
+ITEM: dict[str, Any] = {
+    "Key": {"id": {"S": "a"}},
+    "UpdateExpression": "SET x = :x",
+    "ExpressionAttributeValues": {":x": {"N": "1"}},
+}
 
 
 @pytest.mark.parametrize(
@@ -159,6 +163,58 @@ def test_a_call_may_take_effect_and_be_answered_with_an_error(stack: Stack) -> N
     stack.cloud.set_faults(AwsFault("PutObject", after=True))
     assert stack.put("a.png")["error"] == "ServiceUnavailable"
     assert stack.stored() == ["a.png"]
+
+
+def test_a_share_of_the_calls_goes_wrong_as_the_seed_draws(stack: Stack) -> None:
+    def errors(seed: int) -> list[str | None]:
+        stack.cloud.set_faults(AwsFault("PutObject", times=None, rate=0.5), seed=seed)
+        return [stack.put("a.png")["error"] for _ in range(12)]
+
+    first = errors(1)
+    assert set(first) == {None, "ServiceUnavailable"}
+    assert stack.cloud.faults_fired() == [12 - first.count(None)]
+    assert errors(1) == first != errors(2)
+
+
+def test_an_answer_may_be_lost_after_its_call_took_effect_and_the_sdk_repeats_it(stack: Stack) -> None:
+    create: dict[str, Any] = {"Bucket": stack.outputs["Bucket"], "Body": "x", "IfNoneMatch": "*"}
+    stack.cloud.set_faults(AwsFault("PutObject", after=True, drop=True))
+    assert stack.invoke("s3", "put_object", attempts=2, Key="a.png", **create)["error"] == "PreconditionFailed"
+    assert stack.stored() == ["a.png"]
+    assert stack.cloud.calls() == {"PutObject": 2}
+    stack.cloud.set_faults(AwsFault("PutObject", after=True, drop=True))
+    assert stack.invoke("s3", "put_object", Key="b.png", **create)["error"] == "ConnectionClosedError"
+
+
+def test_an_update_whose_answer_is_lost_is_repeated_and_meets_its_own_effect(stack: Stack) -> None:
+    key = {"id": {"S": "claimed"}}
+    claim: dict[str, Any] = {"TableName": stack.outputs["Table"], "Key": key, "UpdateExpression": "SET x = :x"}
+    claim |= {"ConditionExpression": "attribute_not_exists(x)", "ExpressionAttributeValues": {":x": {"S": "mine"}}}
+    claim |= {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    stack.cloud.set_faults(AwsFault("UpdateItem", contains=("claimed",), after=True, drop=True))
+    answer = stack.invoke("dynamodb", "update_item", attempts=2, **claim)
+    assert answer["error"] == "ConditionalCheckFailedException"
+    assert answer["item"] == {"id": {"S": "claimed"}, "x": {"S": "mine"}}
+
+
+@pytest.mark.parametrize(
+    ("service", "action", "status", "code"),
+    [
+        ("s3", "PutObject", 409, "ConditionalRequestConflict"),
+        ("dynamodb", "UpdateItem", 400, "ProvisionedThroughputExceededException"),
+        ("dynamodb", "UpdateItem", 400, "ThrottlingException"),
+    ],
+)
+def test_a_service_may_answer_with_an_error_of_its_busy_days(
+    stack: Stack, service: str, action: str, status: int, code: str
+) -> None:
+    def call() -> object:
+        if service == "s3":
+            return stack.put("a.png")["error"]
+        return stack.invoke(service, "update_item", TableName=stack.outputs["Table"], **ITEM)["error"]
+
+    stack.cloud.set_faults(AwsFault(action, status=status, code=code))
+    assert [call(), call()] == [code, None]
 
 
 @pytest.mark.parametrize(("after", "keys"), [(False, []), (True, ["a.png"])])

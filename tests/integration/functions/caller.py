@@ -21,6 +21,7 @@ def handle(event: dict[str, Any], context: object) -> dict[str, Any]:
         answer = getattr(client, event["call"])(**event["arguments"])
     except ClientError as error:
         outcome["error"] = error.response["Error"]["Code"]
+        outcome["item"] = error.response.get("Item")
     except BotoCoreError as error:
         outcome["error"] = type(error).__name__
     else:
