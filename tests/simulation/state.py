@@ -63,6 +63,7 @@ class State:
         self.elapsed = 0.0  # before the clock was set back
         self.idles = 0  # since an actor took a step
         self.objects: dict[tuple[str, str], tuple[Version, ...]] = {}
+        self.puts: tuple[tuple[str, int], ...] = ()  # how many versions each key has had: none comes again
         self.items: dict[str, FrozenItem] = {}
         self.messages: tuple[Message, ...] = ()
         self.mapping = "Enabled"
@@ -104,6 +105,7 @@ class State:
             self.blocked,
             tuple([(running[0], running[2].number, running[5:]) for running in self.running]),
             self.script,
+            self.puts,
             self.starts,
             self.watch_at,
             self.settled,

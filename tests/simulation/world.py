@@ -448,12 +448,12 @@ class Engine:
         match step:
             case ("put", key, name, *deliveries):
                 content = image(name)
-                version = f"{'v' if self.world.versioned else ''}{len(state.objects.get((INPUT, key), ())) + 1}"
+                version = self._new_version(state, key)
                 aws.put_version(state, INPUT, key, Version(version, aws.etag_of(content), content))
                 promises.on_owner(state, key, versioned=self.world.versioned)
                 self._send_event(state, key, int(deliveries[0]) if deliveries else 1)
             case ("delete", key):
-                version = f"v{len(state.objects.get((INPUT, key), ())) + 1}"
+                version = self._new_version(state, key)
                 aws.put_version(state, INPUT, key, Version(version, "", None))
                 promises.on_owner(state, key, versioned=self.world.versioned)
             case ("rollback", key):
@@ -478,6 +478,11 @@ class Engine:
                 self._run(state, kind)
             case _:
                 raise AssertionError(step)
+
+    def _new_version(self, state: State, key: str) -> str:
+        number = dict(state.puts).get(key, 0) + 1
+        state.puts = tuple(sorted((dict(state.puts) | {key: number}).items()))
+        return f"v{number}" if self.world.versioned else str(number)
 
     def _send_event(self, state: State, key: str, deliveries: int) -> None:
         found = aws.current(state, INPUT, key)
