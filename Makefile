@@ -1,9 +1,9 @@
-# `make help` lists the commands. Everything is installed into .venv from the lock files.
+# `make help` lists the commands. Everything is installed from the lock files, into .venv and its like.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 IMAGES ?=
+include functions/install.mk
 
 .PHONY: help
 help:  ## List the commands
@@ -42,6 +42,14 @@ bench: .venv/dev  ## Measure what an image costs; write bench/RESULTS.md
 deploy-check: .venv/run .venv-sam/ready  ## Deploy to the local cloud with AWS's own clients, use it, change it, delete it
 	$(BIN)/python tests/deploy/check.py
 
+.PHONY: wheel
+wheel: .venv/run  ## Build the wheel of the command into dist/
+	$(BIN)/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+.PHONY: wheel-check
+wheel-check: .venv/dev .venv/wheels/ready  ## Build the wheel twice, and use it without a checkout, as an operator does
+	$(BIN)/python -m tests.wheel.check
+
 .PHONY: checkov
 checkov: .venv-checkov/ready  ## Hold the template against checkov's rules; each that is skipped has its reason there
 	.venv-checkov/bin/checkov --file template.yaml --framework cloudformation --compact --quiet --skip-download
@@ -54,29 +62,52 @@ format: .venv/dev  ## Format the code
 .PHONY: lock
 lock: .venv/dev  ## Pin the newest versions, with hashes, in the lock files
 	$(BIN)/uv pip compile $(LOCK) functions/requirements.in -o functions/requirements.txt
-	$(BIN)/uv pip compile $(LOCK) requirements.in -o requirements.txt
+	$(BIN)/uv pip compile $(LOCK) requirements.in pyproject.toml --extra local -o requirements.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-sam.in -o requirements-sam.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-checkov.in -o requirements-checkov.txt
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 
-# A stamp file a set of packages: installed again only when its lock file changed.
-.venv/run: requirements.txt pyproject.toml
+# A stamp file a set of packages, each installed as functions/install.mk says.
+.venv/packages: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cutout needs Python 3.11 or newer; call: make PYTHON=python3.13 ...")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing the packages of requirements.txt into .venv ..."
-	@$(PIP) install --require-hashes -r requirements.txt
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(environment)
+	@$(call install,requirements.txt)
 	@touch $@
 
-.venv/dev: requirements-dev.txt .venv/run
-	@echo "Installing the packages of requirements-dev.txt into .venv ..."
-	@$(PIP) install --require-hashes -r requirements-dev.txt
+# Built with what the lock names. The ranges of pyproject.toml are checked with the rest.
+.venv/run: .venv/packages pyproject.toml
+	@$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
+	@$(check)
 	@touch $@
 
-# Installed without dependencies: the lock files have them all, and pip cannot match those with extras to their hashes.
+.venv/dev: .venv/run requirements-dev.txt
+	@$(call install,requirements-dev.txt)
+	@$(check)
+	@touch $@
+
+.venv/wheels/ready: requirements.txt .venv/packages
+	@$(BIN)/python $(PIP) wheel $(LOCKED) $< --wheel-dir $(@D)
+	@touch $@
+
 .venv-%/ready: requirements-%.txt
-	@test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
-	@echo "Installing the packages of requirements-$*.txt into .venv-$* ..."
-	@.venv-$*/bin/python -m pip --disable-pip-version-check -qq install --no-deps --require-hashes -r requirements-$*.txt
+	@$(environment)
+	@$(call install,$<)
+	@$(check)
 	@touch $@
+
+# The environment is the folder of the target. It is made anew when its lock has changed: what the old one left behind
+# would be checked with the new one's packages.
+define environment
+test ! -e $@ || rm -r $(@D)
+test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+endef
+
+# $(call install,LOCK FILE)
+define install
+echo "Installing the packages of $(1) into $(@D) ..."
+$(@D)/bin/python $(PIP) install $(LOCKED) $(1)
+endef
+
+# Not with -qq, which hides what is wrong.
+check = said=$$($(@D)/bin/python -m pip check) || { echo "$$said"; exit 1; }

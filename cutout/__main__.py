@@ -1,36 +1,96 @@
-"""The `cutout` command: its parts, put together."""
+"""The `cutout` command: its parts, put together. Each is imported when it is called, none for the list of them."""
 
 import sys
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
+from typer.core import TyperCommand
 
-from cutout.backfill_command import backfill
-from cutout.demo import demo
-from cutout.failures import Failure, describe
-from cutout.intake_command import pause, resume
-from cutout.letters_command import letters
-from cutout.local_command import local
-from cutout.status_command import status
-from cutout.upload_command import upload
-
+# Each with its module, what it is there (a function, or an app of its own), and the help that `cutout --help` lists.
+COMMANDS = {
+    "demo": ("cutout.demo", "demo", "Turn some photos into cutouts, and show them on a page."),
+    "local": ("cutout.local_command", "local", "Keep the stack up on this machine until Ctrl-C."),
+    "upload": ("cutout.upload_command", "upload", "Send images to be turned into cutouts."),
+    "status": (
+        "cutout.status_command",
+        "status",
+        "Show the intake, the queue, the letters by code, and the credits left.",
+    ),
+    "backfill": (
+        "cutout.backfill_command",
+        "backfill",
+        "Tell which inputs have no current cutout, and enqueue them.",
+    ),
+    "pause": (
+        "cutout.intake_command",
+        "pause",
+        "Pause the intake: uploads wait in the queue, at no cost, until `cutout resume`.",
+    ),
+    "resume": ("cutout.intake_command", "resume", "Reopen the intake, whoever paused it."),
+    "letters": (
+        "cutout.letters_command",
+        "letters",
+        "Read the letters of uploads that could not become cutouts; replay or discard them.",
+    ),
+}
 # Plain help and plain tracebacks: one shows a sentence whole, the other no values of variables.
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Remove the background of images through an S3 bucket.",
-)
-for command in (demo, local, upload, status, backfill, pause, resume):
-    app.command()(command)
-app.add_typer(letters, name="letters")
+PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+
+app = typer.Typer(no_args_is_help=True, help="Remove the background of images through an S3 bucket.", **PLAIN)
+
+
+class _Command(TyperCommand):
+    """Stands for a command in the list of them, and makes way for it when it is called."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # passed on as they come
+        return load(str(self.name)).make_context(*args, **kwargs)
+
+
+def load(name: str) -> Any:  # noqa: ANN401  # a class that Typer keeps to itself
+    """The command itself."""
+    import logging  # noqa: PLC0415  # --help can do without
+
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # below, it tells of full pools, with paths and queries
+    module, attribute, _ = COMMANDS[name]
+    part = getattr(import_module(module), attribute)
+    parts = typer.Typer(**PLAIN)
+    if isinstance(part, typer.Typer):
+        parts.add_typer(part, name=name)
+    else:
+        parts.command(name)(part)
+    return typer.main.get_group(parts).commands[name]
+
+
+for _name, (_, _, _help) in COMMANDS.items():
+    app.command(_name, cls=_Command, help=_help)(lambda: None)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version  # noqa: PLC0415  # takes a tenth of the time of --help
+
+        typer.echo(version("cutout"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:
     """Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 Ctrl-C."""
     try:
         app()
-    except (Failure, BotoCoreError, ClientError) as error:
+    except Exception as error:
+        from cutout.failures import TOLD, describe  # noqa: PLC0415  # --help can do without
+
+        if not isinstance(error, TOLD):
+            raise
         typer.echo(f"Error: {describe(error)}", err=True)
         sys.exit(1)
 

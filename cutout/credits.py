@@ -2,18 +2,21 @@
 
 import contextlib
 
-import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cutout.deployment import Deployment
 from cutout.failures import describe
-from remove_background import api_key
+from remove_background.api_key_value import check
 from remove_background.errors import CutoutError
-from remove_background.pixelcut import Pixelcut
 
 
 def read(deployed: Deployment) -> float | str:
     """The credits; a sentence where they cannot be known, since nothing else depends on them."""
+    # They load an HTTP client, which --help can do without.
+    import requests  # noqa: PLC0415
+
+    from remove_background.pixelcut import Pixelcut  # noqa: PLC0415
+
     try:
         secret = deployed.settings["PIXELCUT_API_KEY_SECRET"]
         value = deployed.secrets.get_secret_value(SecretId=secret).get("SecretString")
@@ -25,7 +28,7 @@ def read(deployed: Deployment) -> float | str:
         pixelcut = Pixelcut(
             session,
             deployed.settings["PIXELCUT_API_URL"],
-            lambda _: api_key.check(value, secret),
+            lambda _: check(value, secret),
             lambda _: contextlib.nullcontext(),
         )
         try:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import unquote_plus
 
-import requests
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -22,6 +21,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cutout import gallery
+from cutout.extras import require_local
+from cutout.project import SAMPLES, TEMPLATE
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from cutout.local_stack import LocalStack
 
-_CHECKOUT = Path(__file__).parent.parent
 _PIXELCUT_URL = "https://api.developer.pixelcut.ai"
 
 # Longer than the function may take for one batch: when nothing ends for so long, something is wrong.
@@ -88,6 +88,7 @@ def demo(
 
     Example: cutout demo cat.jpg dog.heic --out cutouts/
     """
+    require_local()
     console = Console(highlight=False, markup=False)
     uploads = name_uploads(images or _samples())
     _refuse_to_overwrite(uploads, out)
@@ -106,7 +107,7 @@ def demo(
         f"Starting a local cloud {'that calls Pixelcut' if key else 'and a stand-in for Pixelcut'} ...", soft_wrap=True
     )
     api = (_PIXELCUT_URL, key) if key else None
-    with console.status("Starting") as status, local_stack(_CHECKOUT / "template.yaml", out / "log", api=api) as stack:
+    with console.status("Starting") as status, local_stack(TEMPLATE, out / "log", api=api) as stack:
         _send(uploads, stack)
         _follow(uploads, stack, out, status.update)
     _write_page(uploads, out, note)
@@ -117,7 +118,7 @@ def demo(
 
 
 def _samples() -> list[Path]:
-    return sorted(path for path in (_CHECKOUT / "samples").iterdir() if path.suffix != ".md")
+    return sorted(path for path in SAMPLES.iterdir() if path.suffix != ".md")
 
 
 def name_uploads(images: Iterable[Path]) -> list[Upload]:
@@ -155,6 +156,8 @@ def _paths(upload: Upload, out: Path) -> tuple[Path, Path]:
 
 def _check_key(key: str) -> None:
     """Raises BadParameter for a key that no image could be paid with; asking for the balance is free."""
+    import requests  # noqa: PLC0415  # --help can do without
+
     try:
         answer = requests.get(
             f"{_PIXELCUT_URL}/v1/credits",

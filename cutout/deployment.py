@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-import boto3
 import typer
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cutout.failures import Failure
 
 if TYPE_CHECKING:
+    import boto3
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
@@ -43,7 +42,7 @@ class Deployment:
 
     stack_name: str
     outputs: Mapping[str, str]
-    _session: boto3.Session
+    _session: "boto3.Session"
     _endpoint_url: str | None
     _making: threading.Lock = field(default_factory=threading.Lock)
     _clients: dict[str, Any] = field(default_factory=dict)
@@ -111,6 +110,8 @@ class Deployment:
 
 def find(stack_name: str, endpoint_url: str | None) -> Deployment:
     """Raises Failure when there is no such stack, one that is not Cutout's, or an endpoint that is no URL."""
+    import boto3  # noqa: PLC0415  # --help can do without
+
     # boto3 itself reads AWS_PROFILE and AWS_DEFAULT_REGION, but not AWS_REGION.
     session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
     cloudformation = _make_client(session, "cloudformation", endpoint_url)
@@ -132,8 +133,10 @@ def find(stack_name: str, endpoint_url: str | None) -> Deployment:
     return Deployment(stack_name, outputs, session, endpoint_url)
 
 
-def _make_client(session: boto3.Session, service: str, endpoint_url: str | None) -> Any:  # noqa: ANN401
+def _make_client(session: "boto3.Session", service: str, endpoint_url: str | None) -> Any:  # noqa: ANN401
     """Raises Failure when the endpoint is no URL."""
+    from botocore.config import Config  # noqa: PLC0415  # as above
+
     make: Any = session.client  # has an overload for each of the services' names
     config = Config(
         connect_timeout=5,

@@ -25,6 +25,10 @@ class Failure(Exception):
     """Ends the command with exit code 1; its text says what happened and what to do."""
 
 
+# What `describe` words.
+TOLD = (Failure, BotoCoreError, ClientError)
+
+
 def describe(error: Failure | BotoCoreError | ClientError) -> str:
     if isinstance(error, ClientError):
         return _describe_refusal(error)

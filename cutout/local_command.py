@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cutout.extras import require_local
+from cutout.project import TEMPLATE
+
 if TYPE_CHECKING:
     from cutout.local.cloud import LocalCloud
     from cutout.local_stack import LocalStack, Pixelcut
-
-TEMPLATE = Path(__file__).parent.parent / "template.yaml"
 
 
 def local(
@@ -40,6 +41,7 @@ def local(
 
     Example: cutout local --port 4566
     """
+    require_local()
     api = None
     if pixelcut_url:
         key = os.environ.get("PIXELCUT_API_KEY", "").strip()

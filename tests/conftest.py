@@ -71,17 +71,18 @@ def make_record() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def make_event() -> Callable[..., dict[str, Any]]:
-    """What Lambda gets from SQS for messages with these bodies."""
+    """What Lambda gets from SQS for messages with these bodies; `failures` have been counted by the function so far."""
 
-    def make(*bodies: str | dict[str, Any], attempt: int = 1) -> dict[str, Any]:
+    def make(*bodies: str | dict[str, Any], failures: int = 0) -> dict[str, Any]:
+        attempts = {"Attempts": {"stringValue": str(failures), "dataType": "Number"}} if failures else {}
         return {
             "Records": [
                 {
                     "messageId": f"message-{number}",
                     "receiptHandle": "receipt",
                     "body": body if isinstance(body, str) else json.dumps(body),
-                    "attributes": {"ApproximateReceiveCount": str(attempt), "SentTimestamp": "1769860800000"},
-                    "messageAttributes": {},
+                    "attributes": {"ApproximateReceiveCount": "999", "SentTimestamp": "1769860800000"},
+                    "messageAttributes": dict(attempts),
                     "eventSource": "aws:sqs",
                     "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:uploads",
                     "awsRegion": "us-east-1",

@@ -5,6 +5,7 @@ import threading
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
+from .api_key_value import check
 from .aws_errors import error_code
 from .errors import ApiKeyMissing, StorageUnavailable
 
@@ -39,12 +40,3 @@ class ApiKey:
             if fresh:
                 raise
         return self(True)  # it may have been put right since it was read
-
-
-def check(value: object, secret: str) -> str:
-    """The key that a secret holds. Raises ApiKeyMissing for any value that can be none."""
-    key = value.strip() if isinstance(value, str) else ""
-    # Anything else would be refused by the HTTP client with the key in its message.
-    if not key or not key.isascii() or not key.isprintable() or " " in key or key.startswith("{"):
-        raise ApiKeyMissing(f"The secret {secret} must hold the Pixelcut API key as plain text, nothing else.")
-    return key

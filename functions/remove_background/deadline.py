@@ -17,13 +17,11 @@ class Deadline:
 
     def remaining(self, *, reserve: float = 0) -> float:
         """Seconds left before the reserve is touched. Raises OutOfTime when there are none."""
-        left = self._left(reserve)
+        left = self.left(reserve=reserve)
         if left <= 0:
             raise OutOfTime("The invocation had too little time left for this upload.")
         return left
 
-    def is_over(self, *, reserve: float = 0) -> bool:
-        return self._left(reserve) <= 0
-
-    def _left(self, reserve: float) -> float:
+    def left(self, *, reserve: float = 0) -> float:
+        """Seconds left before the reserve is touched; it has been when they are none or less."""
         return self._ends - time.monotonic() - reserve * self._seconds

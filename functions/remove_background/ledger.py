@@ -32,7 +32,7 @@ from botocore.exceptions import ClientError
 
 from .aws_errors import AwsError, error_code
 from .deadline import Deadline
-from .errors import Billed, CutoutError, InProgress, StorageUnavailable, UnexpectedError
+from .errors import Billed, CutoutError, InProgress, ResultGone, StorageUnavailable, UnexpectedError
 from .uploads import Outcome, Upload
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ class Ledger:
 
         Raises InProgress while another invocation pays for it, or for another upload of the same output key;
         StorageUnavailable before anything is paid; UnexpectedError, final, after MAX_CHARGES calls that were killed;
-        and what `pay` raises: its `billed` includes what earlier calls have cost, and it is final after MAX_CHARGES.
+        ResultGone, final, when a result expired and no other call may be charged; and what `pay` raises: its `billed`
+        includes what earlier calls have cost, and it is final after MAX_CHARGES.
         """
         asked = time.time()
         claim = self._claim(output_key, upload, sent, asked, confirm, deadline)
@@ -218,7 +219,7 @@ class Ledger:
             self._note_stopped(upload)
         charges = 1 if seen.ended_at is not None else seen.charges + 1
         if charges > MAX_CHARGES:
-            raise _stopped("was asked for this upload's cutout", seen.worst_billed)
+            raise _expired() if seen.result_url else _stopped("was asked for this upload's cutout", seen.worst_billed)
         return _Claim(holder, seen.worst_billed, charges, seen.writing_until)
 
     def _reuse(self, output_key: str, seen: "_Seen", deadline: Deadline, *, replayed: bool) -> str:
@@ -415,6 +416,12 @@ def _stopped(after: str, billed: Billed) -> UnexpectedError:
         "Its log says why: look for `Task timed out`, `OutOfMemory` or `Runtime.ExitError`."
     )
     error.billed, error.is_final = billed, True
+    return error
+
+
+def _expired() -> ResultGone:
+    error = ResultGone("The paid result expired before it could become a cutout, and the call before brought none.")
+    error.is_final = True
     return error
 
 

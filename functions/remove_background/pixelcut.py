@@ -4,6 +4,7 @@ The reference is that of `POST /v1/remove-background`; what it leaves open is re
 """
 
 import json
+import math
 import re
 import secrets
 import tempfile
@@ -12,8 +13,10 @@ from contextlib import AbstractContextManager
 from typing import IO, Any
 
 import requests
+from urllib3.exceptions import DecodeError
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
-from .connections import CONNECT_SECONDS, was_sent
+from .connections import CONNECT_SECONDS, FAILURES, Call, call, read
 from .deadline import Deadline
 from .errors import (
     Billed,
@@ -39,7 +42,9 @@ RESERVE = 1 / 6
 PROBE_SECONDS = 10.0
 # The answers are a URL or a sentence; more is not what the reference describes.
 MAX_ANSWER_BYTES = 65_536
-CHUNK_BYTES = 8_192
+MAX_RESULT_URL_LENGTH = 8_192
+# A longer Retry-After is obeyed for as long as SQS can delay a message.
+MAX_RETRY_AFTER_SECONDS = 900.0
 # Bytes of a multipart body kept in memory; the rest goes to the disk, since ten are sent at once.
 SPOOL_BYTES = 1_048_576
 
@@ -76,7 +81,8 @@ class Pixelcut:
 
     def remove_background_of_url(self, image_url: str, deadline: Deadline) -> str:
         """Have the service fetch an image; returns the `result_url` that was paid for."""
-        return self._post(json.dumps({"image_url": image_url}).encode(), "application/json", deadline)
+        body = json.dumps({"image_url": image_url, "format": "png"}).encode()
+        return self._post(body, "application/json", deadline)
 
     def remove_background_of_image(self, image: Iterable[bytes], format_: str | None, deadline: Deadline) -> str:
         """Send the image itself; returns the `result_url` that was paid for.
@@ -87,6 +93,7 @@ class Pixelcut:
         media_type = f"image/{format_}" if format_ else "application/octet-stream"
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as body:
             body.write(
+                f'--{boundary}\r\nContent-Disposition: form-data; name="format"\r\n\r\npng\r\n'
                 f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image.{format_ or "bin"}"\r\n'
                 f"Content-Type: {media_type}\r\n\r\n".encode()
             )
@@ -98,26 +105,16 @@ class Pixelcut:
     def read_credits(self) -> float | None:
         """The credits left; None where the service is there, but does not say. Costs nothing."""
         key = self._api_key(True)
-        try:
-            with self._session.get(
-                self._credits_url,
-                headers={"X-API-KEY": key, "Accept": "application/json"},
-                timeout=(CONNECT_SECONDS, PROBE_SECONDS),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                answer = _read_json(response, Deadline(2 * PROBE_SECONDS))
-                status, headers = response.status_code, response.headers
-        except requests.RequestException as error:
-            raise _no_answer(error) from None
+        status, headers, answer = self._request("GET", self._credits_url, {"X-API-KEY": key}, Deadline(PROBE_SECONDS))
         if status == requests.codes.not_found:
             return None
         if status != requests.codes.ok:
             raise _error(status, headers, answer, key)
         try:
-            return float(answer["credits_remaining"])  # documented as a string, and shown as a number
-        except (KeyError, TypeError, ValueError):
+            left = float(answer["credits_remaining"])  # documented as a string, and shown as a number
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
+        return left if math.isfinite(left) else None
 
     def _post(self, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
         key = self._api_key(False)
@@ -137,35 +134,67 @@ class Pixelcut:
     def _send(self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
         if not isinstance(body, bytes):
             body.seek(0)
-        seconds = deadline.remaining(reserve=RESERVE)
-        try:
-            with self._session.post(
-                self._url,
-                data=body,
-                headers={"X-API-KEY": key, "Content-Type": content_type, "Accept": "application/json"},
-                timeout=(min(CONNECT_SECONDS, seconds), seconds),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                answer = _read_json(response, deadline)
-                status, headers = response.status_code, response.headers
-        except requests.RequestException as error:
-            # `from None`: the text of the original holds URLs.
-            raise _no_answer(error) from None
-        if status == requests.codes.ok:
-            return _result_url(answer)
+        status, headers, answer = self._request(
+            "POST", self._url, {"X-API-KEY": key, "Content-Type": content_type}, deadline, body, reserve=RESERVE
+        )
+        if _is_success(status):
+            return _result_url(status, answer)
         raise _error(status, headers, answer, key)
 
+    def _request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+        body: bytes | IO[bytes] | None = None,
+        *,
+        reserve: float = 0,
+    ) -> tuple[int, Mapping[str, str], dict[str, Any]]:
+        """Status, headers and JSON object of the answer. Raises OutOfTime before it is sent, and ServiceUnavailable."""
+        seconds = deadline.remaining(reserve=reserve)
+        with call(deadline, reserve=reserve) as current:
+            try:
+                with self._session.request(
+                    method,
+                    url,
+                    data=body,
+                    headers={**headers, "Accept": "application/json", "Accept-Encoding": "identity"},
+                    timeout=(CONNECT_SECONDS, seconds),
+                    allow_redirects=False,
+                    stream=True,
+                ) as response:
+                    return response.status_code, response.headers, _read_answer(response)
+            except FAILURES as error:
+                # `from None`: the text of the original holds URLs.
+                raise _no_answer(error, current) from None
 
-def _read_json(response: requests.Response, deadline: Deadline) -> dict[str, Any]:
-    """The JSON object that was answered; empty for anything else, such as a proxy's HTML."""
+
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300  # the class of successes: only 200 is documented, but each may have been charged
+
+
+def _read_answer(response: requests.Response) -> dict[str, Any]:
+    """The JSON object that was answered; empty for anything else, such as a proxy's HTML.
+
+    Without its body a success is lost, and raises one of FAILURES. Any other status says enough by itself.
+    """
+    try:
+        return _read_json(response)
+    except DecodeError:
+        return {}
+    except FAILURES:
+        if _is_success(response.status_code):
+            raise
+        return {}
+
+
+def _read_json(response: requests.Response) -> dict[str, Any]:
     content = b""
-    for chunk in response.iter_content(CHUNK_BYTES):
+    for chunk in read(response):
         content += chunk
         if len(content) > MAX_ANSWER_BYTES:
             return {}
-        if deadline.is_over(reserve=RESERVE):
-            raise requests.Timeout
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError):
@@ -173,20 +202,22 @@ def _read_json(response: requests.Response, deadline: Deadline) -> dict[str, Any
     return answer if isinstance(answer, dict) else {}
 
 
-def _result_url(answer: Mapping[str, Any]) -> str:
+def _result_url(status: int, answer: Mapping[str, Any]) -> str:
     match answer:
-        case {"result_url": str(url)} if url:
+        case {"result_url": str(url)} if url.isprintable() and 0 < len(url) <= MAX_RESULT_URL_LENGTH:
             return url
-    raise UnexpectedAnswer("Pixelcut answered 200 without a result_url. It is tried again.")
+    error = UnexpectedAnswer(f"Pixelcut answered {status} without a readable result_url.")
+    error.billed = Billed.YES
+    raise error
 
 
-def _no_answer(error: requests.RequestException) -> ServiceUnavailable:
+def _no_answer(error: Exception, current: Call) -> ServiceUnavailable:
+    in_time = not (current.is_over or isinstance(error, requests.Timeout | TimeoutError | Urllib3TimeoutError))
     unavailable = ServiceUnavailable(
-        "Pixelcut did not answer in time. It is tried again."
-        if isinstance(error, requests.Timeout)
-        else "The connection to Pixelcut failed. It is tried again."
+        "The connection to Pixelcut failed." if in_time else "Pixelcut did not answer in time."
     )
-    unavailable.billed = Billed.MAYBE if was_sent(error) else Billed.NO
+    unavailable.billed = Billed.MAYBE if current.sent else Billed.NO
+    unavailable.answer_lost = current.sent
     return unavailable
 
 
@@ -200,7 +231,7 @@ def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any], k
         case 400 if code and code in _ABOUT_THE_IMAGE:
             return _ABOUT_THE_IMAGE[code](f"Pixelcut cannot process this image{said}.")
         case 400:
-            return RequestRefused(f"Pixelcut refused the request, not the image{said}. It is tried again.", code)
+            return RequestRefused(f"Pixelcut refused the request, not the image{said}.", code)
         case 401:
             return InvalidApiKey("Pixelcut does not know the API key. Put the right one into the stack's secret.")
         case 403 if code == InsufficientCredits.code:
@@ -208,11 +239,9 @@ def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any], k
         case 403:
             return Forbidden(f"Pixelcut forbids the request{said}. Look at the account, or ask Pixelcut's support.")
         case 429:
-            return RateLimitExceeded(
-                "Pixelcut's request rate was exceeded. It is tried again later.", _retry_after(headers)
-            )
+            return RateLimitExceeded("Pixelcut's request rate was exceeded.", _retry_after(headers))
         case _ if status >= 500:  # the class of server errors
-            unavailable = ServiceUnavailable(f"Pixelcut answered {status}. It is tried again.")
+            unavailable = ServiceUnavailable(f"Pixelcut answered {status}.")
             unavailable.billed = Billed.MAYBE
             return unavailable
         case _:
@@ -220,6 +249,6 @@ def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any], k
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a `Retry-After`; its other form, a date, is left to the back-off."""
+    """Seconds of a `Retry-After`; its other form, a date, is left to the backoff."""
     value = headers.get("Retry-After", "").strip()
-    return float(value) if value.isdecimal() else None
+    return min(float(value), MAX_RETRY_AFTER_SECONDS) if value.isdecimal() else None

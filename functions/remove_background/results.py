@@ -2,17 +2,18 @@
 
 import base64
 import hashlib
-import struct
+import string
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
+from urllib3.exceptions import LocationValueError
 
-from .connections import CONNECT_SECONDS, Connections, PrivateAddressError
+from . import png
+from .connections import CONNECT_SECONDS, FAILURES, Call, Connections, PrivateAddressError, call, read
 from .deadline import Deadline
 from .errors import ResultGone, ResultInvalid, ResultUnavailable
 from .models import Result
@@ -21,15 +22,20 @@ from .models import Result
 MAX_RESULT_BYTES = 150_000_000
 # Bytes of a result kept in memory; the rest goes to the disk, since ten are fetched at once.
 SPOOL_BYTES = 1_048_576
-CHUNK_BYTES = 65_536
 READ_SECONDS = 15.0
 MAX_REDIRECTS = 3
 FETCH_ATTEMPTS = 3
 # Share of an invocation's time that is kept back from the fetch, for writing the cutout.
 RESERVE = 1 / 24
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREYSCALE_WITH_ALPHA, _TRUECOLOUR_WITH_ALPHA = 4, 6
+# What is said of URLs that nothing can be fetched from.
+_UNREADABLE = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    LocationValueError,
+    UnicodeError,
+)
 
 
 class Results:
@@ -41,9 +47,10 @@ class Results:
     def fetch(self, result_url: str, deadline: Deadline) -> Iterator[Result]:
         """Download and verify a paid result; it is deleted when the context ends.
 
-        Tries again at once when that fails, since to pay again would be the alternative.
+        Retries at once when that fails, since the alternative is to pay again.
         Raises ResultGone, ResultInvalid, ResultUnavailable or OutOfTime.
         """
+        deadline.remaining(reserve=RESERVE)
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
             for attempt in range(1, FETCH_ATTEMPTS + 1):
                 try:
@@ -52,7 +59,7 @@ class Results:
                 except ResultGone:
                     raise
                 except ResultUnavailable:
-                    if attempt == FETCH_ATTEMPTS:
+                    if attempt == FETCH_ATTEMPTS or deadline.left(reserve=RESERVE) <= 0:
                         raise
             yield result
 
@@ -60,29 +67,29 @@ class Results:
         file.seek(0)
         file.truncate()
         digest = hashlib.sha256()
-        try:
-            with self._open(url, deadline) as response:
-                for chunk in response.iter_content(CHUNK_BYTES):
-                    deadline.remaining(reserve=RESERVE)
-                    file.write(chunk)
-                    digest.update(chunk)
-                    if file.tell() > MAX_RESULT_BYTES:
-                        raise ResultInvalid("The result is larger than any result can be.")
-        except requests.RequestException as error:
-            # `from None`: the text of the original holds the result URL.
-            raise _unavailable(error) from None
-        size = file.tell()
-        verify_png(file)
+        with call(deadline, reserve=RESERVE) as current:
+            try:
+                with self._open(url) as response:
+                    for chunk in read(response):
+                        file.write(chunk)
+                        digest.update(chunk)
+                        if file.tell() > MAX_RESULT_BYTES:
+                            raise ResultInvalid("The result is larger than any result can be.")
+                size = file.tell()
+                file.seek(0)
+                png.verify(file, current.check)
+            except FAILURES as error:
+                # `from None`: the text of the original holds the result URL.
+                raise _unavailable(error, current) from None
         file.seek(0)
         return Result(file, size, base64.b64encode(digest.digest()).decode())
 
-    def _open(self, url: str, deadline: Deadline) -> requests.Response:
+    def _open(self, url: str) -> requests.Response:
         for _ in range(MAX_REDIRECTS + 1):
-            seconds = deadline.remaining(reserve=RESERVE)
             response = self._session_for(url).get(
                 url,
                 headers={"Accept": "image/png", "Accept-Encoding": "identity"},
-                timeout=(min(CONNECT_SECONDS, seconds), min(READ_SECONDS, seconds)),
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
                 allow_redirects=False,
                 stream=True,
             )
@@ -93,15 +100,12 @@ class Results:
                 raise ResultGone("The result is not there any more.")
             if not response.is_redirect:
                 raise ResultUnavailable(f"The host of the result answered {response.status_code}.")
-            url = urljoin(url, response.headers["Location"])
+            url = _join(url, response.headers["Location"])
         raise ResultUnavailable("The result's host redirects too often.")
 
     def _session_for(self, url: str) -> requests.Session:
         """Only the configured API may be on a private address or without TLS, as a local one is."""
-        try:
-            origin = _origin(url)
-        except ValueError:
-            raise ResultInvalid("The URL of the result cannot be read.") from None
+        origin = _origin(url)
         if origin == self._api_origin:
             return self._connections.api
         if origin[0] != "https":
@@ -109,59 +113,35 @@ class Results:
         return self._connections.public
 
 
+def _join(url: str, location: str) -> str:
+    """Where a redirect leads: http.client reads the bytes of its header as Latin-1, whatever they are."""
+    quoted = quote(location.encode("latin-1"), safe=string.punctuation)
+    try:
+        return urljoin(url, quoted)
+    except ValueError:
+        raise _unreadable() from None
+
+
 def _origin(url: str) -> tuple[str, str | None, int | None]:
-    """Raises ValueError for a port that is none."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        raise _unreadable() from None
 
 
-def _unavailable(error: requests.RequestException) -> ResultUnavailable:
+def _unreadable() -> ResultInvalid:
+    return ResultInvalid("The URL of the result cannot be read.")
+
+
+def _unavailable(error: Exception, current: Call) -> ResultUnavailable:
+    if isinstance(error, _UNREADABLE):
+        return _unreadable()
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, PrivateAddressError):
             return ResultInvalid("The host of the result is not on a public address.")
         cause = cause.__context__
-    return ResultUnavailable("The result could not be downloaded.")
-
-
-def verify_png(file: IO[bytes]) -> None:
-    """Raise ResultInvalid unless this is a PNG that is whole, from its signature to IEND, and has transparency.
-
-    Checks each chunk's length and CRC: https://www.w3.org/TR/png-3/#5Chunk-layout
-    """
-    file.seek(0)
-    if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
-        raise ResultInvalid("The result is not a PNG.")
-    kind, transparent, has_pixels = b"", False, False
-    while kind != b"IEND":
-        header = file.read(8)
-        if len(header) < 8:  # length and type of a chunk
-            raise ResultInvalid("The result is cut short.")
-        first = not kind
-        length, kind = struct.unpack(">I4s", header)
-        if first != (kind == b"IHDR") or (first and length != 13):  # bytes of IHDR
-            raise ResultInvalid("The result is a PNG without its header.")
-        start = _read_chunk(file, kind, length)
-        if kind == b"IHDR":
-            transparent = start[9] in (_GREYSCALE_WITH_ALPHA, _TRUECOLOUR_WITH_ALPHA)
-        transparent |= kind == b"tRNS"
-        has_pixels |= kind == b"IDAT" and length > 0
-    if not has_pixels:
-        raise ResultInvalid("The result is a PNG without pixels.")
-    if not transparent:
-        raise ResultInvalid("The result is a PNG without transparency.")
-
-
-def _read_chunk(file: IO[bytes], kind: bytes, length: int) -> bytes:
-    """Read past a chunk and its CRC; returns its first bytes."""
-    crc, start, left = zlib.crc32(kind), b"", length
-    while left:
-        data = file.read(min(left, CHUNK_BYTES))
-        if not data:
-            raise ResultInvalid("The result is cut short.")
-        start = start or data
-        crc = zlib.crc32(data, crc)
-        left -= len(data)
-    if file.read(4) != struct.pack(">I", crc):
-        raise ResultInvalid("The result is damaged: a checksum in it does not match.")
-    return start
+    return ResultUnavailable(
+        "The result could not be downloaded in time." if current.is_over else "The result could not be downloaded."
+    )

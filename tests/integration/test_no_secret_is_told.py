@@ -58,7 +58,6 @@ def said(
         "REQUESTS_PER_SECOND": "1000",
         "BACKOFF_SECONDS": "30",
         "FAILURES_IN_A_ROW": "10",
-        "AWS_LAMBDA_FUNCTION_NAME": "remove-background",
         "POWERTOOLS_METRICS_NAMESPACE": "Cutout",
         "POWERTOOLS_SERVICE_NAME": "remove_background",
     }.items():

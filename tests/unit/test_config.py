@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from remove_background.config import Config, ConfigError
+from remove_background.config import Config, ConfigError, ReopenConfig
 
 ENVIRONMENT = {
     "INPUT_BUCKET": "input",
@@ -19,7 +19,6 @@ ENVIRONMENT = {
     "REQUESTS_PER_SECOND": "5",
     "BACKOFF_SECONDS": "30",
     "FAILURES_IN_A_ROW": "10",
-    "AWS_LAMBDA_FUNCTION_NAME": "remove-background",
 }
 
 
@@ -60,3 +59,34 @@ def test_a_missing_setting_is_named(name: str, value: str | None) -> None:
 def test_a_wrong_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=rf"\b{name}\b must be"):
         Config.from_environment(ENVIRONMENT | {name: value})
+
+
+REOPEN_ENVIRONMENT = {
+    "LEDGER_TABLE": "ledger",
+    "EVENT_SOURCE_MAPPING": "uuid-1",
+    "PIXELCUT_API_URL": "https://api.example.com",
+    "PIXELCUT_API_KEY_SECRET": "pixelcut",
+    "REOPEN_SECONDS": "300",
+}
+
+
+def test_reopen_intake_reads_its_settings_too() -> None:
+    config = ReopenConfig.from_environment(REOPEN_ENVIRONMENT)
+    assert (config.event_source_mapping, config.reopen_seconds) == ("uuid-1", 300)
+    for seconds in (0, 86_400):  # a test does not want to wait; a day is the most
+        assert ReopenConfig.from_environment(REOPEN_ENVIRONMENT | {"REOPEN_SECONDS": str(seconds)})
+
+
+@pytest.mark.parametrize("name", REOPEN_ENVIRONMENT)
+def test_a_missing_setting_of_reopen_intake_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"\b{name}\b.*missing"):
+        ReopenConfig.from_environment({k: v for k, v in REOPEN_ENVIRONMENT.items() if k != name})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("REOPEN_SECONDS", "-1"), ("REOPEN_SECONDS", "86401"), ("REOPEN_SECONDS", "soon"), ("PIXELCUT_API_URL", "api")],
+)
+def test_a_wrong_setting_of_reopen_intake_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"\b{name}\b must be"):
+        ReopenConfig.from_environment(REOPEN_ENVIRONMENT | {name: value})

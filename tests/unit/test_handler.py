@@ -1,12 +1,15 @@
-"""The handler: which messages come back, which become letters, and what the log says."""
+"""The handler: a batch in, what must come back out; what it counts, and how its parts fit together."""
 
 import gc
 import io
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,17 +22,15 @@ from remove_background.config import ConfigError
 from remove_background.deadline import Deadline
 from remove_background.errors import (
     Billed,
-    CutoutError,
-    InProgress,
     InsufficientCredits,
+    IntakePaused,
     MalformedImage,
-    OutOfTime,
     RateLimitExceeded,
-    ResultGone,
     ServiceUnavailable,
 )
 from remove_background.process_upload import BackgroundRemover
 from remove_background.uploads import Outcome, Upload
+from remove_background.worker import LETTER_SECONDS
 
 MakeEvent = Callable[..., dict[str, Any]]
 MakeRecord = Callable[..., dict[str, Any]]
@@ -58,7 +59,7 @@ class Stack:
     processed: list[str] = field(default_factory=list)
     log: io.StringIO = field(default_factory=io.StringIO)
 
-    def process(self, upload: Upload, deadline: Deadline) -> Outcome:
+    def process(self, upload: Upload) -> Outcome:
         self.processed.append(upload.key)
         fate = self.fates.get(upload.key, Outcome.CUTOUT)
         if isinstance(fate, Exception):
@@ -107,7 +108,6 @@ def stack(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         "REQUESTS_PER_SECOND": "1000",
         "BACKOFF_SECONDS": "0",
         "FAILURES_IN_A_ROW": "10",
-        "AWS_LAMBDA_FUNCTION_NAME": "remove-background",
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(handler.metrics, "namespace", "Cutout")
@@ -121,7 +121,7 @@ def stack(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 @pytest.fixture
 def faked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
     """The same, with the way of an upload replaced by its fate."""
-    monkeypatch.setattr(BackgroundRemover, "process", lambda _, upload, deadline: stack.process(upload, deadline))
+    monkeypatch.setattr(BackgroundRemover, "process", lambda _, upload, sent, deadline: stack.process(upload))
     return stack
 
 
@@ -140,137 +140,6 @@ def test_every_upload_of_a_batch_is_worked_on(
     assert {line["message"] for line in lines} == {"cutout"}
     (metrics,) = capsys.readouterr().out.splitlines()
     assert json.loads(metrics)["Cutout"] == [10]
-
-
-def test_only_the_message_that_is_unavailable_comes_back(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    faked.fates = {"b.jpg": ServiceUnavailable("Later.")}
-    bodies = [{"Records": [make_record(key)]} for key in ("a.jpg", "b.jpg", "c.jpg")]
-    assert faked.invoke(make_event(*bodies)) == ["message-2"]
-    assert faked.read_letters() == []
-    (line,) = [line for line in faked.read_log() if line["message"] == "unavailable"]
-    assert (line["error_code"], line["attempt"], line["billed"]) == ("service_unavailable", 1, "no")
-
-
-def test_a_batch_of_which_nothing_succeeds_is_no_error_of_the_function(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    faked.fates = {"a.jpg": ServiceUnavailable("Later."), "b.jpg": ResultGone("Gone.")}
-    bodies = [{"Records": [make_record(key)]} for key in ("a.jpg", "b.jpg")]
-    assert sorted(faked.invoke(make_event(*bodies))) == ["message-1", "message-2"]
-
-
-def test_a_rejected_upload_becomes_a_letter_at_once(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    faked.fates = {"a.jpg": MalformedImage("No image.")}
-    assert faked.invoke(make_event({"Records": [make_record("a.jpg")]})) == []
-    ((body, attributes),) = faked.read_letters()
-    assert json.loads(body) == {"Records": [make_record("a.jpg")]}
-    assert (attributes["ErrorCode"], attributes["ErrorMessage"]) == ("malformed_image", "No image.")
-    assert (attributes["Source"], attributes["RequestId"]) == ("s3://input/a.jpg", "request-1")
-
-
-@pytest.mark.parametrize("error", [ServiceUnavailable("Later."), ResultGone("Gone.")])
-def test_the_last_attempt_writes_the_letter(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, error: CutoutError
-) -> None:
-    faked.fates = {"a.jpg": error}
-    body = {"Records": [make_record("a.jpg")]}
-    assert faked.invoke(make_event(body, attempt=4)) == ["message-1"]
-    assert faked.read_letters() == []
-    assert faked.invoke(make_event(body, attempt=5)) == []
-    ((_, attributes),) = faked.read_letters()
-    assert (attributes["ErrorCode"], attributes["Attempts"]) == (error.code, "5")
-
-
-def test_what_is_not_worth_another_credit_becomes_a_letter_at_once(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    error = ResultGone("Gone.")
-    error.is_final = True
-    faked.fates = {"a.jpg": error}
-    assert faked.invoke(make_event({"Records": [make_record("a.jpg")]})) == []
-    ((_, attributes),) = faked.read_letters()
-    assert (attributes["ErrorCode"], attributes["Billed"]) == ("result_gone", "yes")
-
-
-def test_a_foreign_body_becomes_a_letter_as_it_came(faked: Stack, make_event: MakeEvent) -> None:
-    assert faked.invoke(make_event("Hello?")) == []
-    ((body, attributes),) = faked.read_letters()
-    assert (body, attributes["ErrorCode"]) == ("Hello?", "bad_notification")
-    assert "Source" not in attributes
-
-
-def test_the_test_event_and_folders_leave_no_trace(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    assert faked.invoke(make_event({"Event": "s3:TestEvent"}, {"Records": [make_record("folder/")]})) == []
-    assert (faked.read_letters(), faked.processed) == ([], [])
-
-
-def test_only_the_records_that_failed_are_in_the_letter_and_in_the_retry(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    keys = ["done.jpg", "rejected.jpg", "later.jpg", "later-too.jpg"]
-    faked.fates = {
-        "rejected.jpg": MalformedImage("No image."),
-        "later.jpg": ServiceUnavailable("Later."),
-        "later-too.jpg": ServiceUnavailable("Later."),
-    }
-    assert faked.invoke(make_event({"Records": [make_record(key) for key in keys]})) == []
-    ((letter, _),) = faked.read_letters()
-    assert json.loads(letter) == {"Records": [make_record("rejected.jpg")]}
-    (retry,) = faked.read_uploads()
-    assert json.loads(retry) == {"Records": [make_record("later.jpg"), make_record("later-too.jpg")]}
-
-
-def test_a_message_of_which_everything_is_left_comes_back_itself(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    faked.fates = {key: ServiceUnavailable("Later.") for key in ("a.jpg", "b.jpg")}
-    assert faked.invoke(make_event({"Records": [make_record("a.jpg"), make_record("b.jpg")]})) == ["message-1"]
-    assert faked.read_uploads() == []
-
-
-def test_a_message_that_cannot_be_put_back_comes_back_itself(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    faked.clients.sqs.delete_queue(QueueUrl=faked.uploads)
-    faked.fates = {"b.jpg": ServiceUnavailable("Later.")}
-    assert faked.invoke(make_event({"Records": [make_record("a.jpg"), make_record("b.jpg")]})) == ["message-1"]
-
-
-@pytest.mark.parametrize("body", ["Hello?", None])
-def test_a_letter_that_cannot_be_written_keeps_the_message(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, body: str | None
-) -> None:
-    faked.clients.sqs.delete_queue(QueueUrl=faked.letters)
-    faked.fates = {"a.jpg": MalformedImage("No image.")}
-    assert faked.invoke(make_event(body or {"Records": [make_record("a.jpg")]})) == ["message-1"]
-    assert "letter not written" in [line["message"] for line in faked.read_log()]
-
-
-def test_an_unknown_error_is_tried_again_and_then_becomes_a_letter(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    faked.fates = {"a.jpg": ZeroDivisionError("at https://signed?X-Amz-Signature=5ec4e7")}
-    body = {"Records": [make_record("a.jpg")]}
-    assert faked.invoke(make_event(body)) == ["message-1"]
-    assert faked.invoke(make_event(body, attempt=5)) == []
-    ((_, attributes),) = faked.read_letters()
-    assert (attributes["ErrorCode"], attributes["Billed"]) == ("unexpected_error", Billed.MAYBE)
-    assert "ZeroDivisionError" in attributes["ErrorMessage"]
-    log = faked.log.getvalue()
-    assert "test_handler.py" in log
-    assert "5ec4e7" not in log + str(attributes)
-
-
-def test_a_record_that_cannot_be_read_becomes_a_letter(faked: Stack, make_event: MakeEvent) -> None:
-    assert faked.invoke(make_event({"Records": [{"s3": {"bucket": {}}}]})) == []
-    ((_, attributes),) = faked.read_letters()
-    assert attributes["ErrorCode"] == "bad_notification"
 
 
 @pytest.mark.parametrize("name", ["OUTPUT_BUCKET", "PIXELCUT_API_URL"])
@@ -309,136 +178,6 @@ def test_the_parts_fit_together(  # the real parts, on an AWS in memory and a se
         body = {"Records": [make_record("photo.bin", eTag=etag)]}
         assert stack.invoke(make_event(body)) == []
     assert s3.get_object(Bucket="output", Key="photo.png")["Body"].read() == make_png()
-
-
-def test_a_message_without_its_receive_count_comes_back_and_the_log_says_why(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    event = make_event({"Records": [make_record()]})
-    del event["Records"][0]["attributes"]["ApproximateReceiveCount"]
-    assert faked.invoke(event) == ["message-1"]
-    (line,) = faked.read_log()
-    assert (line["message"], line["error"]) == ("unexpected error", "KeyError")
-
-
-def test_a_failure_that_counts_hides_its_message_for_the_back_off(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BACKOFF_SECONDS", "30")
-    monkeypatch.setattr("remove_background.worker.random.uniform", lambda least, most: most)
-    faked.clients.sqs.send_message(QueueUrl=faked.uploads, MessageBody=json.dumps({"Records": [make_record("a.jpg")]}))
-    hidden = []
-    monkeypatch.setattr(
-        faked.clients.sqs, "change_message_visibility", lambda **call: hidden.append(call["VisibilityTimeout"])
-    )
-    monkeypatch.setattr(handler, "Clients", lambda threads: faked.clients)
-    faked.fates = {"a.jpg": ServiceUnavailable("Later.")}
-    for attempt in range(1, 5):
-        assert faked.invoke(make_event({"Records": [make_record("a.jpg")]}, attempt=attempt)) == ["message-1"]
-    assert hidden == [30, 60, 120, 240]
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        RateLimitExceeded("Later."),
-        InProgress("Later."),
-        OutOfTime("Later."),
-        InsufficientCredits("Buy some."),
-    ],
-)
-def test_a_failure_that_is_not_the_uploads_fault_uses_up_no_attempt(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, error: CutoutError
-) -> None:
-    faked.fates = {"a.jpg": error}
-    body = {"Records": [make_record("a.jpg")]}
-    assert faked.invoke(make_event(body, attempt=5)) == []
-    assert faked.read_letters() == []
-    ((again, attributes),) = faked._read(faked.uploads)
-    assert json.loads(again) == body
-    assert attributes == {"Attempts": "4", "FirstSent": "1769860800000"}
-
-
-def test_attempts_are_carried_on_by_a_message_that_was_put_back(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    faked.fates = {"a.jpg": ServiceUnavailable("Later.")}
-    event = make_event({"Records": [make_record("a.jpg")]})
-    event["Records"][0]["messageAttributes"] = {"Attempts": {"stringValue": "4", "dataType": "Number"}}
-    assert faked.invoke(event) == []
-    ((_, attributes),) = faked.read_letters()
-    assert attributes["Attempts"] == "5"
-
-
-def test_it_is_told_for_how_long_an_upload_has_been_tried(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, capsys: pytest.CaptureFixture[str]
-) -> None:
-    faked.fates = {"old.jpg": RateLimitExceeded("Later."), "new.jpg": ServiceUnavailable("Later.")}
-    event = make_event({"Records": [make_record("old.jpg")]}, {"Records": [make_record("new.jpg")]})
-    old, new = event["Records"]
-    hour_ago = round(1000 * (time.time() - 3600))
-    old["messageAttributes"] = {"FirstSent": {"stringValue": str(hour_ago), "dataType": "Number"}}
-    old["attributes"]["SentTimestamp"] = new["attributes"]["SentTimestamp"] = str(round(1000 * time.time()))
-    assert faked.invoke(event) == ["message-2"]
-    assert read_metrics(capsys.readouterr().out)["SecondsTried"] == [pytest.approx(3600, abs=60)]
-    ((_, attributes),) = faked._read(faked.uploads)
-    assert attributes["FirstSent"] == str(hour_ago)
-
-
-def test_what_only_waits_for_its_turn_does_not_wait_long(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[int] = []
-    monkeypatch.setenv("BACKOFF_SECONDS", "900")
-    monkeypatch.setattr("remove_background.worker.random.uniform", lambda least, most: most)
-    monkeypatch.setattr(handler, "Clients", lambda threads: faked.clients)
-    monkeypatch.setattr(faked.clients.sqs, "send_message", lambda **call: sent.append(call["DelaySeconds"]))
-    faked.fates = {"a.jpg": RateLimitExceeded("Later."), "b.jpg": OutOfTime("Later."), "c.jpg": InProgress("Later.")}
-    faked.invoke(make_event(*({"Records": [make_record(key)]} for key in faked.fates)))
-    assert sorted(sent) == [2, 2, 900]
-
-
-def test_what_waits_for_another_delivery_does_not_wait_longer_each_time(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[int] = []
-    monkeypatch.setenv("BACKOFF_SECONDS", "30")
-    monkeypatch.setattr("remove_background.worker.random.uniform", lambda least, most: most)
-    monkeypatch.setattr(handler, "Clients", lambda threads: faked.clients)
-    monkeypatch.setattr(faked.clients.sqs, "send_message", lambda **call: sent.append(call["DelaySeconds"]))
-    faked.fates = {"a.jpg": InProgress("Later.")}
-    for attempt in (1, 4):
-        faked.invoke(make_event({"Records": [make_record("a.jpg")]}, attempt=attempt))
-    assert sent == [30, 30]
-
-
-def test_retry_after_is_the_least_that_is_waited(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(handler, "Clients", lambda threads: faked.clients)
-    monkeypatch.setattr(faked.clients.sqs, "send_message", lambda **call: sent.append(call))
-    faked.fates = {"a.jpg": RateLimitExceeded("Later.", retry_after=77), "b.jpg": RateLimitExceeded("Later.", 7777)}
-    faked.invoke(make_event(*({"Records": [make_record(key)]} for key in ("a.jpg", "b.jpg"))))
-    assert sorted(call["DelaySeconds"] for call in sent) == [77, 900]
-
-
-def test_a_letter_says_what_earlier_attempts_have_cost(
-    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
-) -> None:
-    faked.clients.dynamodb.put_item(
-        TableName="ledger",
-        Item={
-            "id": {"S": "cutout:a.png"},
-            "source": {"S": "s3://input/a.jpg"},
-            "etag": {"S": "0f343b0931126a20f133d67c2b018a3b"},
-            "billed": {"S": "maybe"},
-        },
-    )
-    faked.fates = {"a.jpg": ServiceUnavailable("Not reached."), "b.jpg": ServiceUnavailable("Not reached.")}
-    faked.invoke(make_event(*({"Records": [make_record(key)]} for key in faked.fates), attempt=5))
-    billed = {attributes["Source"]: attributes["Billed"] for _, attributes in faked.read_letters()}
-    assert billed == {"s3://input/a.jpg": "maybe", "s3://input/b.jpg": "no"}
 
 
 def read_metrics(printed: str) -> dict[str, list[float]]:
@@ -497,3 +236,151 @@ def test_one_bucket_will_do_where_a_prefix_keeps_the_two_apart(
     for name, value in {"INPUT_BUCKET": "output", "INPUT_PREFIX": "in/", "OUTPUT_KEY": "out/{name}.png"}.items():
         monkeypatch.setenv(name, value)
     assert stack.invoke(make_event({"Event": "s3:TestEvent"})) == []
+
+
+def test_a_batch_of_which_nothing_succeeds_is_not_an_error_of_the_function(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
+) -> None:
+    faked.fates = {"a.jpg": ServiceUnavailable("Later."), "b.jpg": MalformedImage("No image.")}
+    assert faked.invoke(make_event(*({"Records": [make_record(key)]} for key in faked.fates))) == []
+    assert len(faked.read_uploads()) == len(faked.read_letters()) == 1
+
+
+def test_a_message_that_is_not_done_with_comes_back_alone(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
+) -> None:
+    faked.clients.sqs.delete_queue(QueueUrl=faked.uploads)
+    faked.fates = {"b.jpg": ServiceUnavailable("Later.")}
+    bodies = [{"Records": [make_record(key)]} for key in ("a.jpg", "b.jpg", "c.jpg")]
+    assert faked.invoke(make_event(*bodies)) == ["message-2"]
+
+
+def test_receives_do_not_count_as_attempts(faked: Stack, make_event: MakeEvent, make_record: MakeRecord) -> None:
+    faked.fates = {"a.jpg": ServiceUnavailable("Later.")}
+    event = make_event({"Records": [make_record("a.jpg")]}, {"Records": [make_record("a.jpg")]})
+    del event["Records"][0]["attributes"]["ApproximateReceiveCount"]  # the other one has been received 999 times
+    assert faked.invoke(event) == []
+    assert faked.read_letters() == []
+    assert [attributes["Attempts"] for _, attributes in faked._read(faked.uploads)] == ["1", "1"]
+
+
+def test_attempts_are_carried_on_by_a_message_that_was_put_back(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord
+) -> None:
+    faked.fates = {"a.jpg": ServiceUnavailable("Later.")}
+    for failures in range(4):
+        assert faked.invoke(make_event({"Records": [make_record("a.jpg")]}, failures=failures)) == []
+        ((_, attributes),) = faked._read(faked.uploads)
+        assert attributes == {"Attempts": str(failures + 1), "FirstSent": "1769860800000"}
+    assert faked.invoke(make_event({"Records": [make_record("a.jpg")]}, failures=4)) == []
+    ((_, attributes),) = faked.read_letters()
+    assert attributes["Attempts"] == "5"
+    assert faked.read_uploads() == []
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        {"stringValue": "5", "dataType": "String"},  # of a letter that AWS's redrive has moved
+        {"stringValue": "-5", "dataType": "Number"},
+        {"stringValue": "5.0", "dataType": "Number"},
+        {"stringValue": "\u0665", "dataType": "Number"},
+        {"stringValue": "", "dataType": "Number"},
+        {"binaryValue": "NQ==", "dataType": "Binary"},
+    ],
+)
+def test_attempts_that_the_function_has_not_counted_are_ignored(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, attribute: dict[str, str]
+) -> None:
+    faked.fates = {"a.jpg": ServiceUnavailable("Later.")}
+    event = make_event({"Records": [make_record("a.jpg")]})
+    event["Records"][0]["messageAttributes"] = {"Attempts": attribute, "FirstSent": attribute}
+    assert faked.invoke(event) == []
+    assert faked.read_letters() == []
+    ((_, attributes),) = faked._read(faked.uploads)
+    assert attributes == {"Attempts": "1", "FirstSent": "1769860800000"}
+
+
+def test_for_how_long_an_upload_has_been_retried_is_counted(
+    faked: Stack, make_event: MakeEvent, make_record: MakeRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faked.fates = {"old.jpg": RateLimitExceeded("Later."), "new.jpg": ServiceUnavailable("Later.")}
+    event = make_event(*({"Records": [make_record(key)]} for key in (*faked.fates, "older.jpg")))
+    now = round(1000 * time.time())
+    for record, hours in zip(event["Records"], (1, 0, 5), strict=True):  # the last one becomes a cutout
+        record["attributes"]["SentTimestamp"] = str(now)
+        record["messageAttributes"] = {"FirstSent": {"stringValue": str(now - hours * 3_600_000), "dataType": "Number"}}
+    assert faked.invoke(event) == []
+    assert read_metrics(capsys.readouterr().out)["SecondsTried"] == [pytest.approx(3600, abs=60)]
+    assert {attributes["FirstSent"] for _, attributes in faked._read(faked.uploads)} == {
+        str(now), str(now - 3_600_000)
+    }  # fmt: skip
+
+
+def test_an_upload_may_take_the_invocations_time_but_for_its_letter(
+    stack: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = []
+    monkeypatch.setattr(
+        BackgroundRemover, "process", lambda _, upload, sent, deadline: left.append((sent, deadline.remaining()))
+    )
+    stack.invoke(make_event({"Records": [make_record("a.jpg")]}))  # with 60 seconds
+    assert left == [(1769860800.0, pytest.approx(60 - LETTER_SECONDS, abs=1))]
+
+
+def test_a_blocked_account_pauses_the_intake_and_lambda_is_not_asked(
+    stack: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clients, "functions", None)  # whatever state the mapping is in
+    stack.clients.secrets.create_secret(Name="pixelcut", SecretString="sk-1")
+    etag = stack.clients.s3.put_object(Bucket="input", Key="a.jpg", Body=b"\0who knows what this is")["ETag"]
+    body = {"Records": [make_record("a.jpg", eTag=etag)]}
+    with responses.RequestsMock() as service:
+        refused = service.post(
+            "https://api.example.com/v1/remove-background",
+            status=403,
+            json={"error_code": "insufficient_api_credits", "error": "No credits"},
+        )
+        assert stack.invoke(make_event(body)) == []
+        handler._worker.cache_clear()  # another environment, which has not seen it
+        assert stack.invoke(make_event(body)) == []
+        assert refused.call_count == 1
+    ((_, first), (_, second)) = stack._read(stack.uploads)
+    assert first == second == {"Attempts": "0", "FirstSent": "1769860800000"}
+    codes = [line["error_code"] for line in stack.read_log()]
+    assert codes == ["insufficient_api_credits", "insufficient_api_credits", "intake_paused"]
+
+
+def test_a_pause_that_comes_while_a_slot_is_waited_for_is_heeded(
+    stack: Stack, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker_ = handler._worker()
+    service: Any = worker_.remover.service
+    monkeypatch.setattr(
+        "remove_background.rate_limiter.time.sleep", lambda _: monkeypatch.setattr(worker_.intake, "_paused", True)
+    )
+    with pytest.raises(IntakePaused), service._turn(Deadline(100)):
+        raise AssertionError("it is paused")
+
+
+def test_that_the_intake_is_paused_is_logged_as_everything_else(stack: Stack) -> None:
+    handler._worker().intake.report_failure(InsufficientCredits("Buy some."), None)
+    (line,) = stack.read_log()
+    assert (line["level"], line["message"]) == ("WARNING", "The intake is paused: insufficient_api_credits.")
+    assert line["error_code"] == "insufficient_api_credits"  # what the dashboard's table is filtered by
+    assert line["service"]
+
+
+@pytest.mark.parametrize(("level", "logged"), [("WARNING", True), ("ERROR", False)])
+def test_what_other_modules_log_honours_the_log_level(level: str, logged: bool) -> None:
+    code = (
+        "import logging, remove_background.handler\n"
+        "logging.getLogger('remove_background.intake').warning('The intake is paused', extra={'error_code': 'why'})"
+    )
+    environment = {"POWERTOOLS_LOG_LEVEL": level, "PYTHONPATH": "functions", "AWS_DEFAULT_REGION": "eu-central-1"}
+    root = Path(__file__).parents[2]
+    ran = subprocess.run(  # the level is read when the handler is imported
+        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True
+    )
+    lines = [json.loads(line) for line in (ran.stdout + ran.stderr).splitlines()]
+    assert [line["error_code"] for line in lines] == ["why"] * logged

@@ -1,18 +1,18 @@
-"""The intake is paused when no upload can succeed, and reopened when that is over; an operator's pause stays."""
+"""The intake is paused while no upload can succeed; one item says so to everybody, and the mapping follows it."""
 
-import json
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import requests
-import responses
-from botocore.exceptions import ClientError
 
 from remove_background.aws import Clients
+from remove_background.deadline import Deadline
 from remove_background.errors import (
+    ApiKeyMissing,
+    Billed,
     CutoutError,
+    Forbidden,
     InProgress,
     InsufficientCredits,
     IntakePaused,
@@ -21,397 +21,874 @@ from remove_background.errors import (
     OutOfTime,
     RateLimitExceeded,
     RequestRefused,
+    ResultUnavailable,
     ServiceUnavailable,
     StorageUnavailable,
     UnexpectedError,
 )
-from remove_background.intake import FAILURES_ON_PROBATION, ITEM, PROBATION_SECONDS, Intake
-from reopen_intake import handler as reopen
+from remove_background.intake import (
+    DISABLED_BY_HAND,
+    FAILURES_ON_PROBATION,
+    FUNCTION,
+    IN_A_ROW_SECONDS,
+    ITEM,
+    OPERATOR,
+    SWITCHING_SECONDS,
+    Intake,
+    IntakeItem,
+    State,
+    new_token,
+)
+from remove_background.rate_limiter import RateLimiter
+from remove_background.uploads import Upload
+from tests.unit.fakes import Clock, EventSourceMapping, refusal
 
 FAILURES_IN_A_ROW = 10
-CREDITS = "https://api.example.com/v1/credits"
+
+MakeUpload = Callable[..., Upload]
 
 
-class Mappings:
-    """Lambda's control plane, as far as the intake needs it."""
-
-    def __init__(self) -> None:
-        self.enabled = True
-        self.updates = 0
-
-    def list_event_source_mappings(self, *, FunctionName: str) -> dict[str, Any]:  # noqa: N803  # boto3's names
-        assert FunctionName == "remove-background"
-        return {"EventSourceMappings": [{"UUID": "uuid-1"}]}
-
-    def get_event_source_mapping(self, *, UUID: str) -> dict[str, Any]:  # noqa: N803
-        assert UUID == "uuid-1"
-        return {"State": "Enabled" if self.enabled else "Disabled"}
-
-    def update_event_source_mapping(self, *, UUID: str, Enabled: bool) -> None:  # noqa: N803
-        assert UUID == "uuid-1"
-        self.enabled = Enabled
-        self.updates += 1
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("remove_background.intake.time", clock)
+    monkeypatch.setattr("remove_background.rate_limiter.time", clock)
+    return clock
 
 
 @pytest.fixture
-def mappings(monkeypatch: pytest.MonkeyPatch) -> Mappings:
-    mappings = Mappings()
-    monkeypatch.setattr(Clients, "functions", property(lambda _: mappings))
-    return mappings
+def make_environment(clients: Clients) -> Callable[[], Intake]:
+    """Each execution environment has an Intake of its own."""
+    return lambda: Intake(clients.dynamodb, "ledger", FAILURES_IN_A_ROW)
 
 
 @pytest.fixture
-def intake(clients: Clients, mappings: Mappings) -> Intake:
-    return Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW)
+def intake(make_environment: Callable[[], Intake]) -> Intake:
+    return make_environment()
 
 
 @pytest.fixture
-def look(clients: Clients, mappings: Mappings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """What the function that reopens the intake finds."""
-    clients.secrets.create_secret(Name="pixelcut", SecretString="sk-1")
-    for name, value in {
-        "LEDGER_TABLE": "ledger",
-        "EVENT_SOURCE_MAPPING": "uuid-1",
-        "PIXELCUT_API_URL": "https://api.example.com",
-        "PIXELCUT_API_KEY_SECRET": "pixelcut",
-    }.items():
-        monkeypatch.setenv(name, value)
-    reopen._watch.cache_clear()
-    monkeypatch.setattr(reopen.metrics, "namespace", "Cutout")
-    yield lambda: reopen.lambda_handler({}, None)["intake"]  # type: ignore[arg-type]
-    reopen._watch.cache_clear()
+def item(clients: Clients) -> IntakeItem:
+    return IntakeItem(clients.dynamodb, "ledger")
 
 
 @pytest.fixture
-def service() -> Iterator[responses.RequestsMock]:
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
-        yield mock
+def fail(make_upload: MakeUpload) -> Callable[..., bool]:
+    """An upload of this name fails; whether that counts as an attempt."""
+
+    def fail_one(intake: Intake, name: object, error: CutoutError | None = None) -> bool:
+        return intake.report_failure(error or ServiceUnavailable("500"), make_upload(f"{name}.jpg"))
+
+    return fail_one
 
 
-def a_client_error() -> CutoutError:
-    error = StorageUnavailable("InvalidObjectState")
-    error.is_its_own = True
+@pytest.fixture
+def pay(clients: Clients) -> Callable[[Intake], None]:
+    """Reserves the slot of a paid call, as an environment does; raises what keeps it from that."""
+
+    def reserve(intake: Intake) -> None:
+        with RateLimiter(clients.dynamodb, "ledger", 1000, intake).slot(Deadline(100)):
+            pass
+
+    return reserve
+
+
+def refused_write(*, billed: Billed = Billed.YES) -> CutoutError:
+    """S3 answers the PUT of a cutout with a 403."""
+    error = StorageUnavailable("AccessDenied")
+    error.is_its_own, error.billed = True, billed
     return error
 
 
-def state(clients: Clients) -> dict[str, Any]:
-    return clients.dynamodb.get_item(TableName="ledger", Key=ITEM).get("Item", {})
+def unreadable_upload() -> CutoutError:
+    """S3 answers the GET of an upload with a 403, as for one in an archive."""
+    error = StorageUnavailable("InvalidObjectState")
+    error.is_its_own, error.may_be_general = True, False
+    return error
 
 
-@pytest.mark.parametrize("error", [InvalidApiKey("Wrong key."), InsufficientCredits("Buy some.")])
+def attributes(clients: Clients) -> dict[str, Any]:
+    """The item as it is stored, without its key."""
+    found = clients.dynamodb.get_item(TableName="ledger", Key=ITEM).get("Item", {})
+    return {name: value for name, value in found.items() if name != "id"}
+
+
+def put(clients: Clients, **values: dict[str, Any]) -> None:
+    clients.dynamodb.put_item(TableName="ledger", Item={**ITEM, **values})
+
+
+def reopen(item: IntakeItem) -> None:
+    assert item.reopen(item.read(), new_token())
+
+
+def pause_and_reopen(item: IntakeItem, clock: Clock) -> None:
+    assert item.pause(FUNCTION, "insufficient_api_credits")
+    clock.sleep(300)
+    reopen(item)
+
+
+# What pauses it
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidApiKey("Wrong key."), InsufficientCredits("Buy some."), ApiKeyMissing("No key.")]
+)
 def test_a_blocked_account_pauses_it_at_once(
-    intake: Intake, mappings: Mappings, clients: Clients, error: CutoutError
+    intake: Intake, item: IntakeItem, clock: Clock, fail: Callable[..., bool], error: CutoutError
 ) -> None:
-    assert not intake.report_failure(error)
-    assert not mappings.enabled
-    assert (state(clients)["paused_by"]["S"], state(clients)["reason"]["S"]) == ("function", error.code)
+    assert not fail(intake, "a", error)
+    seen = item.read()
+    assert (seen.paused_by, seen.reason, seen.since) == (FUNCTION, error.code, clock.now)
 
 
-def test_failures_in_a_row_pause_it(intake: Intake, mappings: Mappings) -> None:
-    counted = [intake.report_failure(ServiceUnavailable("500")) for _ in range(FAILURES_IN_A_ROW)]
+def test_ten_uploads_that_fail_in_a_row_pause_it(intake: Intake, item: IntakeItem, fail: Callable[..., bool]) -> None:
+    counted = [fail(intake, number) for number in range(FAILURES_IN_A_ROW - 1)]
+    assert item.read().paused_by is None
+    counted.append(fail(intake, "last"))
     assert counted == [True] * (FAILURES_IN_A_ROW - 1) + [False]
-    assert not mappings.enabled
+    assert (item.read().paused_by, item.read().reason) == (FUNCTION, "service_unavailable")
 
 
-@pytest.mark.parametrize("error", [RequestRefused("400", "odd"), UnexpectedError("A bug."), a_client_error()])
+@pytest.mark.parametrize(
+    "error", [ServiceUnavailable("500"), Forbidden("403"), ResultUnavailable("Down."), UnexpectedError("A bug.")]
+)
+def test_one_upload_that_fails_alone_never_pauses_it(
+    intake: Intake, item: IntakeItem, fail: Callable[..., bool], error: CutoutError
+) -> None:
+    assert all(fail(intake, "odd", error) for _ in range(5 * FAILURES_IN_A_ROW))
+    assert item.read().paused_by is None
+    assert len(item.read().failing) == 1
+
+
+def test_other_bytes_of_a_key_are_another_upload(
+    intake: Intake, item: IntakeItem, make_upload: MakeUpload, fail: Callable[..., bool]
+) -> None:
+    for number in range(FAILURES_IN_A_ROW):
+        intake.report_failure(ServiceUnavailable("500"), make_upload("a.jpg", etag=f"etag-{number}"))
+    assert item.read().paused_by == FUNCTION
+
+
+@pytest.mark.parametrize("error", [UnexpectedError("A bug."), Forbidden("403"), refused_write()])
 def test_what_may_be_the_uploads_own_fault_counts_also_when_it_pauses_the_intake(
-    intake: Intake, mappings: Mappings, clients: Clients, error: CutoutError
+    intake: Intake, item: IntakeItem, fail: Callable[..., bool], error: CutoutError
 ) -> None:
-    assert all(intake.report_failure(error) for _ in range(FAILURES_IN_A_ROW))
-    assert not mappings.enabled
-    reopened_at = {"N": str(time.time())}
-    clients.dynamodb.put_item(TableName="ledger", Item={**ITEM, "reopened_at": reopened_at})
-    mappings.enabled = True
-    another = Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW)
-    assert all(another.report_failure(error) for _ in range(FAILURES_ON_PROBATION))
-    assert not mappings.enabled
+    assert all(fail(intake, number, error) for number in range(FAILURES_IN_A_ROW))
+    assert item.read().paused_by == FUNCTION
+    assert fail(intake, "one more", error)
 
 
-def test_a_success_between_them_keeps_it_open(intake: Intake, mappings: Mappings) -> None:
-    for _ in range(5):
-        for _ in range(FAILURES_IN_A_ROW - 1):
-            assert intake.report_failure(ServiceUnavailable("500"))
-        intake.report_success()
-    assert mappings.enabled
+@pytest.mark.parametrize("error", [RequestRefused("400", "odd"), unreadable_upload(), MalformedImage("No image.")])
+def test_what_says_nothing_about_other_uploads_counts_and_never_pauses(
+    intake: Intake, clients: Clients, fail: Callable[..., bool], error: CutoutError
+) -> None:
+    assert all(fail(intake, number, error) for number in range(3 * FAILURES_IN_A_ROW))
+    assert attributes(clients) == {}
 
 
-@pytest.mark.parametrize("error", [InProgress("Later."), OutOfTime("Later."), RateLimitExceeded("Later.")])
+@pytest.mark.parametrize(
+    "error", [InProgress("Later."), IntakePaused("Later."), OutOfTime("Later."), RateLimitExceeded("Later.")]
+)
 def test_what_is_nobodys_fault_neither_counts_nor_pauses(
-    intake: Intake, mappings: Mappings, error: CutoutError
+    intake: Intake, clients: Clients, fail: Callable[..., bool], error: CutoutError
 ) -> None:
-    assert not any(intake.report_failure(error) for _ in range(3 * FAILURES_IN_A_ROW))
-    assert mappings.enabled
+    assert not any(fail(intake, number, error) for number in range(3 * FAILURES_IN_A_ROW))
+    assert attributes(clients) == {}
 
 
-def test_a_rejection_says_nothing_about_the_service(intake: Intake, mappings: Mappings) -> None:
-    assert all(intake.report_failure(MalformedImage("No image.")) for _ in range(3 * FAILURES_IN_A_ROW))
-    assert mappings.enabled
+def test_a_message_that_is_no_upload_may_fail_too(intake: Intake, item: IntakeItem) -> None:
+    assert intake.report_failure(UnexpectedError("A bug."), None)
+    assert len(item.read().failing) == 1
 
 
-def test_uploads_that_fail_together_pause_it_once(intake: Intake, mappings: Mappings) -> None:
-    for _ in range(10):
-        intake.report_failure(InsufficientCredits("Buy some."))
-    assert mappings.updates == 1
+def test_a_key_that_has_no_utf_8_may_fail_too(intake: Intake, item: IntakeItem, make_upload: MakeUpload) -> None:
+    assert intake.report_failure(ServiceUnavailable("500"), make_upload("\ud800.jpg"))
+    assert len(item.read().failing) == 1
 
 
-def test_while_lambda_still_hands_out_messages_of_a_paused_intake_nothing_is_paid(
-    intake: Intake, clients: Clients, monkeypatch: pytest.MonkeyPatch
+def test_a_success_between_them_keeps_it_open(intake: Intake, item: IntakeItem, fail: Callable[..., bool]) -> None:
+    for attempt in range(5):
+        for number in range(FAILURES_IN_A_ROW - 1):
+            assert fail(intake, f"{attempt}-{number}")
+        intake.report_success()
+        assert item.read().failing == frozenset()
+    assert item.read().paused_by is None
+
+
+def test_a_success_costs_no_call_where_nothing_has_failed(
+    intake: Intake, clients: Clients, monkeypatch: pytest.MonkeyPatch, fail: Callable[..., bool]
 ) -> None:
+    fail(intake, "a")
+    intake.report_success()
+    monkeypatch.setattr(clients, "dynamodb", None)
+    monkeypatch.setattr(intake._item, "_dynamodb", None)
+    intake.report_success()
+    intake.release()
     intake.begin()
     intake.check()
-    intake.report_failure(InsufficientCredits("Buy some."))
-    intake.begin()
-    with pytest.raises(IntakePaused):
-        intake.check()
-    monkeypatch.setattr(intake, "_table", "nowhere")  # what cannot be read does not keep uploads waiting
-    intake.begin()
-    intake.check()
 
 
-def test_an_environment_that_is_still_warm_pauses_it_again(
-    intake: Intake, look: Callable[[], str], mappings: Mappings, service: responses.RequestsMock
+def test_environments_count_together(
+    make_environment: Callable[[], Intake], item: IntakeItem, fail: Callable[..., bool]
 ) -> None:
-    for _ in range(FAILURES_IN_A_ROW):
-        intake.report_failure(ServiceUnavailable("500"))
-    service.get(CREDITS, status=404)
-    assert look() == "reopened"
-    intake.begin()
-    intake.check()
-    assert not intake.report_failure(ServiceUnavailable("500"))
-    assert not mappings.enabled
-
-
-def test_environments_count_together(clients: Clients, mappings: Mappings) -> None:
-    fleet = [Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW) for _ in range(5)]
-    counted = [fleet[number % 5].report_failure(ServiceUnavailable("500")) for number in range(FAILURES_IN_A_ROW)]
+    fleet = [make_environment() for _ in range(5)]
+    counted = [fail(fleet[number % 5], number) for number in range(FAILURES_IN_A_ROW)]
     assert counted == [True] * (FAILURES_IN_A_ROW - 1) + [False]
-    assert not mappings.enabled
+    assert item.read().paused_by == FUNCTION
     for intake in fleet:
-        assert not intake.report_failure(ServiceUnavailable("500"))
+        assert not fail(intake, "late")
         with pytest.raises(IntakePaused):
             intake.check()
 
 
-def test_the_success_of_one_environment_that_failed_clears_the_count(clients: Clients, mappings: Mappings) -> None:
-    one, other = (Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW) for _ in range(2))
-    for _ in range(FAILURES_IN_A_ROW - 1):
-        one.report_failure(ServiceUnavailable("500"))
-    one.report_success()
-    assert other.report_failure(ServiceUnavailable("500"))
-    assert mappings.enabled
-
-
-def test_failures_of_long_ago_do_not_count(
-    clients: Clients, mappings: Mappings, monkeypatch: pytest.MonkeyPatch
+def test_the_success_of_one_environment_that_failed_clears_the_count(
+    make_environment: Callable[[], Intake], item: IntakeItem, fail: Callable[..., bool]
 ) -> None:
-    gone = Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW)
-    for _ in range(FAILURES_IN_A_ROW - 1):
-        gone.report_failure(ServiceUnavailable("500"))
-    later = time.time() + PROBATION_SECONDS + 1
-    monkeypatch.setattr("remove_background.intake.time.time", lambda: later)
-    assert Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW).report_failure(ServiceUnavailable("500"))
-    assert mappings.enabled
+    one, other = make_environment(), make_environment()
+    for number in range(FAILURES_IN_A_ROW - 1):
+        fail(one, number)
+    one.report_success()
+    assert fail(other, "a")
+    assert item.read().paused_by is None
 
 
-def test_an_operators_pause_stays_the_operators(intake: Intake, mappings: Mappings, clients: Clients) -> None:
-    clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"paused_by": {"S": "operator"}})
-    intake.report_failure(InsufficientCredits("Buy some."))
-    assert state(clients)["paused_by"]["S"] == "operator"
-    assert not mappings.enabled
+def test_of_uploads_that_become_the_first_to_fail_at_once_none_is_forgotten(
+    make_environment: Callable[[], Intake], item: IntakeItem, monkeypatch: pytest.MonkeyPatch, fail: Callable[..., bool]
+) -> None:
+    one, other = make_environment(), make_environment()
+    update, calls = one._item.update, []
+
+    def be_overtaken(*given: Any) -> State:  # noqa: ANN401
+        calls.append(given)
+        if len(calls) == 2:  # there was no row of failures to join
+            fail(other, "b")
+        return update(*given)
+
+    monkeypatch.setattr(one._item, "update", be_overtaken)
+    assert fail(one, "a")
+    assert len(item.read().failing) == 2
+
+
+@pytest.mark.parametrize(("seconds", "paused"), [(IN_A_ROW_SECONDS - 1, True), (IN_A_ROW_SECONDS + 1, False)])
+def test_failures_that_are_far_apart_are_not_in_a_row(
+    make_environment: Callable[[], Intake],
+    item: IntakeItem,
+    clock: Clock,
+    fail: Callable[..., bool],
+    seconds: float,
+    paused: bool,
+) -> None:
+    gone = make_environment()
+    for number in range(FAILURES_IN_A_ROW - 1):
+        fail(gone, number)
+    clock.sleep(seconds)
+    assert fail(make_environment(), "last") is not paused
+    assert (item.read().paused_by == FUNCTION) is paused
+    assert paused or len(item.read().failing) == 1
+
+
+def test_it_is_paused_once_by_uploads_that_fail_together(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    fleet, began = [make_environment() for _ in range(3)], clock.now
+    for number in range(9):
+        fail(fleet[number % 3], number, InsufficientCredits("Buy some."))
+        clock.sleep(1)
+    seen = item.read()
+    assert (seen.fruitless, seen.since) == (1, began)
+
+
+def test_an_operators_pause_stays_the_operators(
+    intake: Intake, item: IntakeItem, clients: Clients, fail: Callable[..., bool]
+) -> None:
+    item.pause(OPERATOR, "new prices")
+    before = attributes(clients)
+    fail(intake, "a", InsufficientCredits("Buy some."))
+    assert attributes(clients) == before
+    with pytest.raises(IntakePaused):
+        intake.check()
 
 
 def test_a_table_that_fails_keeps_it_open_and_says_so(
-    clients: Clients, mappings: Mappings, caplog: pytest.LogCaptureFixture
+    clients: Clients, caplog: pytest.LogCaptureFixture, fail: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    intake = Intake(clients, "nowhere", "remove-background", FAILURES_IN_A_ROW)
-    assert not intake.report_failure(InsufficientCredits("Buy some."))
-    assert mappings.enabled  # paused without a word about who did it, it would stay paused
+    monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
+    intake = Intake(clients.dynamodb, "nowhere", FAILURES_IN_A_ROW)
+    assert not fail(intake, "a", InsufficientCredits("Buy some."))
     assert "could not be paused (ResourceNotFoundException)" in caplog.text
-    for _ in range(FAILURES_IN_A_ROW):
-        intake.report_failure(ServiceUnavailable("500"))
+    intake.check()
+    assert all(fail(intake, "a") for _ in range(FAILURES_IN_A_ROW))
     assert "could not be written (ResourceNotFoundException)" in caplog.text
 
 
-def test_a_mapping_that_cannot_be_changed_is_tried_again(
-    intake: Intake, mappings: Mappings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+# What a pause is to the environments
+
+
+def test_while_lambda_still_hands_out_messages_of_a_paused_intake_nothing_is_paid(
+    intake: Intake, item: IntakeItem, fail: Callable[..., bool]
 ) -> None:
-    def fail(**_: object) -> None:
-        raise ClientError({"Error": {"Code": "ResourceInUseException"}}, "UpdateEventSourceMapping")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(mappings, "update_event_source_mapping", fail)
-        intake.report_failure(InsufficientCredits("Buy some."))
-    assert "could not be paused (ResourceInUseException)" in caplog.text
-    intake.report_failure(InsufficientCredits("Buy some."))
-    assert not mappings.enabled
-
-
-def test_it_is_left_alone_while_it_is_open(look: Callable[[], str], service: responses.RequestsMock) -> None:
-    assert look() == "open"
-    assert len(service.calls) == 0
+    intake.begin()
+    intake.check()
+    fail(intake, "a", InsufficientCredits("Buy some."))
+    for _ in range(2):
+        intake.begin()
+        with pytest.raises(IntakePaused) as raised:
+            intake.check()
+        assert raised.value.is_paused
+    reopen(item)
+    intake.begin()
+    intake.check()
 
 
-def test_what_an_operator_paused_is_left_alone(
-    look: Callable[[], str], mappings: Mappings, clients: Clients, service: responses.RequestsMock
+def test_an_item_that_cannot_be_read_keeps_no_upload_waiting(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch, fail: Callable[..., bool]
 ) -> None:
-    mappings.enabled = False
-    assert look() == "paused by an operator"
-    clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"paused_by": {"S": "operator"}})
-    assert look() == "paused by an operator"
-    assert (mappings.enabled, len(service.calls)) == (False, 0)
+    fail(intake, "a", InsufficientCredits("Buy some."))
+    monkeypatch.setattr(intake._item, "_table", "nowhere")
+    intake.begin()
+    intake.check()  # its next slot tells
+
+
+@pytest.mark.parametrize("by", [FUNCTION, OPERATOR])
+@pytest.mark.parametrize("mapping", ["Enabled", "Disabling", "Enabling", "Disabled"])
+def test_every_environment_stops_at_its_next_slot_whatever_state_the_mapping_is_in(
+    make_environment: Callable[[], Intake],
+    item: IntakeItem,
+    clients: Clients,
+    pay: Callable[[Intake], None],
+    monkeypatch: pytest.MonkeyPatch,
+    by: str,
+    mapping: str,
+) -> None:
+    functions = EventSourceMapping()
+    functions.state = mapping
+    monkeypatch.setattr(Clients, "functions", property(lambda _: functions))
+    fleet = [make_environment() for _ in range(3)]
+    for intake in fleet:
+        pay(intake)
+    item.pause(by, "why")
+    before = attributes(clients)
+    for intake in fleet:
+        with pytest.raises(IntakePaused) as raised:
+            pay(intake)
+        assert raised.value.is_paused
+        with pytest.raises(IntakePaused):  # from now on before anything is read
+            intake.check()
+    assert attributes(clients) == before
+    assert (functions.state, functions.updates, functions.refused) == (mapping, [], 0)
+
+
+def test_what_one_environment_remembers_of_before_a_pause_does_not_count_after_it(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    warm, other = make_environment(), make_environment()
+    for number in range(FAILURES_IN_A_ROW - 1):
+        fail(warm, number)
+    fail(other, "a", InsufficientCredits("Buy some."))
+    clock.sleep(300)
+    reopen(item)
+    probe(other, item, clock)
+    other.report_success()
+    warm.begin()
+    assert fail(warm, "one upload")
+    assert item.read().paused_by is None
+
+
+def test_the_environment_that_paused_it_does_not_pause_it_again_at_its_first_failure(
+    intake: Intake, item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    for number in range(FAILURES_IN_A_ROW):
+        fail(intake, number, ResultUnavailable("Down."))
+    clock.sleep(300)
+    reopen(item)
+    intake.begin()
+    for _ in range(5):
+        assert fail(intake, 0, ResultUnavailable("Down."))
+    assert item.read().paused_by is None
+
+
+def test_uploads_that_fail_after_the_pause_was_written_do_not_count_after_it(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    one, other = make_environment(), make_environment()
+    fail(one, "a", InsufficientCredits("Buy some."))
+    for number in range(FAILURES_IN_A_ROW):
+        assert not fail(other, number)  # in flight
+    clock.sleep(300)
+    reopen(item)
+    assert fail(other, "b")
+    assert item.read().paused_by is None
+
+
+# On probation
+
+
+def probe(intake: Intake, item: IntakeItem, clock: Clock, seconds: float = 100) -> bool:
+    """Whether an environment may make a paid call, as the rate limiter asks it."""
+    answer = intake._item._dynamodb.get_item(TableName="ledger", Key=ITEM)["Item"]
+    return intake.admit(answer, clock.now + seconds)
+
+
+def test_on_probation_a_failure_counts_and_a_few_uploads_that_fail_pause_it_again(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    pause_and_reopen(item, clock)
+    cold = make_environment()
+    counted = [fail(cold, number) for number in range(FAILURES_ON_PROBATION)]
+    assert counted == [True, True, False]
+    seen = item.read()
+    assert (seen.paused_by, seen.reason, seen.fruitless) == (FUNCTION, "service_unavailable", 2)
+
+
+def test_on_probation_an_upload_that_fails_alone_uses_up_its_attempts(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    pause_and_reopen(item, clock)
+    assert all(fail(make_environment(), "odd") for _ in range(5))
+    assert item.read().paused_by is None
+
+
+def test_on_probation_a_refused_write_pauses_it_at_once_and_counts(
+    intake: Intake, item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    pause_and_reopen(item, clock)
+    assert fail(intake, "a", refused_write())
+    assert (item.read().paused_by, item.read().reason) == (FUNCTION, "storage_unavailable")
+
+
+@pytest.mark.parametrize("error", [refused_write(billed=Billed.NO), ResultUnavailable("Down.")])
+def test_on_probation_nothing_else_pauses_it_at_once(
+    intake: Intake, item: IntakeItem, clock: Clock, fail: Callable[..., bool], error: CutoutError
+) -> None:
+    pause_and_reopen(item, clock)
+    assert fail(intake, "a", error)
+    assert item.read().paused_by is None
+
+
+def test_a_refused_write_alone_does_not_pause_an_open_intake(
+    intake: Intake, item: IntakeItem, fail: Callable[..., bool]
+) -> None:
+    assert fail(intake, "a", refused_write())
+    assert item.read().paused_by is None
+
+
+def test_on_probation_no_second_call_is_paid_before_the_first_ones_cutout_is_written(
+    make_environment: Callable[[], Intake],
+    item: IntakeItem,
+    clients: Clients,
+    clock: Clock,
+    pay: Callable[[Intake], None],
+) -> None:
+    pause_and_reopen(item, clock)
+    first, second = make_environment(), make_environment()
+    pay(first)
+    for _ in range(3):
+        with pytest.raises(IntakePaused) as raised:
+            pay(second)
+        assert not raised.value.is_paused
+        second.check()  # it is not paused
+        clock.sleep(1)
+    first.report_success()
+    assert not {"reopened_at", "probe", "probe_until", "fruitless"} & set(attributes(clients))
+    pay(second)
+    pay(first)
+    assert "probe" not in attributes(clients)
+
+
+def test_when_the_probe_has_failed_another_upload_is_the_probe(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
+) -> None:
+    pause_and_reopen(item, clock)
+    first, second, third = make_environment(), make_environment(), make_environment()
+    pay(first)
+    first.release()
+    pay(second)
+    first.release()  # has none to release
+    with pytest.raises(IntakePaused):
+        pay(third)
+
+
+def test_a_probe_that_was_killed_is_waited_for_until_its_invocation_must_have_ended(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
+) -> None:
+    pause_and_reopen(item, clock)
+    pay(make_environment())  # with 100 seconds left
+    clock.sleep(100)
+    with pytest.raises(IntakePaused):
+        pay(make_environment())
+    clock.sleep(10)
+    pay(make_environment())
+
+
+def test_an_upload_that_has_the_probe_may_make_its_call_again(
+    intake: Intake,
+    make_environment: Callable[[], Intake],
+    item: IntakeItem,
+    clock: Clock,
+    pay: Callable[[Intake], None],
+) -> None:
+    pause_and_reopen(item, clock)
+    pay(intake)
+    pay(intake)  # with a key that was replaced: the first call was answered by a 401
+    with pytest.raises(IntakePaused):
+        pay(make_environment())
+    intake.report_success()
+    pay(make_environment())
+
+
+def test_the_probe_belongs_to_the_thread_that_works_on_its_upload(
+    intake: Intake, item: IntakeItem, clients: Clients, clock: Clock, pay: Callable[[Intake], None]
+) -> None:
+    pause_and_reopen(item, clock)
+    pay(intake)
+    refused = []
+
+    def work_on_another() -> None:
+        try:
+            pay(intake)
+        except IntakePaused as error:
+            refused.append(error)
+        intake.report_success()  # a result that was paid for before the pause
+        intake.release()
+
+    thread = threading.Thread(target=work_on_another)
+    thread.start()
+    thread.join()
+    assert len(refused) == 1
+    assert {"probe", "reopened_at"} <= set(attributes(clients))
+    intake.report_success()
+    assert not {"probe", "reopened_at"} & set(attributes(clients))
+
+
+def test_a_success_that_was_paid_before_the_pause_does_not_end_the_probation(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    late = make_environment()
+    fail(late, "a")
+    pause_and_reopen(item, clock)
+    late.report_success()
+    assert item.read().reopened_at is not None
+    assert item.read().fruitless == 1
+
+
+def test_a_pause_in_the_meantime_outlasts_the_probes_success(
+    intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
+) -> None:
+    pause_and_reopen(item, clock)
+    pay(intake)
+    item.pause(OPERATOR, "new prices")
+    intake.report_success()
+    seen = item.read()
+    assert (seen.paused_by, seen.fruitless) == (OPERATOR, 1)
+
+
+def test_the_probe_of_an_earlier_probation_frees_nothing(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
+) -> None:
+    pause_and_reopen(item, clock)
+    old, new = make_environment(), make_environment()
+    pay(old)
+    pause_and_reopen(item, clock)
+    pay(new)
+    old.report_success()
+    assert item.read().reopened_at is not None
+    with pytest.raises(IntakePaused):
+        pay(make_environment())
+
+
+def test_without_an_answer_about_the_probe_nothing_is_paid(
+    intake: Intake, item: IntakeItem, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause_and_reopen(item, clock)
+
+    def lose(*_: object) -> bool:
+        raise refusal("ThrottlingException", "UpdateItem")
+
+    monkeypatch.setattr(intake._item, "take_probe", lose)
+    with pytest.raises(StorageUnavailable, match="ThrottlingException"):
+        probe(intake, item, clock)
+
+
+def test_pauses_without_a_success_in_between_are_counted(
+    intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
+) -> None:
+    for number in (1, 2, 3):
+        pause_and_reopen(item, clock)
+        assert item.read().fruitless == number
+    pay(intake)
+    intake.report_success()
+    assert item.read().fruitless == 0
+    pause_and_reopen(item, clock)
+    assert item.read().fruitless == 1
+    item.pause(OPERATOR, "new prices")
+    assert item.read().fruitless == 1  # an operator's are not
+    reopen(item)
+    assert item.read().fruitless == 0
+
+
+# The item
+
+
+def test_an_item_that_was_never_written_says_open(item: IntakeItem) -> None:
+    assert item.read() == State()
+
+
+def test_what_is_read_is_what_was_written(item: IntakeItem, clients: Clients) -> None:
+    put(
+        clients,
+        paused_by={"S": "operator"},
+        reason={"S": "new prices"},
+        since={"N": "12.5"},
+        reopened_at={"N": "13.5"},
+        fruitless={"N": "3"},
+        failing={"SS": ["a", "b"]},
+        switching={"SS": ["1-c"]},
+    )
+    assert item.read() == State("operator", "new prices", 12.5, 13.5, 3, frozenset({"a", "b"}), frozenset({"1-c"}))
+
+
+def test_a_pause_ends_a_probation(item: IntakeItem, clients: Clients, clock: Clock) -> None:
+    put(
+        clients,
+        reopened_at={"N": "1"},
+        probe={"S": "token"},
+        probe_until={"N": "2"},
+        failing={"SS": ["a"]},
+        failed_at={"N": "1"},
+        next_at={"N": "3"},
+    )
+    assert item.pause(OPERATOR, "new prices", "1-token")
+    assert attributes(clients) == {
+        "paused_by": {"S": OPERATOR},
+        "reason": {"S": "new prices"},
+        "since": {"N": f"{clock.now:.3f}"},
+        "switching": {"SS": ["1-token"]},
+        "next_at": {"N": "3"},
+    }
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("first", "second", "owner"),
     [
-        {"json": {"credits_remaining": 42}},
-        {"json": {"credits_remaining": "42"}},
-        {"json": {}},
-        {"body": "<html>"},
-        {"status": 404},
+        (FUNCTION, FUNCTION, (FUNCTION, "first")),
+        (OPERATOR, FUNCTION, (OPERATOR, "first")),
+        (OPERATOR, OPERATOR, (OPERATOR, "first")),
+        (FUNCTION, OPERATOR, (OPERATOR, "second")),
     ],
 )
-@pytest.mark.parametrize("error", [InsufficientCredits("Buy some."), InvalidApiKey("Wrong key.")])
-def test_it_is_reopened_when_the_service_is_well(
-    intake: Intake,
-    look: Callable[[], str],
-    mappings: Mappings,
-    clients: Clients,
-    service: responses.RequestsMock,
-    answer: dict[str, Any],
-    error: CutoutError,
+def test_a_second_pause_is_only_an_operators_over_the_functions(
+    item: IntakeItem, clock: Clock, first: str, second: str, owner: tuple[str, str]
 ) -> None:
-    intake.report_failure(error)
-    service.get(CREDITS, **answer)
-    assert look() == "reopened"
-    assert mappings.enabled
-    assert "paused_by" not in state(clients)
-    assert look() == "open"
+    began = clock.now
+    assert item.pause(first, "first")
+    clock.sleep(60)
+    assert item.pause(second, "second") is (owner[1] == "second")
+    seen = item.read()
+    assert (seen.paused_by, seen.reason) == owner
+    assert seen.since == (began if owner[1] == "first" else clock.now)
+
+
+def test_a_reopening_leaves_nothing_of_the_pause_but_how_often_it_was_in_vain(
+    item: IntakeItem, clients: Clients, clock: Clock
+) -> None:
+    item.pause(FUNCTION, "insufficient_api_credits")
+    assert item.reopen(item.read(), "1-token")
+    assert attributes(clients) == {
+        "reopened_at": {"N": f"{clock.now:.3f}"},
+        "fruitless": {"N": "1"},
+        "switching": {"SS": ["1-token"]},
+    }
+
+
+@pytest.mark.parametrize("by", [FUNCTION, OPERATOR])
+def test_only_the_pause_that_was_seen_is_reopened(item: IntakeItem, clients: Clients, clock: Clock, by: str) -> None:
+    item.pause(FUNCTION, "first")
+    seen = item.read()
+    reopen(item)
+    clock.sleep(1)
+    item.pause(by, "second")
+    before = attributes(clients)
+    assert not item.reopen(seen, new_token())
+    assert attributes(clients) == before
+
+
+def test_what_is_open_is_not_reopened(item: IntakeItem, clients: Clients) -> None:
+    assert not item.reopen(item.read(), new_token())
+    assert attributes(clients) == {}
+
+
+def test_a_mapping_that_was_disabled_by_hand_is_adopted_as_the_operators(item: IntakeItem, clock: Clock) -> None:
+    assert item.adopt(item.read())
+    seen = item.read()
+    assert (seen.paused_by, seen.reason, seen.since) == (OPERATOR, DISABLED_BY_HAND, clock.now)
+
+
+def test_so_it_is_on_probation(item: IntakeItem, clients: Clients, clock: Clock) -> None:
+    pause_and_reopen(item, clock)
+    clients.dynamodb.update_item(TableName="ledger", Key=ITEM, UpdateExpression="REMOVE switching")
+    assert item.adopt(item.read())
+    assert (item.read().paused_by, item.read().reopened_at) == (OPERATOR, None)
 
 
 @pytest.mark.parametrize(
-    ("answer", "trouble"),
+    "meanwhile",
     [
-        ({"json": {"credits_remaining": 0}}, "insufficient_api_credits"),
-        ({"json": {"credits_remaining": "0"}}, "insufficient_api_credits"),
-        ({"status": 401}, "invalid_auth_token"),
-        ({"status": 403}, "forbidden"),
-        ({"status": 429}, "rate_limit_exceeded"),
-        ({"status": 500}, "service_unavailable"),
-        ({"body": ConnectionError("https://x?X-Amz-Signature=5ec4e7")}, "service_unavailable"),
+        {"paused_by": {"S": FUNCTION}},
+        {"switching": {"SS": ["1-token"]}},
+        {"reopened_at": {"N": "1"}},
     ],
 )
-def test_it_stays_paused_while_the_trouble_lasts(
-    intake: Intake,
-    look: Callable[[], str],
-    mappings: Mappings,
-    service: responses.RequestsMock,
-    answer: dict[str, Any],
-    trouble: str,
+@pytest.mark.parametrize("before", [{}, {"reopened_at": {"N": "2"}}])
+def test_what_has_changed_since_it_was_seen_is_not_adopted(
+    item: IntakeItem, clients: Clients, before: dict[str, Any], meanwhile: dict[str, Any]
 ) -> None:
-    intake.report_failure(InsufficientCredits("Buy some."))
-    if "body" in answer:
-        answer = {"body": requests.ConnectionError(str(answer["body"]))}
-    service.get(CREDITS, **answer)
-    assert look() == f"still paused: {trouble}"
-    assert not mappings.enabled
-
-
-def test_a_key_that_was_replaced_is_read_anew(
-    intake: Intake, look: Callable[[], str], clients: Clients, service: responses.RequestsMock
-) -> None:
-    intake.report_failure(InvalidApiKey("Wrong key."))
-    service.get(CREDITS, status=401, match=[responses.matchers.header_matcher({"X-API-KEY": "sk-1"})])
-    service.get(CREDITS, json={}, match=[responses.matchers.header_matcher({"X-API-KEY": "sk-2"})])
-    assert look() == "still paused: invalid_auth_token"
-    clients.secrets.put_secret_value(SecretId="pixelcut", SecretString="sk-2")
-    assert look() == "reopened"
+    put(clients, **before)
+    seen = item.read()
+    put(clients, **{**before, **meanwhile})
+    found = attributes(clients)
+    assert not item.adopt(seen)
+    assert attributes(clients) == found
 
 
 @pytest.mark.parametrize(
-    ("paused_by", "found", "is_open"),
-    [({"paused_by": {"S": "operator"}}, "paused by an operator", False), ({}, "reopened", True)],
+    ("found", "taken"),
+    [
+        ({}, False),
+        ({"reopened_at": {"N": "1"}}, True),
+        ({"reopened_at": {"N": "1"}, "paused_by": {"S": OPERATOR}}, False),
+        ({"reopened_at": {"N": "1"}, "probe": {"S": "other"}, "probe_until": {"N": "1800000001"}}, False),
+        ({"reopened_at": {"N": "1"}, "probe": {"S": "other"}, "probe_until": {"N": "1799999999"}}, True),
+        # It was applied, its answer was lost, and the SDK repeats it.
+        ({"reopened_at": {"N": "1"}, "probe": {"S": "mine"}, "probe_until": {"N": "1800000001"}}, True),
+    ],
 )
-def test_what_an_operator_does_in_the_moment_of_the_reopening_stands(
-    paused_by: dict[str, Any],
-    found: str,
-    is_open: bool,
-    intake: Intake,
-    look: Callable[[], str],
-    mappings: Mappings,
-    clients: Clients,
-    service: responses.RequestsMock,
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_probe_is_one_uploads_at_a_time(
+    item: IntakeItem, clients: Clients, clock: Clock, found: dict[str, Any], taken: bool
 ) -> None:
-    intake.report_failure(InsufficientCredits("Buy some."))
-    service.get(CREDITS, status=404)
-    enable = mappings.update_event_source_mapping
-
-    def enable_after_an_operator(**call: Any) -> None:  # noqa: ANN401
-        monkeypatch.setattr(mappings, "update_event_source_mapping", enable)
-        clients.dynamodb.put_item(TableName="ledger", Item=ITEM | paused_by)
-        enable(**call)
-
-    monkeypatch.setattr(mappings, "update_event_source_mapping", enable_after_an_operator)
-    assert look() == found
-    assert mappings.enabled is is_open
-    assert state(clients) == ITEM | paused_by
+    put(clients, **found)
+    assert item.take_probe("mine", clock.now + 60) is taken
+    assert (attributes(clients) == {**found, "probe": {"S": "mine"}, "probe_until": {"N": "1800000060.000"}}) is taken
 
 
-def test_a_pause_that_was_cut_off_halfway_is_undone(
-    intake: Intake, look: Callable[[], str], mappings: Mappings, clients: Clients
-) -> None:
-    intake.report_failure(InsufficientCredits("Buy some."))
-    mappings.enabled = True  # as if the function had been killed before it disabled the mapping
-    assert look() == "reopened"
-    assert "paused_by" not in state(clients)
+def test_what_dynamodb_refuses_is_no_failed_condition(clients: Clients) -> None:
+    nowhere = IntakeItem(clients.dynamodb, "nowhere")
+    with pytest.raises(clients.dynamodb.exceptions.ResourceNotFoundException):
+        nowhere.pause(OPERATOR, "new prices")
 
 
-def test_soon_after_it_was_reopened_a_few_failures_pause_it_again_and_none_counts(
-    clients: Clients, intake: Intake, look: Callable[[], str], mappings: Mappings, service: responses.RequestsMock
-) -> None:
-    intake.report_failure(InsufficientCredits("Buy some."))
-    service.get(CREDITS, status=404)
-    look()
-    cold = Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW)
-    assert [cold.report_failure(ServiceUnavailable("500")) for _ in range(FAILURES_ON_PROBATION)] == [False] * 3
-    assert not mappings.enabled
+# The mapping follows
 
 
-def test_the_first_success_ends_the_probation(
-    clients: Clients, intake: Intake, look: Callable[[], str], mappings: Mappings, service: responses.RequestsMock
-) -> None:
-    intake.report_failure(InsufficientCredits("Buy some."))
-    service.get(CREDITS, status=404)
-    look()
-    cold = Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW)
-    assert not cold.report_failure(ServiceUnavailable("500"))
-    cold.report_success()
-    assert all(cold.report_failure(ServiceUnavailable("500")) for _ in range(FAILURES_IN_A_ROW - 1))
-    assert mappings.enabled
+def settle(item: IntakeItem, mapping: EventSourceMapping, token: str | None = None, seconds: float = 60) -> bool:
+    return item.settle(mapping, "uuid-1", token or new_token(), seconds)  # type: ignore[arg-type]
 
 
-def test_the_probation_ends(
-    clients: Clients,
-    intake: Intake,
-    look: Callable[[], str],
-    service: responses.RequestsMock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    intake.report_failure(InsufficientCredits("Buy some."))
-    service.get(CREDITS, status=404)
-    look()
-    later = time.time() + PROBATION_SECONDS + 1
-    monkeypatch.setattr("remove_background.intake.time.time", lambda: later)
-    assert Intake(clients, "ledger", "remove-background", FAILURES_IN_A_ROW).report_failure(ServiceUnavailable("500"))
-
-
+@pytest.mark.parametrize("reads", [0, 1, 5])
+@pytest.mark.parametrize("state", ["Enabled", "Disabling", "Disabled", "Enabling", "Updating", "Creating"])
 @pytest.mark.parametrize("paused", [True, False])
-def test_whether_the_intake_is_paused_can_be_watched(
-    mappings: Mappings, look: Callable[[], str], capsys: pytest.CaptureFixture[str], paused: bool
+def test_the_mapping_follows_the_item_whatever_state_it_is_in(
+    item: IntakeItem, clients: Clients, state: str, paused: bool, reads: int
 ) -> None:
-    mappings.enabled = not paused
-    capsys.readouterr()
-    look()
-    (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
-    assert line["IntakePaused"] == [int(paused)]
+    ends_as = {"Disabling": "Disabled", "Disabled": "Disabled"}.get(state, "Enabled")
+    mapping = EventSourceMapping(ends_as, reads)
+    mapping.begin(state, ends_as)
+    if paused:
+        item.pause(OPERATOR, "new prices")
+    assert settle(item, mapping)
+    assert mapping.state == ("Disabled" if paused else "Enabled")
+    assert len(mapping.updates) <= 1
+    assert not item.read().switching
+    assert "switching" not in attributes(clients)
+
+
+@pytest.mark.parametrize("code", ["ResourceInUseException", "ResourceConflictException", "TooManyRequestsException"])
+def test_a_mapping_that_is_busy_is_waited_for(
+    item: IntakeItem, clock: Clock, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    item.pause(OPERATOR, "new prices")
+    mapping, began = EventSourceMapping(), clock.now
+    update, refusals = mapping.update_event_source_mapping, [refusal(code)] * 3
+
+    def refuse(**call: Any) -> None:  # noqa: ANN401
+        if refusals:
+            raise refusals.pop()
+        update(**call)
+
+    monkeypatch.setattr(mapping, "update_event_source_mapping", refuse)
+    assert settle(item, mapping)
+    assert mapping.state == "Disabled"
+    assert 3 <= clock.now - began <= 10  # it rests in between
+
+
+def test_a_mapping_that_stays_busy_is_left_to_the_next_run(item: IntakeItem, clock: Clock) -> None:
+    item.pause(OPERATOR, "new prices")
+    mapping, began = EventSourceMapping("Updating", reads=10_000), clock.now
+    mapping.begin("Updating", "Enabled")
+    assert not settle(item, mapping, "1800000000.000-mine", seconds=15)
+    assert clock.now - began == pytest.approx(15, abs=1)
+    assert item.read().switching == {"1800000000.000-mine"}  # so that the next run knows of it
+
+
+def test_any_other_refusal_is_raised_and_leaves_the_token(item: IntakeItem, monkeypatch: pytest.MonkeyPatch) -> None:
+    item.pause(OPERATOR, "new prices")
+    mapping = EventSourceMapping()
+
+    def refuse(**_: object) -> None:
+        raise refusal("AccessDeniedException")
+
+    monkeypatch.setattr(mapping, "update_event_source_mapping", refuse)
+    token = new_token()
+    with pytest.raises(type(refusal("")), match="AccessDeniedException"):
+        settle(item, mapping, token)
+    assert item.read().switching == {token}
+
+
+def test_a_token_is_kept_for_as_long_as_the_mapping_is_switched(
+    item: IntakeItem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item.pause(OPERATOR, "new prices")
+    mapping, token, seen = EventSourceMapping(reads=3), new_token(), []
+    look = mapping.get_event_source_mapping
+
+    def look_and_note(**call: Any) -> Any:  # noqa: ANN401
+        seen.append(item.read().switching)
+        return look(**call)
+
+    monkeypatch.setattr(mapping, "get_event_source_mapping", look_and_note)
+    assert settle(item, mapping, token)
+    assert len(seen) > 3
+    assert set(seen) == {frozenset({token})}
+
+
+def test_tokens_of_the_dead_are_removed_and_those_of_the_living_are_not(item: IntakeItem, clock: Clock) -> None:
+    dead = new_token()
+    item.update("ADD switching :tokens", {":tokens": {"SS": [dead]}}, None)
+    clock.sleep(SWITCHING_SECONDS + 1)
+    living = new_token()
+    item.update("ADD switching :tokens", {":tokens": {"SS": [living]}}, None)
+    assert settle(item, EventSourceMapping())
+    assert item.read().switching == {living}
+
+
+def test_an_item_that_changes_while_the_mapping_is_switched_is_followed(
+    item: IntakeItem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item.pause(OPERATOR, "new prices")
+    mapping = EventSourceMapping()
+    update = mapping.update_event_source_mapping
+
+    def resume_meanwhile(**call: Any) -> None:  # noqa: ANN401
+        update(**call)
+        if not call["Enabled"]:
+            reopen(item)
+
+    monkeypatch.setattr(mapping, "update_event_source_mapping", resume_meanwhile)
+    assert settle(item, mapping)
+    assert (mapping.state, mapping.updates) == ("Enabled", [False, True])
+
+
+def test_a_transition_into_the_wanted_state_is_not_begun_again(item: IntakeItem) -> None:
+    item.pause(OPERATOR, "new prices")
+    mapping = EventSourceMapping(reads=4)
+    mapping.begin("Disabling", "Disabled")
+    assert settle(item, mapping)
+    assert (mapping.updates, mapping.refused) == ([], 0)

@@ -21,6 +21,7 @@ from remove_background.errors import (
     InProgress,
     OutOfTime,
     RateLimitExceeded,
+    ResultGone,
     ServiceUnavailable,
     StorageUnavailable,
     UnexpectedAnswer,
@@ -90,7 +91,7 @@ class Network:
 
 @dataclass
 class Desk:
-    """Deliveries of uploads, each with 60 seconds left, and what stands under their key."""
+    """Deliveries of uploads, and what stands under their key."""
 
     clock: Clock
     till: Till
@@ -115,6 +116,7 @@ class Desk:
         sent: float = START,
         pay: Callable[[], str] | None = None,
         confirm: Callable[[], object] | None = None,
+        seconds: float = 60,
     ) -> str | Outcome:
         return self.ledger.pay_once(
             output_key,
@@ -122,14 +124,16 @@ class Desk:
             sent=sent,
             pay=pay or self.till,
             confirm=confirm or (lambda: self.confirm(upload)),
-            deadline=Deadline(60),
+            deadline=Deadline(seconds),
         )
 
-    def pay_in_vain(self, upload: Upload, error: CutoutError, *, sent: float = START) -> CutoutError:
+    def pay_in_vain(
+        self, upload: Upload, error: CutoutError, *, sent: float = START, seconds: float = 60
+    ) -> CutoutError:
         """The error as it comes out of a call that fails with it."""
         self.till.error, error.is_final = error, False
         with pytest.raises(type(error)) as caught:
-            self.pay(upload, sent=sent)
+            self.pay(upload, sent=sent, seconds=seconds)
         self.till.error = None
         assert caught.value is error
         return error
@@ -243,7 +247,7 @@ def test_another_upload_of_an_output_key_waits_until_the_first_is_its_cutout(
     with pytest.raises(InProgress):
         desk.pay(make_upload(**other))
     assert desk.pay(make_upload()) == url
-    desk.clock.move(3300)
+    desk.clock.move(3600)
     with pytest.raises(InProgress):
         desk.pay(make_upload(**other))
     desk.clock.move(1)
@@ -251,20 +255,71 @@ def test_another_upload_of_an_output_key_waits_until_the_first_is_its_cutout(
     assert desk.confirmed == []  # that is about one key only
 
 
-def test_another_upload_of_an_output_key_may_pay_once_the_first_failed(desk: Desk, make_upload: MakeUpload) -> None:
+@pytest.mark.parametrize("other", [{"key": "photo.gif"}, {"etag": "other"}, {"key": "photo.gif", "etag": "other"}])
+def test_an_hour_after_another_upload_a_success_takes_two_calls_again(
+    desk: Desk, make_upload: MakeUpload, other: dict[str, str]
+) -> None:
+    desk.pay(make_upload(**other))
+    desk.clock.move(3601)
+    desk.network.calls.clear()
+    assert desk.pay(make_upload()) == "https://result/2"
+    assert (len(desk.network.calls), desk.confirmed) == (2, [])
+
+
+def test_another_upload_of_an_output_key_may_pay_once_the_first_was_refused(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
     desk.pay_in_vain(make_upload(), refused())
     assert desk.pay(make_upload("photo.gif")) == "https://result/2"
 
 
-def test_another_upload_of_an_output_key_may_pay_once_the_lease_of_the_first_ran_out(
-    desk: Desk, make_upload: MakeUpload
+@pytest.mark.parametrize("seconds", [0, 65, 66, 3600])
+def test_another_upload_of_an_output_key_waits_for_an_hour_for_one_that_was_killed(
+    desk: Desk, make_upload: MakeUpload, seconds: float
 ) -> None:
     desk.be_killed(make_upload())
-    desk.clock.move(65)
+    desk.clock.move(seconds)
     with pytest.raises(InProgress):
         desk.pay(make_upload("photo.gif"))
-    desk.clock.move(1)
+    desk.clock.now = START + 3601
     assert desk.pay(make_upload("photo.gif")) == "https://result/2"
+
+
+def test_another_upload_of_an_output_key_waits_for_the_letter_of_one_that_was_charged_in_vain(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay_in_vain(make_upload(), no_result_url())
+    with pytest.raises(InProgress):
+        desk.pay(make_upload("photo.gif"))
+    desk.ledger.close(KEY, make_upload())
+    assert desk.pay(make_upload("photo.gif")) == "https://result/2"
+
+
+def test_another_upload_of_an_output_key_waits_for_a_result_whose_letter_was_written(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay(make_upload())
+    desk.ledger.close(KEY, make_upload())
+    with pytest.raises(InProgress):
+        desk.pay(make_upload("photo.gif"))  # a replay of the first may take it up
+
+
+def test_two_uploads_of_an_output_key_that_kill_the_function_pay_twice_each(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    uploads = [make_upload("photo.jpg"), make_upload("photo.gif")]
+    letters: list[str] = []
+    desk.till.error = KilledError()
+    for _ in range(20):
+        for upload in uploads:
+            with pytest.raises((KilledError, InProgress, UnexpectedError)) as caught:
+                desk.pay(upload, sent=START)
+            if isinstance(caught.value, UnexpectedError):
+                desk.ledger.close(KEY, upload)
+                uploads.remove(upload)
+                letters.append(upload.key)
+            desk.clock.move(66)
+    assert (sorted(letters), desk.till.calls) == (["photo.gif", "photo.jpg"], 4)
 
 
 def test_items_are_kept_for_fourteen_days(desk: Desk, make_upload: MakeUpload) -> None:
@@ -327,12 +382,26 @@ def test_other_bytes_wait_for_a_live_lease_whatever_stands_there(desk: Desk, mak
     assert desk.confirmed == [new]
 
 
+def test_an_older_upload_does_not_pay_after_a_newer_one_was_refused(desk: Desk, make_upload: MakeUpload) -> None:
+    """It has looked at its source before that was overwritten, and may be late by as much as an invocation lasts."""
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.pay_in_vain(new, refused())
+    desk.standing = new
+    desk.clock.move(3600)
+    assert desk.pay(old) is Outcome.SUPERSEDED
+    assert desk.till.calls == 1
+    desk.clock.move(1)  # whoever comes now has just looked
+    assert desk.pay(old) == "https://result/2"
+    assert desk.confirmed == [old]
+
+
+@pytest.mark.parametrize("seconds", [66, 3601])
 def test_an_older_upload_does_not_take_the_lease_that_a_newer_one_left_behind(
-    desk: Desk, make_upload: MakeUpload
+    desk: Desk, make_upload: MakeUpload, seconds: float
 ) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     desk.be_killed(new)
-    desk.clock.move(66)
+    desk.clock.move(seconds)
     desk.standing = new
     assert desk.pay(old) is Outcome.SUPERSEDED
     assert desk.till.calls == 1
@@ -499,7 +568,7 @@ def test_a_failure_that_is_written_again_after_another_claim_takes_no_lease_away
         desk.be_killed(make_upload(etag=etag))
         items.append(desk.item())
 
-    desk.network.loses_answer_to, desk.network.meanwhile = "SET billed = :billed, charges", claim
+    desk.network.loses_answer_to, desk.network.meanwhile = "SET billed = :billed", claim
     desk.pay_in_vain(make_upload(etag="old"), refused())
     assert [desk.item()] == items
     with pytest.raises(InProgress):
@@ -517,7 +586,7 @@ def test_a_late_result_does_not_replace_that_of_another_claim(desk: Desk, make_u
 
 
 def test_a_claim_whose_answer_was_lost_is_still_a_claim(desk: Desk, make_upload: MakeUpload) -> None:
-    desk.network.loses_answer_to = "holder = :holder"
+    desk.network.loses_answer_to = "lease = :lease"
     assert desk.pay(make_upload()) == "https://result/1"
     assert desk.noted == [Billed.NO]
 
@@ -529,7 +598,7 @@ def test_a_claim_over_a_lease_that_ran_out_whose_answer_was_lost_is_still_a_clai
     desk.clock.move(66)
     desk.network.calls.clear()
     desk.network.before_call = lambda number: setattr(
-        desk.network, "loses_answer_to", "holder = :holder" if number == 2 else None
+        desk.network, "loses_answer_to", "lease = :lease" if number == 2 else None
     )
     assert desk.pay(make_upload()) == "https://result/2"
     assert desk.noted == [Billed.MAYBE]
@@ -557,6 +626,20 @@ def test_a_function_that_is_killed_each_time_pays_twice(desk: Desk, make_upload:
         desk.pay(make_upload())
     assert (stopped.value.is_final, stopped.value.billed) == (True, Billed.MAYBE)
     assert desk.till.calls == 2
+
+
+@pytest.mark.parametrize("fail", [answer_lost, no_result_url])
+def test_what_an_upload_has_cost_is_not_forgotten_after_an_hour(
+    desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError]
+) -> None:
+    billed = desk.pay_in_vain(make_upload(), fail()).billed
+    desk.clock.move(3601)
+    assert desk.pay_in_vain(make_upload(), refused()).billed is billed
+    desk.clock.move(3601)
+    assert desk.pay_in_vain(make_upload(), fail()).is_final
+    desk.ledger.close(KEY, make_upload())
+    desk.clock.move(3601)
+    assert desk.pay(make_upload()) is Outcome.DUPLICATE
 
 
 @CHARGED
@@ -592,6 +675,17 @@ def test_a_result_that_is_gone_after_a_lost_answer_is_not_worth_a_third(desk: De
     assert desk.ledger.forget(KEY, make_upload(), "https://result/2")
 
 
+def test_a_second_result_that_expired_is_not_worth_a_third(desk: Desk, make_upload: MakeUpload) -> None:
+    """As when the output bucket refuses for hours."""
+    for number in (1, 2):
+        assert desk.pay(make_upload()) == f"https://result/{number}"
+        desk.clock.move(3301)
+    with pytest.raises(ResultGone, match="expired before it could become a cutout") as gone:
+        desk.pay(make_upload())
+    assert (gone.value.is_final, gone.value.billed) == (True, Billed.YES)
+    assert desk.till.calls == 2
+
+
 def test_charges_of_other_bytes_do_not_count(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     for upload in (old, new):
@@ -623,23 +717,32 @@ def test_a_new_result_may_be_reused_as_often_as_the_first(desk: Desk, make_uploa
         desk.ledger.forget(KEY, make_upload(), f"https://result/{number}")
 
 
-def test_a_result_that_is_replaced_while_it_is_taken_up_is_not_used(desk: Desk, make_upload: MakeUpload) -> None:
+@pytest.mark.parametrize("sent", [START, START + 1])
+def test_a_result_that_is_replaced_while_it_is_taken_up_is_not_used(
+    desk: Desk, make_upload: MakeUpload, sent: float
+) -> None:
+    items: list[dict[str, Any]] = []
+
     def replace(number_of_call: int) -> None:
         if number_of_call == 2:
             desk.network.before_call = lambda _: None
             desk.ledger.forget(KEY, make_upload(), "https://result/1")
-            desk.be_killed(make_upload())
+            desk.be_killed(make_upload(), sent=sent)
+            items.append(desk.item())
 
     desk.pay(make_upload())
+    if sent > START:
+        desk.ledger.close(KEY, make_upload())
     desk.network.calls.clear()
     desk.network.before_call = replace
     with pytest.raises(InProgress):
-        desk.pay(make_upload())
+        desk.pay(make_upload(), sent=sent)
+    assert [desk.item()] == items
 
 
-def test_a_result_is_used_though_its_use_cannot_be_counted(
-    desk: Desk, make_upload: MakeUpload, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_result_is_not_taken_up_where_that_cannot_be_written(desk: Desk, make_upload: MakeUpload) -> None:
+    """Nobody would know that this delivery may still write a cutout."""
+
     def fail(number_of_call: int) -> None:
         if number_of_call == 2:
             raise ReadTimeoutError(endpoint_url="https://dynamodb")
@@ -647,8 +750,9 @@ def test_a_result_is_used_though_its_use_cannot_be_counted(
     desk.pay(make_upload())
     desk.network.calls.clear()
     desk.network.before_call = fail
+    with pytest.raises(StorageUnavailable):
+        desk.pay(make_upload())
     assert desk.pay(make_upload()) == "https://result/1"
-    assert "could not be written (ReadTimeoutError)" in caplog.text
 
 
 # Letters, duplicates and replays
@@ -812,45 +916,71 @@ def test_each_credit_is_noted_with_what_was_billed_before(desk: Desk, make_uploa
     assert desk.noted == [Billed.MAYBE, Billed.YES, Billed.NO]
 
 
-# The same bytes again, while others are in flight
+# What may still be written
 
 
-def test_other_bytes_are_in_flight_as_long_as_their_lease_lasts(desk: Desk, make_upload: MakeUpload) -> None:
-    desk.be_killed(make_upload(etag="other"))
-    desk.clock.move(65)
+def check_in_flight_until(desk: Desk, time: float) -> None:
+    desk.clock.now = time
     with pytest.raises(InProgress):
-        desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
-    desk.clock.move(1)
-    desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
+        desk.ledger.check_nothing_in_flight(KEY)
+    desk.clock.now = time + 1
+    desk.ledger.check_nothing_in_flight(KEY)
 
 
-def test_other_bytes_are_in_flight_until_the_hour_of_their_result_is_over(desk: Desk, make_upload: MakeUpload) -> None:
-    desk.pay(make_upload(etag="other"))
-    for seconds in (3300, 300):  # one that took it up in the last moment may still write it
-        desk.clock.move(seconds)
-        with pytest.raises(InProgress):
-            desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
-    desk.clock.move(1)
-    desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
-
-
-def test_the_same_bytes_are_nothing_else_in_flight(desk: Desk, make_upload: MakeUpload) -> None:
-    desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
-    desk.be_killed(make_upload())
-    desk.ledger.check_nothing_else_in_flight(KEY, make_upload(sequencer="00FF"))
-    desk.clock.move(66)
+def test_a_delivery_may_write_until_its_time_and_five_seconds_are_over(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.ledger.check_nothing_in_flight(KEY)
     desk.pay(make_upload())
-    desk.ledger.check_nothing_else_in_flight(KEY, make_upload(sequencer="00FF"))
+    check_in_flight_until(desk, START + 65)
 
 
-def test_what_failed_is_not_in_flight(desk: Desk, make_upload: MakeUpload) -> None:
-    desk.pay_in_vain(make_upload(etag="other"), refused())
-    desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
+def test_a_delivery_that_was_killed_may_write_until_its_lease_ends(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.be_killed(make_upload())
+    check_in_flight_until(desk, START + 65)
 
 
-def test_whether_something_is_in_flight_must_be_known(clients: Clients, make_upload: MakeUpload) -> None:
+def test_a_delivery_that_took_up_a_result_may_write_it(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload())
+    desk.clock.now = START + 1000
+    desk.ledger.check_nothing_in_flight(KEY)
+    desk.pay(make_upload())
+    check_in_flight_until(desk, START + 1065)
+
+
+def test_a_replay_that_took_up_a_result_may_write_it(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload())
+    desk.ledger.close(KEY, make_upload())
+    desk.clock.now = START + 1000
+    desk.pay(make_upload(), sent=START + 999)
+    check_in_flight_until(desk, START + 1065)
+
+
+def test_a_shorter_delivery_does_not_hide_a_longer_one(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload())
+    desk.pay(make_upload(), seconds=10)
+    check_in_flight_until(desk, START + 65)
+
+
+def test_a_shorter_replay_does_not_hide_a_longer_delivery(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload())
+    desk.ledger.close(KEY, make_upload())
+    desk.pay(make_upload(), sent=START + 1, seconds=10)
+    check_in_flight_until(desk, START + 65)
+
+
+@pytest.mark.parametrize("etag", ["the same", "other"])
+def test_a_claim_that_fails_does_not_hide_a_delivery_that_has_a_result(
+    desk: Desk, make_upload: MakeUpload, etag: str
+) -> None:
+    """Bytes A, B, C, A: B may still replace the cutout of A, though C has taken its place in the ledger and failed."""
+    desk.pay(make_upload(etag="the same"))
+    desk.ledger.forget(KEY, make_upload(etag="the same"), "https://result/1")
+    desk.pay_in_vain(make_upload(etag=etag), refused(), seconds=10)
+    check_in_flight_until(desk, START + 65)
+
+
+def test_whether_something_is_in_flight_must_be_known(clients: Clients) -> None:
     with pytest.raises(StorageUnavailable, match="ResourceNotFoundException"):
-        Ledger(clients.dynamodb, "nowhere", print).check_nothing_else_in_flight(KEY, make_upload())
+        Ledger(clients.dynamodb, "nowhere", print).check_nothing_in_flight(KEY)
 
 
 def test_the_ledger_is_read_consistently(clients: Clients, desk: Desk, make_upload: MakeUpload) -> None:
@@ -858,7 +988,7 @@ def test_the_ledger_is_read_consistently(clients: Clients, desk: Desk, make_uplo
         asked = {"TableName": "ledger", "Key": {"id": {"S": f"cutout:{KEY}"}}, "ConsistentRead": True}
         for _ in range(2):
             stub.add_response("get_item", {}, asked)
-        desk.ledger.check_nothing_else_in_flight(KEY, make_upload())
+        desk.ledger.check_nothing_in_flight(KEY)
         assert desk.ledger.read_billed(KEY, make_upload()) is Billed.NO
 
 

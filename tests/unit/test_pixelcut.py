@@ -1,7 +1,9 @@
 """Every answer of the service becomes a result URL or a typed error, and none of them tells a secret."""
 
+import http.client
 import json
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
@@ -11,6 +13,7 @@ import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remove_background.connections import Call
 from remove_background.deadline import Deadline
 from remove_background.errors import (
     Billed,
@@ -31,7 +34,7 @@ from remove_background.errors import (
     UnsupportedImageFormat,
     redact,
 )
-from remove_background.pixelcut import Pixelcut
+from remove_background.pixelcut import MAX_RESULT_URL_LENGTH, Pixelcut
 
 API = "https://api.example.com"
 ENDPOINT = f"{API}/v1/remove-background"
@@ -76,7 +79,7 @@ def test_the_url_of_the_image_is_posted(service: responses.RequestsMock, pixelcu
     service.post(ENDPOINT, json={"result_url": RESULT})
     assert call(pixelcut) == RESULT
     request = service.calls[0].request
-    assert json.loads(request.body or b"") == {"image_url": SIGNED}
+    assert json.loads(request.body or b"") == {"image_url": SIGNED, "format": "png"}
     assert request.headers["Content-Type"] == "application/json"
     assert request.headers["Accept"] == "application/json"
     assert request.headers["X-API-KEY"] == KEY
@@ -101,7 +104,8 @@ def test_the_image_itself_is_posted(
     ((content_type, body),) = sent
     media, _, boundary = content_type.partition("; boundary=")
     assert media == "multipart/form-data"
-    start, part, end = body.split(b"--" + boundary.encode())
+    start, wanted, part, end = body.split(b"--" + boundary.encode())
+    assert wanted == b'\r\nContent-Disposition: form-data; name="format"\r\n\r\npng\r\n'
     headers, _, content = part.partition(b"\r\n\r\n")
     assert (start, end) == (b"", b"--\r\n")
     assert b'name="image"; filename="image.' in headers
@@ -140,7 +144,7 @@ def test_a_documented_code_becomes_its_error(
 @pytest.mark.parametrize(
     ("status", "error", "billed"),
     [
-        (201, UnexpectedAnswer, Billed.MAYBE),
+        (201, UnexpectedAnswer, Billed.YES),
         (302, UnexpectedAnswer, Billed.MAYBE),
         (400, RequestRefused, Billed.NO),
         (401, InvalidApiKey, Billed.NO),
@@ -184,61 +188,94 @@ def test_an_answer_beside_the_reference_becomes_an_error(
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"{}", b'{"result_url": null}', b'{"result_url": ""}', b'["result_url"]', b"x" * 100_000]
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"{}",
+        b'{"result_url": null}',
+        b'{"result_url": ""}',
+        b'{"result_url": "https://a\\ud800"}',
+        b'{"result_url": "https://a\\u0000"}',
+        b'{"result_url": "' + b"x" * (MAX_RESULT_URL_LENGTH + 1) + b'"}',
+        b'{"url": "https://assets.example.com/a.png"}',
+        b'["result_url"]',
+        b"x" * 100_000,
+    ],
+    ids=lambda body: repr(body[:30]),
 )
-def test_a_200_without_a_result_url_is_an_error_that_may_have_been_billed(
+def test_a_200_without_a_readable_result_url_is_billed(
     service: responses.RequestsMock, pixelcut: Pixelcut, body: bytes
 ) -> None:
     service.post(ENDPOINT, status=200, body=body)
     raised = error_of(pixelcut)
     assert isinstance(raised, UnexpectedAnswer)
-    assert raised.billed is Billed.MAYBE
+    assert raised.billed is Billed.YES
 
 
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_a_result_url_is_used_whatever_success_it_comes_with(
+    service: responses.RequestsMock, pixelcut: Pixelcut, status: int
+) -> None:
+    service.post(ENDPOINT, status=status, json={"result_url": RESULT})
+    assert call(pixelcut) == RESULT
+
+
+@pytest.mark.parametrize("sent", [False, True])
 @pytest.mark.parametrize(
-    ("exception", "billed"),
+    ("exception", "message"),
     [
-        (requests.ConnectTimeout(SIGNED), Billed.NO),
-        (requests.ReadTimeout(SIGNED), Billed.MAYBE),
-        (requests.ConnectionError(SIGNED), Billed.MAYBE),
-        (requests.ConnectionError(), Billed.MAYBE),
-        (requests.exceptions.ChunkedEncodingError(SIGNED), Billed.MAYBE),
-        (
-            requests.ConnectionError(
-                urllib3.exceptions.MaxRetryError(
-                    None,  # type: ignore[arg-type]
-                    RESULT,
-                    urllib3.exceptions.NewConnectionError(None, SIGNED),  # type: ignore[arg-type]
-                )
-            ),
-            Billed.NO,
-        ),
-        (
-            requests.exceptions.SSLError(
-                urllib3.exceptions.MaxRetryError(
-                    None,  # type: ignore[arg-type]
-                    RESULT,
-                    urllib3.exceptions.SSLError(SIGNED),
-                )
-            ),
-            Billed.NO,
-        ),
+        (requests.ConnectTimeout(SIGNED), "in time"),
+        (requests.ReadTimeout(SIGNED), "in time"),
+        (TimeoutError(SIGNED), "in time"),
+        (requests.ConnectionError(SIGNED), "connection"),
+        (requests.exceptions.ChunkedEncodingError(SIGNED), "connection"),
+        (requests.exceptions.SSLError(SIGNED), "connection"),
+        (urllib3.exceptions.ProtocolError(SIGNED), "connection"),
+        (urllib3.exceptions.LocationParseError(SIGNED), "connection"),
+        (http.client.LineTooLong(SIGNED), "connection"),
+        (ssl.SSLError(SIGNED), "connection"),
+        (UnicodeError(SIGNED), "connection"),
+        (ValueError(SIGNED), "connection"),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_no_answer_may_have_been_billed_unless_the_connection_could_not_be_opened(
-    service: responses.RequestsMock, pixelcut: Pixelcut, exception: Exception, billed: Billed
+def test_an_answer_that_is_lost_may_have_been_billed_once_the_request_was_sent(
+    service: responses.RequestsMock,
+    pixelcut: Pixelcut,
+    monkeypatch: pytest.MonkeyPatch,
+    exception: Exception,
+    message: str,
+    sent: bool,
 ) -> None:
+    monkeypatch.setattr(Call, "sent", property(lambda _: sent, lambda *_: None), raising=False)
     service.post(ENDPOINT, body=exception)
     raised = error_of(pixelcut)
     assert isinstance(raised, ServiceUnavailable)
-    assert raised.billed is billed
+    assert message in raised.message
+    assert (raised.billed, raised.answer_lost) == ((Billed.MAYBE, True) if sent else (Billed.NO, False))
     assert len(service.calls) == 1
 
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("7", 7.0), ("0", 0.0), (None, None), ("soon", None), ("-1", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)],
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("900", 900.0),
+        ("901", 900.0),
+        ("9" * 400, 900.0),
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("1.5", None),
+        ("1e9", None),
+        ("NaN", None),
+        ("inf", None),
+        ("\u00b2", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+    ],
 )
 def test_retry_after_is_kept(
     service: responses.RequestsMock, pixelcut: Pixelcut, header: str | None, seconds: float | None
@@ -334,16 +371,47 @@ def test_no_answer_crashes_the_client(status: int, body: bytes, code: str) -> No
     assert isinstance(caught.value, Unavailable) or status in (400, 401, 403)
 
 
-def make_slow_clock(step: float) -> Callable[[], float]:
-    now = iter(range(1_000_000))
-    return lambda: next(now) * step
-
-
-def test_an_answer_that_trickles_in_is_no_answer(
-    service: responses.RequestsMock, pixelcut: Pixelcut, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service.post(ENDPOINT, body=b" " * 60_000)
-    monkeypatch.setattr("remove_background.deadline.time.monotonic", make_slow_clock(10.0))
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\x00", "\u202e"])
+def test_text_that_cannot_be_written_is_dropped(service: responses.RequestsMock, pixelcut: Pixelcut, text: str) -> None:
+    service.post(ENDPOINT, status=400, body=json.dumps({"error": text, "error_code": "invalid_parameter"}))
     raised = error_of(pixelcut)
-    assert isinstance(raised, ServiceUnavailable)
-    assert raised.billed is Billed.MAYBE
+    raised.message.encode()
+    assert raised.message.isprintable()
+
+
+@pytest.mark.parametrize("code", ["no_reason", "in_progress", "insufficient_api_credits", "malformed_image_"])
+def test_a_400_with_a_code_of_ours_is_a_refusal_without_a_code(
+    service: responses.RequestsMock, pixelcut: Pixelcut, code: str
+) -> None:
+    service.post(ENDPOINT, status=400, json={"error": "No.", "error_code": code})
+    assert error_of(pixelcut).code == ("malformed_image_" if code == "malformed_image_" else "request_refused")
+
+
+@pytest.mark.parametrize("status", [200, 201, 400, 403, 404, 429, 500])
+def test_no_message_says_what_becomes_of_the_upload(
+    service: responses.RequestsMock, pixelcut: Pixelcut, status: int
+) -> None:
+    service.post(ENDPOINT, status=status)
+    assert "again" not in error_of(pixelcut).message
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        ('{"credits_remaining": 42}', 42.0),
+        ('{"credits_remaining": "42"}', 42.0),
+        ('{"credits_remaining": NaN}', None),
+        ('{"credits_remaining": 1e999}', None),
+        ('{"credits_remaining": "-Infinity"}', None),
+        (f'{{"credits_remaining": {"9" * 400}}}', None),
+        (f'{{"credits_remaining": {"9" * 5000}}}', None),
+        ('{"credits_remaining": [1]}', None),
+        ("{}", None),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_credits_are_a_number_or_not_known(
+    service: responses.RequestsMock, pixelcut: Pixelcut, answer: str, left: float | None
+) -> None:
+    service.get(f"{API}/v1/credits", body=answer)
+    assert pixelcut.read_credits() == left

@@ -1,4 +1,4 @@
-"""All environments together stay under the rate; a 429 lowers it, successes raise it again."""
+"""All environments together stay under the rate; a 429 lowers it, successes raise it. A pause ends all slots."""
 
 import threading
 import time
@@ -8,178 +8,356 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from remove_background.aws import Clients
 from remove_background.deadline import Deadline
-from remove_background.errors import OutOfTime, RateLimitExceeded, StorageUnavailable
-from remove_background.rate_limiter import LEAD, MARGIN, RESERVE, SLOWEST, Pace
+from remove_background.errors import IntakePaused, OutOfTime, RateLimitExceeded, StorageUnavailable
+from remove_background.intake import FUNCTION, ITEM, Intake, IntakeItem
+from remove_background.rate_limiter import LEAD, MARGIN, RESERVE, SLOWEST, RateLimiter
+from tests.unit.fakes import Clock, refusal
 
-
-class Clock:
-    """Time that passes only by sleeping."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
+RATE = 5
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("remove_background.rate_limiter.time.time", lambda: clock.now)
-    monkeypatch.setattr("remove_background.rate_limiter.time.sleep", clock.sleep)
+    monkeypatch.setattr("remove_background.rate_limiter.time", clock)
     return clock
 
 
 @pytest.fixture
-def make_pace(clients: Clients) -> Callable[[], Pace]:
-    """A Pace for each environment."""
-    return lambda: Pace(clients.dynamodb, "ledger", 5)
+def make_limiter(clients: Clients) -> Callable[..., RateLimiter]:
+    """A rate limiter for each environment."""
+
+    def make(table: str = "ledger", rate: float = RATE) -> RateLimiter:
+        return RateLimiter(clients.dynamodb, table, rate, Intake(clients.dynamodb, table, failures_in_a_row=10))
+
+    return make
 
 
-def turns(clock: Clock, paces: list[Pace], count: int) -> list[float]:
+@pytest.fixture
+def limiter(make_limiter: Callable[..., RateLimiter]) -> RateLimiter:
+    return make_limiter()
+
+
+@pytest.fixture
+def before_update(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]], None]:
+    """Has something done before each update of DynamoDB; it is handed what the update is given."""
+
+    def do_before(do: Callable[..., object]) -> None:
+        update = clients.dynamodb.update_item
+
+        def do_and_update(**call: Any) -> Any:  # noqa: ANN401
+            do(call)
+            return update(**call)
+
+        monkeypatch.setattr(clients.dynamodb, "update_item", do_and_update)
+
+    return do_before
+
+
+def use_slots(clock: Clock, limiters: list[RateLimiter], count: int) -> list[float]:
     times = []
     for number in range(count):
-        with paces[number % len(paces)].turn(Deadline(100)):
+        with limiters[number % len(limiters)].slot(Deadline(100)):
             times.append(clock.now)
     return times
 
 
-def test_environments_share_one_rate(clock: Clock, make_pace: Callable[[], Pace]) -> None:
-    times = turns(clock, [make_pace(), make_pace(), make_pace()], 16)
+def stored(clients: Clients) -> dict[str, Any]:
+    return clients.dynamodb.get_item(TableName="ledger", Key=ITEM).get("Item", {})
+
+
+def test_environments_share_one_rate_and_keep_a_little_under_it(
+    clock: Clock, make_limiter: Callable[..., RateLimiter]
+) -> None:
+    times = use_slots(clock, [make_limiter() for _ in range(3)], 16)
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert gaps == pytest.approx([MARGIN / 5] * 15, abs=1e-4)
+    assert min(gaps) > 1.01 / RATE
+    assert max(gaps) < 1.05 / RATE
+    assert gaps == pytest.approx([MARGIN / RATE] * 15, abs=1e-4)
 
 
-def test_time_in_which_nobody_asked_is_not_made_up_for(clock: Clock, make_pace: Callable[[], Pace]) -> None:
-    pace = make_pace()
-    turns(clock, [pace], 2)
+def test_time_in_which_nobody_asked_is_not_made_up_for(clock: Clock, limiter: RateLimiter) -> None:
+    use_slots(clock, [limiter], 2)
     clock.sleep(60)
-    times = turns(clock, [pace], 3)
-    assert times[2] - times[0] == pytest.approx(2 * MARGIN / 5, abs=1e-4)
+    asked = clock.now
+    times = use_slots(clock, [limiter], 3)
+    assert times[0] == pytest.approx(asked + LEAD, abs=1e-4)
+    assert times[2] - times[0] == pytest.approx(2 * MARGIN / RATE, abs=1e-4)
 
 
-def test_the_first_turn_is_near_and_lies_ahead(clock: Clock, make_pace: Callable[[], Pace]) -> None:
+def test_the_first_slot_is_near_and_lies_ahead(clock: Clock, limiter: RateLimiter) -> None:
     before = clock.now
-    assert turns(clock, [make_pace()], 1) == pytest.approx([before + LEAD], abs=1e-4)
+    assert use_slots(clock, [limiter], 1) == pytest.approx([before + LEAD], abs=1e-4)
+    assert 0 < LEAD < 1 / RATE
 
 
-def test_a_429_lowers_the_pace_and_successes_raise_it_again(clock: Clock, make_pace: Callable[[], Pace]) -> None:
-    pace = make_pace()
+def test_a_slot_that_has_begun_when_dynamodb_answers_is_used_at_once(
+    clock: Clock, limiter: RateLimiter, before_update: Callable[..., None]
+) -> None:
+    before_update(lambda call: clock.sleep(1))
+    asked = clock.now
+    assert use_slots(clock, [limiter], 1) == [asked + 2]  # two updates: nobody has a slot, and the slot itself
+
+
+def test_two_environments_never_get_the_same_slot(
+    make_limiter: Callable[..., RateLimiter], clock: Clock, before_update: Callable[..., None]
+) -> None:
+    first, second = make_limiter(), make_limiter()
+    between: list[float | None] = []
+
+    def let_the_other_be_quicker(call: dict[str, Any]) -> None:
+        if ":soon + :step" in call["UpdateExpression"] and not between:
+            between.append(None)
+            between[0] = second._take(Deadline(100))
+
+    before_update(let_the_other_be_quicker)
+    slot = first._take(Deadline(100))
+    assert between[0] is not None
+    assert slot == pytest.approx(between[0] + MARGIN / RATE, abs=1e-4)
+
+
+def test_a_429_lowers_the_rate_and_successes_raise_it_again(clock: Clock, limiter: RateLimiter) -> None:
     for _ in range(5):
-        with pytest.raises(RateLimitExceeded), pace.turn(Deadline(100)):
+        with pytest.raises(RateLimitExceeded), limiter.slot(Deadline(100)):
             raise RateLimitExceeded("Too many.")
-    slow = turns(clock, [pace], 3)
-    assert slow[2] - slow[1] > 1.1 * MARGIN / 5
-    turns(clock, [pace], 30)
-    fast = turns(clock, [pace], 2)
-    assert fast[1] - fast[0] == pytest.approx(MARGIN / 5, abs=1e-4)
+    slow = use_slots(clock, [limiter], 3)
+    assert slow[2] - slow[1] > 1.1 * MARGIN / RATE
+    use_slots(clock, [limiter], 30)
+    fast = use_slots(clock, [limiter], 2)
+    assert fast[1] - fast[0] == pytest.approx(MARGIN / RATE, abs=1e-4)
 
 
-def test_the_pace_has_a_floor(clock: Clock, make_pace: Callable[[], Pace]) -> None:
-    pace = make_pace()
+@pytest.mark.parametrize("error", [IntakePaused("Paused."), StorageUnavailable("Down."), ZeroDivisionError()])
+def test_no_other_failure_changes_the_rate(clock: Clock, limiter: RateLimiter, error: Exception) -> None:
+    with pytest.raises(RateLimitExceeded), limiter.slot(Deadline(100)):
+        raise RateLimitExceeded("Too many.")
+    lowered = limiter._interval
+    with pytest.raises(type(error)), limiter.slot(Deadline(100)):
+        raise error
+    assert limiter._interval == lowered > MARGIN / RATE
+
+
+def test_the_rate_has_a_floor(clock: Clock, limiter: RateLimiter) -> None:
     for _ in range(80):
-        with pytest.raises(RateLimitExceeded), pace.turn(Deadline(1e6)):
+        with pytest.raises(RateLimitExceeded), limiter.slot(Deadline(1e6)):
             raise RateLimitExceeded("Too many.")
-    assert pace._interval == pytest.approx(SLOWEST * MARGIN / 5)
+    assert limiter._interval == pytest.approx(SLOWEST * MARGIN / RATE)
 
 
-def test_a_turn_that_would_come_too_late_is_left_to_others(clock: Clock, make_pace: Callable[[], Pace]) -> None:
-    pace, began = make_pace(), clock.now
+def test_a_slot_that_would_come_too_late_is_left_to_others(clock: Clock, limiter: RateLimiter) -> None:
+    began = clock.now
     for _ in range(10):
-        pace._take(Deadline(100))
-    with pytest.raises(OutOfTime), pace.turn(Deadline(2)):
+        limiter._take(Deadline(100))
+    with pytest.raises(OutOfTime), limiter.slot(Deadline(2)):
         raise AssertionError("there was no time for it")
     assert clock.now - began == pytest.approx(2 * (1 - RESERVE), abs=0.1)  # its environment would only ask again
-    with pytest.raises(OutOfTime), pace.turn(Deadline(0)):
+    with pytest.raises(OutOfTime), limiter.slot(Deadline(0)):
         raise AssertionError("there was no time for it")
-    assert pace._take(Deadline(100)) == pytest.approx(began + LEAD + 10 * MARGIN / 5, abs=1e-3)
+    assert limiter._take(Deadline(100)) == pytest.approx(began + LEAD + 10 * MARGIN / RATE, abs=1e-3)
 
 
-def test_however_many_want_a_turn_no_more_are_taken_than_can_be_used(
-    clock: Clock, make_pace: Callable[[], Pace]
+def test_a_third_of_the_time_is_left_after_the_last_slot(
+    clock: Clock, make_limiter: Callable[..., RateLimiter]
 ) -> None:
-    fleet = [make_pace() for _ in range(3)]
-    taken = [fleet[number % 3]._take(Deadline(30)) for number in range(300)]
-    used = [turn for turn in taken if turn is not None]
-    assert max(used) <= clock.now + 30 * (1 - RESERVE)
-    assert len(used) == pytest.approx(30 * (1 - RESERVE) * 5 / MARGIN, abs=2)
-    assert None not in taken[: len(used)]
+    fleet, began = [make_limiter() for _ in range(3)], clock.now
+    reserved = [fleet[number % 3]._take(Deadline(30)) for number in range(120)]
+    used = [slot for slot in reserved if slot is not None]
+    assert max(used) <= began + 20
+    assert len(used) == pytest.approx(20 * RATE / MARGIN, abs=2)
+    assert None not in reserved[: len(used)]
     clock.sleep(10)
-    assert fleet[0]._take(Deadline(30)) == pytest.approx(max(used) + MARGIN / 5, abs=1e-3)
+    assert fleet[0]._take(Deadline(30)) == pytest.approx(max(used) + MARGIN / RATE, abs=1e-3)
 
 
-def test_a_turn_is_not_taken_when_not_even_the_next_one_would_do(make_pace: Callable[[], Pace]) -> None:
-    assert make_pace()._take(Deadline(LEAD)) is None
+def test_no_slot_is_reserved_when_not_even_the_next_one_would_do(limiter: RateLimiter, clients: Clients) -> None:
+    assert limiter._take(Deadline(LEAD)) is None
+    assert stored(clients) == {}
 
 
-def test_it_gives_up_where_others_are_always_quicker(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_gives_up_where_others_are_always_quicker(
+    limiter: RateLimiter, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def lose(**_: object) -> None:
-        raise ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "UpdateItem")
+        raise refusal("ConditionalCheckFailedException", "UpdateItem")
 
     monkeypatch.setattr(clients.dynamodb, "update_item", lose)
     with pytest.raises(StorageUnavailable, match="Too many environments"):
-        Pace(clients.dynamodb, "ledger", 5)._take(Deadline(100))
+        limiter._take(Deadline(100))
 
 
-def test_of_threads_that_want_more_turns_than_there_are_some_get_theirs(clients: Clients) -> None:
-    pace = Pace(clients.dynamodb, "ledger", 5)
+def test_of_threads_that_want_more_slots_than_there_are_some_get_theirs(limiter: RateLimiter) -> None:
     with ThreadPoolExecutor(10) as threads:
-        turns = list(threads.map(lambda _: pace._take(Deadline(1.5)), range(10)))
-    assert 2 <= sum(turn is not None for turn in turns) <= 6
-    assert (pace._wanted, list(pace._taken)) == (0, [])
+        slots = list(threads.map(lambda _: limiter._take(Deadline(1.5)), range(10)))
+    assert 2 <= sum(slot is not None for slot in slots) <= 6
+    assert (limiter._wanted, list(limiter._reserved)) == (0, [])
 
 
-def test_without_the_table_nothing_is_sent(clients: Clients) -> None:
-    with (
-        pytest.raises(StorageUnavailable, match="ResourceNotFoundException"),
-        Pace(clients.dynamodb, "nowhere", 5).turn(Deadline(100)),
-    ):
-        raise AssertionError("there was no turn")
-
-
-def test_threads_that_want_a_turn_at_the_same_time_share_a_call(
-    clients: Clients, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("code", ["ThrottlingException", "ProvisionedThroughputExceededException"])
+def test_without_dynamodb_nothing_is_sent(
+    limiter: RateLimiter, clients: Clients, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    pace = Pace(clients.dynamodb, "ledger", 5)
-    update, calls, all_wait = clients.dynamodb.update_item, [], threading.Event()
+    calls = []
 
-    def update_when_all_wait(**call: Any) -> Any:  # noqa: ANN401
+    def fail(**call: object) -> None:
+        calls.append(call)
+        raise refusal(code, "UpdateItem")
+
+    monkeypatch.setattr(clients.dynamodb, "update_item", fail)
+    with pytest.raises(StorageUnavailable, match=code), limiter.slot(Deadline(100)):
+        raise AssertionError("there was no slot")
+    assert len(calls) == 1
+
+
+def test_threads_that_want_a_slot_at_the_same_time_share_a_call(
+    limiter: RateLimiter, before_update: Callable[..., None]
+) -> None:
+    calls, all_wait = [], threading.Event()
+
+    def wait_for_all(call: dict[str, Any]) -> None:
         calls.append(call)
         assert all_wait.wait(10)
-        return update(**call)
 
-    monkeypatch.setattr(clients.dynamodb, "update_item", update_when_all_wait)
+    before_update(wait_for_all)
     with ThreadPoolExecutor(10) as threads:
-        turns = [threads.submit(pace._take, Deadline(100)) for _ in range(10)]
-        while pace._wanted < 10:
+        slots = [threads.submit(limiter._take, Deadline(100)) for _ in range(10)]
+        while limiter._wanted < 10:
             time.sleep(0.001)
         all_wait.set()
-        times = sorted(turn.result() or 0 for turn in turns)
+        times = sorted(slot.result() or 0 for slot in slots)
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert gaps == pytest.approx([MARGIN / 5] * 9, abs=1e-4)
+    assert gaps == pytest.approx([MARGIN / RATE] * 9, abs=1e-4)
     assert len(calls) <= 4  # the first thread's own, and one for the nine others; each may be tried in two ways
-    assert (pace._wanted, list(pace._taken)) == (0, [])
+    assert (limiter._wanted, list(limiter._reserved)) == (0, [])
 
 
-def test_a_turn_that_cannot_be_had_keeps_no_other_thread_from_its_own(
-    clients: Clients, monkeypatch: pytest.MonkeyPatch
+def test_a_slot_that_cannot_be_had_keeps_no_other_thread_from_its_own(
+    make_limiter: Callable[..., RateLimiter],
 ) -> None:
-    pace = Pace(clients.dynamodb, "nowhere", 5)
+    limiter = make_limiter("nowhere")
     with pytest.raises(StorageUnavailable):
-        pace._take(Deadline(100))
-    pace._table = "ledger"
-    pace._take(Deadline(100))
-    assert (pace._wanted, list(pace._taken)) == (0, [])
+        limiter._take(Deadline(100))
+    limiter._table = "ledger"
+    limiter._take(Deadline(100))
+    assert (limiter._wanted, list(limiter._reserved)) == (0, [])
 
 
-def test_real_time_is_kept(clients: Clients) -> None:
-    pace = Pace(clients.dynamodb, "ledger", 50)
-    started = time.time()
+def test_real_time_is_kept(make_limiter: Callable[..., RateLimiter]) -> None:
+    limiter, started = make_limiter(rate=50), time.time()
     for _ in range(11):
-        with pace.turn(Deadline(100)):
+        with limiter.slot(Deadline(100)):
             pass
     assert time.time() - started >= 10 * MARGIN / 50
+
+
+def test_a_slot_costs_one_call_while_others_wait(
+    limiter: RateLimiter, clock: Clock, before_update: Callable[..., None]
+) -> None:
+    limiter._take(Deadline(100))
+    calls: list[object] = []
+    before_update(calls.append)
+    limiter._take(Deadline(100))
+    assert len(calls) == 1
+
+
+def test_threads_whose_slots_would_not_all_come_in_time_reserve_one_each(
+    limiter: RateLimiter, clients: Clients, clock: Clock
+) -> None:
+    limiter._wanted = 9  # others wait; there is time for about five slots
+    assert limiter._take(Deadline(1.5)) == pytest.approx(clock.now + LEAD, abs=1e-4)
+    assert list(limiter._reserved) == []
+    assert float(stored(clients)["next_at"]["N"]) == pytest.approx(clock.now + LEAD + MARGIN / RATE, abs=1e-4)
+
+
+# The pause
+
+
+def pause(clients: Clients) -> None:
+    assert IntakeItem(clients.dynamodb, "ledger").pause(FUNCTION, "service_unavailable")
+
+
+@pytest.mark.parametrize("others_wait", [True, False])
+def test_no_slot_is_reserved_of_a_paused_intake(
+    limiter: RateLimiter, clients: Clients, clock: Clock, others_wait: bool
+) -> None:
+    limiter._take(Deadline(100))
+    if not others_wait:
+        clock.sleep(60)
+    pause(clients)
+    before = stored(clients)
+    with pytest.raises(IntakePaused), limiter.slot(Deadline(100)):
+        raise AssertionError("it is paused")
+    assert stored(clients) == before
+    assert (limiter._wanted, list(limiter._reserved)) == (0, [])
+
+
+def test_a_pause_between_the_two_ways_to_a_slot_ends_it(
+    limiter: RateLimiter, clients: Clients, clock: Clock, before_update: Callable[..., None]
+) -> None:
+    paused: list[None] = []
+
+    def pause_before_the_second(call: dict[str, Any]) -> None:
+        if ":soon + :step" in call["UpdateExpression"] and not paused:
+            paused.append(None)
+            pause(clients)
+
+    before_update(pause_before_the_second)
+    with pytest.raises(IntakePaused):
+        limiter._take(Deadline(100))
+    assert "next_at" not in stored(clients)
+
+
+def test_a_pause_leaves_the_slots_of_the_rate_limiter_alone(
+    limiter: RateLimiter, clients: Clients, clock: Clock
+) -> None:
+    limiter._take(Deadline(100))
+    before = stored(clients)["next_at"]
+    pause(clients)
+    item = IntakeItem(clients.dynamodb, "ledger")
+    item.reopen(item.read(), "1-token")
+    assert stored(clients)["next_at"] == before
+
+
+class Admission:
+    """Decides as it is told, and keeps what it was asked."""
+
+    def __init__(self, *, admits: bool) -> None:
+        self.admits = admits
+        self.asked: list[tuple[dict[str, Any], float]] = []
+
+    def admit(self, item: Any, until: float) -> bool:  # noqa: ANN401
+        self.asked.append((item, until))
+        return self.admits
+
+
+def test_the_only_call_of_a_probation_is_made_soon_and_holds_its_right_for_the_whole_invocation(
+    clients: Clients, clock: Clock
+) -> None:
+    clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"reopened_at": {"N": "1"}})
+    admission = Admission(admits=True)
+    limiter = RateLimiter(clients.dynamodb, "ledger", RATE, admission)
+    limiter._wanted = 9  # others wait, too
+    assert limiter._take(Deadline(90)) == pytest.approx(clock.now + LEAD)
+    assert list(limiter._reserved) == []
+    ((item, until),) = admission.asked
+    assert item["reopened_at"] == {"N": "1"}
+    assert 90 < until - clock.now <= 100
+
+
+def test_a_slot_that_would_come_too_late_is_not_even_asked_for_on_probation(clients: Clients, clock: Clock) -> None:
+    clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"reopened_at": {"N": "1"}})
+    admission = Admission(admits=True)
+    assert RateLimiter(clients.dynamodb, "ledger", RATE, admission)._take(Deadline(LEAD)) is None
+    assert admission.asked == []
+
+
+def test_whether_it_is_open_is_asked_only_when_a_slot_was_refused(clients: Clients, clock: Clock) -> None:
+    admission = Admission(admits=False)
+    limiter = RateLimiter(clients.dynamodb, "ledger", RATE, admission)
+    limiter._take(Deadline(100))
+    assert len(admission.asked) == 1  # nobody had a slot
+    for _ in range(5):
+        limiter._take(Deadline(100))
+    assert len(admission.asked) == 1

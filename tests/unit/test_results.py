@@ -2,12 +2,16 @@
 
 import base64
 import hashlib
+import http.client
+import ssl
+import time
 import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
 import requests
 import responses
+import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,13 +88,71 @@ def test_a_result_that_stays_away_is_unavailable(host: responses.RequestsMock, r
 
 @pytest.mark.parametrize(
     "exception",
-    [requests.ConnectionError(RESULT), requests.ReadTimeout(RESULT), requests.exceptions.InvalidURL(RESULT)],
+    [
+        requests.ConnectionError(RESULT),
+        requests.ReadTimeout(RESULT),
+        requests.exceptions.InvalidHeader(RESULT),
+        urllib3.exceptions.ProtocolError(RESULT),
+        http.client.LineTooLong(RESULT),
+        ssl.SSLError(RESULT),
+        ValueError(RESULT),
+    ],
+    ids=lambda value: type(value).__name__,
 )
 def test_a_connection_that_fails_is_unavailable(
     host: responses.RequestsMock, results: Results, exception: Exception
 ) -> None:
     host.get(RESULT, body=exception)
     assert type(error_of(results)) is ResultUnavailable
+
+
+@pytest.mark.parametrize(
+    "exception",
+    [
+        requests.exceptions.InvalidURL(RESULT),
+        urllib3.exceptions.LocationParseError(RESULT),
+        UnicodeEncodeError("idna", RESULT, 0, 1, RESULT),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_url_that_nothing_can_be_fetched_from_is_not_a_result(
+    host: responses.RequestsMock, results: Results, exception: Exception
+) -> None:
+    host.get(RESULT, body=exception)
+    assert type(error_of(results)) is ResultInvalid
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 58])
+def test_a_result_is_not_fetched_again_when_its_time_is_over(
+    host: responses.RequestsMock, results: Results, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr("remove_background.deadline.time.monotonic", lambda: now)
+
+    def answer(_: requests.PreparedRequest) -> tuple[int, dict[str, str], bytes]:
+        nonlocal now
+        now += seconds
+        return 503, {}, b""
+
+    host.add_callback("GET", RESULT, answer)
+    assert type(error_of(results)) is ResultUnavailable
+    assert len(host.calls) == (1 if seconds == 58 else FETCH_ATTEMPTS)
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("/b.png", "https://assets.example.com/b.png"),
+        ("https://cdn.example.com/\u00e9%20a.png?x=[1]", "https://cdn.example.com/%E9%20a.png?x=[1]"),
+        ("https://cdn.example.com/\u00c3\u00a9.png", "https://cdn.example.com/%C3%A9.png"),
+    ],
+)
+def test_the_bytes_of_a_redirect_are_kept(
+    host: responses.RequestsMock, results: Results, make_png: MakePng, location: str, target: str
+) -> None:
+    host.get(RESULT, status=302, headers={"Location": location})
+    host.get(target, body=make_png())
+    assert fetch(results) == make_png()
 
 
 def test_a_damaged_download_is_asked_for_again(
@@ -124,7 +186,13 @@ def test_a_redirect_to_another_https_host_is_followed(
 
 @pytest.mark.parametrize(
     "location",
-    ["http://assets.example.com/5ec4e7.png", "ftp://example.com/x", "https://example.com:port/x", "file:///etc"],
+    [
+        "http://assets.example.com/5ec4e7.png",
+        "ftp://example.com/x",
+        "https://example.com:port/x",
+        "file:///etc",
+        "http://[bad",
+    ],
 )
 def test_a_redirect_to_anything_less_is_refused(host: responses.RequestsMock, results: Results, location: str) -> None:
     host.get(RESULT, status=302, headers={"Location": location})
@@ -182,10 +250,12 @@ def test_an_alpha_channel_is_transparency(
 def test_without_an_alpha_channel_a_transparent_colour_is_needed(
     host: responses.RequestsMock, results: Results, make_png: MakePng, make_chunk: MakeChunk, colour_type: int
 ) -> None:
-    host.get(RESULT, body=make_png(colour_type=colour_type))
+    palette = make_chunk(b"PLTE", bytes(3)) if colour_type == 3 else b""
+    host.get(RESULT, body=make_png(colour_type=colour_type, extra=palette))
     assert "without transparency" in error_of(results).message
     host.reset()
-    host.get(RESULT, body=make_png(colour_type=colour_type, extra=make_chunk(b"tRNS", b"\0\0")))
+    transparent = {0: bytes(2), 2: bytes(6), 3: bytes(1)}[colour_type]
+    host.get(RESULT, body=make_png(colour_type=colour_type, extra=palette + make_chunk(b"tRNS", transparent)))
     assert fetch(results)
 
 
@@ -198,13 +268,13 @@ def test_without_an_alpha_channel_a_transparent_colour_is_needed(
         (lambda png, chunk: png()[:8], "cut short"),
         (lambda png, chunk: png()[:8] + chunk(b"IDAT", b"x"), "without its header"),
         (lambda png, chunk: png()[:8] + chunk(b"IHDR", b"short"), "without its header"),
-        (lambda png, chunk: png(extra=png()[8:33]), "without its header"),
+        (lambda png, chunk: png(extra=png()[8:33]), "two headers"),
         (lambda png, chunk: png(pixels=False), "without pixels"),
         (lambda png, chunk: png()[:-12], "cut short"),
         (lambda png, chunk: png(extra=b"\xff\xff\xff\xffabcd"), "cut short"),
     ],
 )
-def test_what_is_no_whole_png_is_told_apart(
+def test_each_way_not_to_be_a_whole_png_has_its_message(
     host: responses.RequestsMock,
     results: Results,
     make_png: MakePng,

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from botocore.stub import Stubber
 
 from remove_background.aws import Clients
@@ -220,6 +220,23 @@ def test_an_s3_that_does_not_answer_is_unavailable(
     monkeypatch.setattr(clients.s3, "head_object", fail)
     with pytest.raises(StorageUnavailable, match=r"\(EndpointConnectionError\)"):
         Storage(clients.s3, "output").find_cutout("k")
+
+
+def test_the_write_of_a_cutout_whose_answer_was_lost_is_not_repeated(
+    make_upload: MakeUpload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been applied: after A, B, A its If-Match would hold again, and B would replace A."""
+    sent: list[str] = []
+
+    def lose_answer(**_: object) -> None:
+        sent.append("PUT")
+        raise ConnectionClosedError(endpoint_url="https://output")
+
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    s3 = Clients(threads=1).s3
+    s3.meta.events.register_last("before-send.s3.PutObject", lose_answer)
+    assert not Storage(s3, "output").write_cutout("k", result_of(b"png"), make_upload(), None)
+    assert sent == ["PUT"]
 
 
 def test_a_concurrent_write_is_not_a_failure(clients: Clients, make_upload: MakeUpload) -> None:

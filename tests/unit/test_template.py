@@ -10,14 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samtranslator.yaml_helper import yaml_parse
 
-from remove_background.config import Config
+from remove_background.config import Config, ReopenConfig
 from remove_background.handler import THREADS
+from remove_background.intake import SWITCHING_SECONDS
 from remove_background.output_key import OutputKey
+from reopen_intake.handler import MOST_WAIT_SECONDS, SETTLE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
 RESOURCES = TEMPLATE["Resources"]
 FUNCTION = RESOURCES["RemoveBackground"]["Properties"]
+REOPENING = RESOURCES["ReopenIntake"]["Properties"]
 VARIABLES = FUNCTION["Environment"]["Variables"]
 ALLOWED = re.compile(TEMPLATE["Parameters"]["OutputKey"]["AllowedPattern"])
 
@@ -37,15 +40,20 @@ def test_a_bad_output_key_is_refused_at_deployment_and_at_start(pattern: str) ->
 def test_the_function_gets_every_setting_that_it_reads() -> None:
     values = {name: str(value) for name, value in FUNCTION["Environment"]["Variables"].items() if value}
     by_reference = {"IMAGE_DELIVERY": "url", "PRESIGNED_URL_SECONDS": "300", "REQUESTS_PER_SECOND": "5"}
-    api = {"PIXELCUT_API_URL": TEMPLATE["Parameters"]["PixelcutApiUrl"]["Default"], "AWS_LAMBDA_FUNCTION_NAME": "f"}
+    api = {"PIXELCUT_API_URL": TEMPLATE["Parameters"]["PixelcutApiUrl"]["Default"]}
     assert Config.from_environment(values | by_reference | api).max_attempts == 5
+    reopening = {name: str(value) for name, value in REOPENING["Environment"]["Variables"].items()}
+    assert ReopenConfig.from_environment(reopening | api).reopen_seconds == 300
 
 
 def test_numbers_that_depend_on_each_other_do() -> None:
     queue, letters = RESOURCES["UploadQueue"]["Properties"], RESOURCES["DeadLetterQueue"]["Properties"]
     variables, source = FUNCTION["Environment"]["Variables"], FUNCTION["Events"]["Uploads"]["Properties"]
     assert queue["VisibilityTimeout"] == 6 * FUNCTION["Timeout"]
-    assert queue["RedrivePolicy"]["maxReceiveCount"] > variables["MAX_ATTEMPTS"]
+    # A throttled account uses receives up that never reach the function; SQS allows no more, and the function counts
+    # attempts itself. All of them take less time than the queue keeps a message.
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == 1000 > variables["MAX_ATTEMPTS"]
+    assert 1000 * queue["VisibilityTimeout"] < queue["MessageRetentionPeriod"]
     assert queue["MessageRetentionPeriod"] < letters["MessageRetentionPeriod"]
     assert source["BatchSize"] == THREADS
     assert TEMPLATE["Parameters"]["PresignedUrlSeconds"]["MinValue"] > FUNCTION["Timeout"]
@@ -125,3 +133,56 @@ def test_logs_end() -> None:
     assert len(groups) == len(functions)
     assert all(group["Properties"]["RetentionInDays"] for group in groups)
     assert all(function["Properties"]["LoggingConfig"] for function in functions)
+
+
+def actions_of(role: str) -> set[str]:
+    policies = [
+        resource["Properties"]
+        for resource in RESOURCES.values()
+        if resource["Type"] == "AWS::IAM::Policy" and {"Ref": role} in resource["Properties"]["Roles"]
+    ]
+    documents = [policy["PolicyDocument"] for policy in (*RESOURCES[role]["Properties"]["Policies"], *policies)]
+    return {statement["Action"] for document in documents for statement in document["Statement"]}
+
+
+def test_the_function_says_that_the_intake_is_paused_and_switches_nothing() -> None:
+    actions = actions_of("RemoveBackgroundRole")
+    assert {"dynamodb:UpdateItem", "dynamodb:GetItem", "sqs:SendMessage"} <= actions
+    assert not any(action.startswith("lambda:") or "*" in action for action in actions)
+    assert "sqs:ChangeMessageVisibility" not in actions
+
+
+def test_reopen_intake_may_do_what_it_does_and_no_more() -> None:
+    assert actions_of("ReopenIntakeRole") == {
+        "logs:CreateLogStream", "logs:PutLogEvents", "lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping",
+        "dynamodb:GetItem", "dynamodb:UpdateItem", "secretsmanager:GetSecretValue",
+    }  # fmt: skip
+
+
+def test_whoever_switches_the_mapping_has_the_time_and_is_given_up_only_after_it() -> None:
+    # It may settle twice, and asks for the credits in between.
+    assert 2 * SETTLE_SECONDS + 20 < REOPENING["Timeout"] < SWITCHING_SECONDS
+    assert REOPENING["Events"]["Look"]["Properties"]["Schedule"] == "rate(5 minutes)"
+    assert MOST_WAIT_SECONDS == 3600
+
+
+def test_the_alarm_of_a_paused_intake_does_not_ring_before_there_is_a_figure() -> None:
+    alarm = RESOURCES["IntakePaused"]["Properties"]
+    assert alarm["TreatMissingData"] == "ignore"  # at the first deployment none has come yet
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == (
+        "Maximum", 0, "GreaterThanThreshold",
+    )  # fmt: skip
+    assert alarm["Period"] >= 300  # ReopenIntake says it every five minutes
+    fails = RESOURCES["ReopenIntakeErrors"]["Properties"]  # so that its silence is noticed
+    assert (fails["MetricName"], fails["Dimensions"]) == (
+        "Errors", [{"Name": "FunctionName", "Value": {"Ref": "ReopenIntake"}}],
+    )  # fmt: skip
+
+
+ALARMS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::CloudWatch::Alarm"]
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_each_alarm_is_sent_and_shown(name: str) -> None:
+    assert RESOURCES[name]["Properties"]["AlarmActions"] == [{"Ref": "Alarms"}]
+    assert f"${{{name}.Arn}}" in json.dumps(RESOURCES["Dashboard"])

@@ -418,7 +418,7 @@ class Service:
     def forget(self, output_key: str, upload: Upload, result_url: str) -> bool:
         raise NotImplementedError
 
-    def check_nothing_else_in_flight(self, output_key: str, upload: Upload) -> None:
+    def check_nothing_in_flight(self, output_key: str) -> None:
         pass
 
 

@@ -1,217 +1,266 @@
-import time
+"""`cutout pause` and `cutout resume`: what they write, what they wait for, and what they say."""
+
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.client import BaseClient
-from botocore.exceptions import ClientError, EndpointConnectionError
 
-from cutout import intake_command
+from cutout import deployment, intake_command
 from cutout.deployment import Deployment
-from remove_background.aws import Clients
 from remove_background.errors import InsufficientCredits
-from remove_background.intake import FUNCTION, ITEM, Intake, pausing
+from remove_background.intake import DISABLED_BY_HAND, FUNCTION, ITEM, OPERATOR, Intake, IntakeItem, new_token
+from tests.unit.fakes import Clock, EventSourceMapping, refusal
+
+Cutout = Callable[..., Any]
 
 
-def state(deployed: Deployment) -> str:
-    (mapping,) = deployed.lambda_.list_event_source_mappings()["EventSourceMappings"]
-    return mapping["State"]
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("remove_background.intake.time", clock)
+    return clock
 
 
-def item(deployed: Deployment) -> dict[str, Any]:
+class Functions(EventSourceMapping):
+    """Lambda: the one mapping with its states, all else as moto has it."""
+
+    def __init__(self, moto: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self._moto = moto
+
+    def get_function_configuration(self, **call: Any) -> Any:  # noqa: ANN401
+        return self._moto.get_function_configuration(**call)
+
+
+@pytest.fixture
+def mapping(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> Functions:
+    functions = Functions(deployed.lambda_)
+    make = deployment._make_client
+    monkeypatch.setattr(deployment, "_make_client", lambda *given: functions if given[1] == "lambda" else make(*given))
+    deployed._clients["lambda"] = functions
+    return functions
+
+
+@pytest.fixture
+def item(deployed: Deployment) -> IntakeItem:
+    return IntakeItem(deployed.dynamodb, "ledger")
+
+
+def stored(deployed: Deployment) -> dict[str, Any]:
     return dict(deployed.dynamodb.get_item(TableName="ledger", Key=ITEM).get("Item", {}))
 
 
 def pause_by_function(deployed: Deployment) -> None:
-    intake = Intake(Clients(threads=1), "ledger", deployed.function, failures_in_a_row=10)
-    intake.report_failure(InsufficientCredits("No credits are left."))
+    """Its mapping is not disabled: that is for ReopenIntake."""
+    intake = Intake(deployed.dynamodb, "ledger", failures_in_a_row=10)
+    intake.report_failure(InsufficientCredits("No credits are left."), None)
 
 
-def test_an_operators_pause_is_told_as_the_operators(deployed: Deployment, cutout: Callable[..., Any]) -> None:
-    before = time.time()
-    assert cutout("pause", "--reason", "new prices", "--yes").code == 0
-    assert state(deployed) == "Disabled"
-    found = intake_command.read(deployed)
-    assert (found.paused_by, found.reason) == ("operator", "new prices")
-    assert before - 1 <= (found.since or 0) <= time.time() + 1
+def test_an_operators_pause_is_reported_as_the_operators(
+    deployed: Deployment, cutout: Cutout, mapping: Functions, clock: Clock
+) -> None:
+    began = clock.now
+    call = cutout("pause", "--reason", "new prices", "--yes")
+    assert (call.code, call.out) == (0, "The intake is paused. `cutout resume` reopens it.\n")
+    assert mapping.state == "Disabled"
+    assert intake_command.read(deployed) == intake_command.Intake(OPERATOR, "new prices", began)
+    assert "switching" not in stored(deployed)
 
 
-def test_the_function_leaves_an_operators_pause_alone(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_the_function_leaves_an_operators_pause_alone(deployed: Deployment, cutout: Cutout, mapping: Functions) -> None:
     cutout("pause", "--yes")
+    before = stored(deployed)
     pause_by_function(deployed)
-    assert intake_command.read(deployed).paused_by == "operator"
+    assert stored(deployed) == before
 
 
-def test_an_operator_takes_over_a_pause_of_the_function(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_an_operator_takes_over_a_pause_of_the_function(
+    deployed: Deployment, cutout: Cutout, mapping: Functions, clock: Clock
+) -> None:
     pause_by_function(deployed)
     assert intake_command.read(deployed).paused_by == FUNCTION
-    cutout("pause", "--yes")
-    assert intake_command.read(deployed).paused_by == "operator"
+    clock.sleep(60)
+    assert "The intake is paused." in cutout("pause", "--reason", "mine", "--yes").out
+    found = intake_command.read(deployed)
+    assert (found.paused_by, found.reason) == (OPERATOR, "mine")
+    assert mapping.state == "Disabled"
 
 
-@pytest.mark.parametrize("who", ["operator", "function", "nobody"])
-def test_resume_reopens_whoever_paused(deployed: Deployment, cutout: Callable[..., Any], who: str) -> None:
-    if who == "operator":
+def test_a_second_pause_keeps_the_first_ones_reason_and_time_and_says_so(
+    deployed: Deployment, cutout: Cutout, mapping: Functions, clock: Clock
+) -> None:
+    cutout("pause", "--reason", "new prices", "--yes")
+    before = stored(deployed)
+    clock.sleep(3600)
+    call = cutout("pause", "--reason", "another", "--yes")
+    assert (call.code, call.out) == (0, 'Already paused since 2027-01-15 08:00 UTC ("new prices").\n')
+    assert stored(deployed) == before
+    assert cutout("pause", "--reason", "another", "--yes", "--json").json["reason"] == "new prices"
+
+
+def test_a_second_pause_closes_what_the_first_one_left_open(
+    deployed: Deployment, cutout: Cutout, mapping: Functions, item: IntakeItem
+) -> None:
+    item.pause(OPERATOR, "", new_token())  # and it was killed
+    assert cutout("pause", "--yes").out == "Already paused since 2027-01-15 08:00 UTC.\n"
+    assert mapping.state == "Disabled"
+
+
+@pytest.mark.parametrize("who", [OPERATOR, FUNCTION, "by hand"])
+def test_resume_reopens_whoever_paused(
+    deployed: Deployment, cutout: Cutout, mapping: Functions, item: IntakeItem, who: str
+) -> None:
+    if who == OPERATOR:
         cutout("pause", "--yes")
-    elif who == "function":
+    elif who == FUNCTION:
         pause_by_function(deployed)
-    else:
-        (mapping,) = deployed.lambda_.list_event_source_mappings()["EventSourceMappings"]
-        deployed.lambda_.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-        assert intake_command.read(deployed).paused_by == "operator"
-    assert cutout("resume", "--yes").code == 0
-    assert state(deployed) == "Enabled"
-    assert "paused_by" not in item(deployed)
-    assert "reopened_at" in item(deployed)
+    if who != OPERATOR:
+        mapping.begin("Disabled", "Disabled")
+    call = cutout("resume", "--yes")
+    assert (call.code, call.out) == (0, "The intake is open.\n")
+    assert mapping.state == "Enabled"
+    seen = item.read()
+    assert (seen.paused_by, seen.switching) == (None, frozenset())
+    assert (seen.reopened_at is not None) == (who != "by hand")  # on probation
 
 
-def test_resume_says_why_the_function_paused(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_resume_reopens_what_was_adopted_from_a_hand(cutout: Cutout, mapping: Functions, item: IntakeItem) -> None:
+    mapping.begin("Disabled", "Disabled")
+    item.adopt(item.read())
+    assert cutout("resume", "--yes").out == "The intake is open.\n"
+    assert mapping.state == "Enabled"
+
+
+def test_resume_says_why_the_function_paused(deployed: Deployment, cutout: Cutout, mapping: Functions) -> None:
     pause_by_function(deployed)
-    assert "insufficient_api_credits" in cutout("resume", "--yes").err
+    assert "paused the intake (insufficient_api_credits); it does so again" in cutout("resume", "--yes").err
+
+
+def test_a_pause_that_came_while_it_was_resumed_is_reported(
+    deployed: Deployment, cutout: Cutout, mapping: Functions, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cutout("pause", "--yes")
+    enable = mapping.update_event_source_mapping
+
+    def pause_meanwhile(**call: Any) -> None:  # noqa: ANN401
+        enable(**call)
+        monkeypatch.setattr(mapping, "update_event_source_mapping", enable)
+        pause_by_function(deployed)
+
+    monkeypatch.setattr(mapping, "update_event_source_mapping", pause_meanwhile)
+    assert "The intake is paused by the function" in cutout("resume", "--yes").out
+    assert mapping.state == "Disabled"
 
 
 @pytest.mark.parametrize("command", ["pause", "resume"])
-def test_nothing_is_done_unasked(deployed: Deployment, cutout: Callable[..., Any], command: str) -> None:
+def test_nothing_is_done_unasked(deployed: Deployment, cutout: Cutout, mapping: Functions, command: str) -> None:
     if command == "resume":
         cutout("pause", "--yes")
-    before = (state(deployed), item(deployed))
+    before = (mapping.state, stored(deployed), list(mapping.updates))
     call = cutout(command)
     assert call.code == 2
     assert "wants --yes" in call.err
-    assert (state(deployed), item(deployed)) == before
+    assert (mapping.state, stored(deployed), mapping.updates) == before
 
 
-def test_json_tells_the_state_that_was_reached(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_json_reports_the_state_that_was_reached(cutout: Cutout, mapping: Functions) -> None:
     assert cutout("pause", "--reason", "why", "--yes", "--json").json["reason"] == "why"
     assert cutout("resume", "--yes", "--json").json == {"paused_by": None, "reason": None, "since": None}
 
 
-def test_a_function_without_a_mapping_is_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
-    (mapping,) = deployed.lambda_.list_event_source_mappings()["EventSourceMappings"]
-    deployed.lambda_.delete_event_source_mapping(UUID=mapping["UUID"])
-    call = cutout("pause", "--yes")
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_without_a_mapping_nothing_is_written(
+    deployed: Deployment, cutout: Cutout, mapping: Functions, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(mapping, "list_event_source_mappings", lambda **_: {"EventSourceMappings": []})
+    call = cutout(command, "--yes")
     assert call.code == 1
     assert "deploy the stack again" in call.err
+    assert stored(deployed) == {}
 
 
-@pytest.fixture
-def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes the first calls that would switch the mapping fail: where they were `made`, only their answer is lost."""
-
-    def refuse_with(
-        error: BaseException, times: int = 1000, meanwhile: Callable[[], object] = lambda: None, *, made: bool = False
-    ) -> None:
-        left = [error] * times
-
-        def call_or_refuse(client: BaseClient, operation: str, given: dict[str, Any]) -> Any:  # noqa: ANN401
-            if operation == "UpdateEventSourceMapping" and left:
-                meanwhile()
-                if made:
-                    call(client, operation, given)
-                raise left.pop()
-            return call(client, operation, given)
-
-        monkeypatch.setattr(BaseClient, "_make_api_call", call_or_refuse)
-
-    call = BaseClient._make_api_call  # type: ignore[attr-defined]  # the one place that all calls pass
-    monkeypatch.setattr(intake_command, "BUSY_REST_SECONDS", 0)
-    return refuse_with
+@pytest.mark.parametrize("state", ["Creating", "Enabling", "Enabled", "Updating"])
+def test_a_mapping_that_nobody_disabled_is_open(deployed: Deployment, mapping: Functions, state: str) -> None:
+    mapping.begin(state, "Enabled")
+    assert intake_command.read(deployed).paused_by is None
 
 
-def refusal(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code}}, "UpdateEventSourceMapping")
+@pytest.mark.parametrize("state", ["Disabling", "Disabled"])
+def test_a_mapping_that_was_disabled_by_hand_counts_as_the_operators(
+    deployed: Deployment, mapping: Functions, item: IntakeItem, state: str
+) -> None:
+    mapping.begin(state, "Disabled")
+    assert intake_command.read(deployed) == intake_command.Intake(OPERATOR, DISABLED_BY_HAND)
+    item.update("ADD switching :tokens", {":tokens": {"SS": [new_token()]}}, None)
+    assert intake_command.read(deployed).paused_by is None  # somebody is switching it
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [(refusal("AccessDeniedException"), 1), (refusal("ResourceInUseException"), 1), (KeyboardInterrupt(), 130)],
-)
-@pytest.mark.parametrize("before", ["open", "failing", "paused by the function"])
-def test_a_pause_that_fails_leaves_the_intake_to_the_function(
+@pytest.mark.parametrize("command", ["pause", "resume"])
+@pytest.mark.parametrize("state", ["Enabling", "Disabling", "Updating"])
+def test_a_mapping_that_is_changing_is_waited_for(cutout: Cutout, mapping: Functions, command: str, state: str) -> None:
+    if command == "resume":
+        cutout("pause", "--yes")
+    mapping.reads = 20
+    mapping.begin(state, {"Enabling": "Enabled", "Disabling": "Disabled"}.get(state, mapping.state))
+    call = cutout(command, "--yes")
+    assert (call.code, "not switched yet" in call.err) == (0, False)
+    assert mapping.state == ("Enabled" if command == "resume" else "Disabled")
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+@pytest.mark.parametrize("trouble", ["AccessDeniedException", "it is busy"])
+def test_the_item_counts_also_where_the_mapping_cannot_be_switched(
     deployed: Deployment,
-    cutout: Callable[..., Any],
-    refuse: Callable[..., None],
+    cutout: Cutout,
+    mapping: Functions,
+    item: IntakeItem,
+    clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
-    before: str,
-    error: BaseException,
-    code: int,
-) -> None:
-    if before == "failing":
-        deployed.dynamodb.put_item(TableName="ledger", Item=ITEM | {"failures": {"N": "2"}, "failed_at": {"N": "1.5"}})
-    elif before != "open":
-        pause_by_function(deployed)
-        (mapping,) = deployed.lambda_.list_event_source_mappings()["EventSourceMappings"]
-        deployed.lambda_.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)  # reopened, not said so yet
-    found = item(deployed) or ITEM
-    monkeypatch.setattr(intake_command, "BUSY_SECONDS", 0)
-    refuse(error)
-    assert cutout("pause", "--yes").code == code
-    assert (state(deployed), item(deployed)) == ("Enabled", found)
-
-
-@pytest.mark.parametrize("who", ["operator", "function"])
-@pytest.mark.parametrize(("error", "code"), [(refusal("AccessDeniedException"), 1), (KeyboardInterrupt(), 130)])
-def test_a_resume_that_fails_leaves_the_pause_to_whoever_made_it(
-    deployed: Deployment,
-    cutout: Callable[..., Any],
-    refuse: Callable[..., None],
-    who: str,
-    error: BaseException,
-    code: int,
-) -> None:
-    if who == "operator":
-        cutout("pause", "--reason", "new prices", "--yes")
-    else:
-        pause_by_function(deployed)
-    found = item(deployed)
-    refuse(error)
-    assert cutout("resume", "--yes").code == code
-    assert (state(deployed), item(deployed)) == ("Disabled", found)
-
-
-@pytest.mark.parametrize("command", ["pause", "resume"])
-@pytest.mark.parametrize("code", ["ResourceInUseException", "ResourceConflictException"])
-def test_a_mapping_that_is_changing_is_waited_for(
-    deployed: Deployment, cutout: Callable[..., Any], refuse: Callable[..., None], command: str, code: str
+    command: str,
+    trouble: str,
 ) -> None:
     if command == "resume":
         cutout("pause", "--yes")
-    refuse(refusal(code), times=3)
-    assert cutout(command, "--yes").code == 0
-    assert state(deployed) == ("Enabled" if command == "resume" else "Disabled")
+    before, began = mapping.state, clock.now
 
+    def refuse(**_: object) -> None:
+        raise refusal("ResourceInUseException" if trouble == "it is busy" else trouble)
 
-def test_what_the_function_writes_meanwhile_is_not_undone(
-    deployed: Deployment, cutout: Callable[..., Any], refuse: Callable[..., None]
-) -> None:
-    cutout("pause", "--yes")
-    clients = Clients(threads=1)
-    refuse(
-        refusal("AccessDeniedException"),
-        meanwhile=lambda: clients.dynamodb.update_item(**pausing("ledger", "forbidden")),
-    )
-    assert cutout("resume", "--yes").code == 1
-    assert item(deployed)["paused_by"]["S"] == FUNCTION
+    monkeypatch.setattr(mapping, "update_event_source_mapping", refuse)
+    call = cutout(command, "--yes")
+    assert call.code == 0
+    assert f"not switched yet ({trouble}): ReopenIntake goes on with it." in call.err
+    assert mapping.state == before
+    seen = item.read()
+    assert (seen.paused_by is None) == (command == "resume")
+    assert seen.switching  # so that ReopenIntake does
+    assert 60 <= clock.now - began <= 62 if trouble == "it is busy" else clock.now == began
 
 
 @pytest.mark.parametrize("command", ["pause", "resume"])
-def test_a_switch_that_was_made_though_its_answer_was_lost_stays_said(
-    deployed: Deployment, cutout: Callable[..., Any], refuse: Callable[..., None], command: str
+@pytest.mark.parametrize("made", [True, False])
+def test_ctrl_c_while_it_is_switched_leaves_what_was_said(
+    cutout: Cutout, mapping: Functions, item: IntakeItem, monkeypatch: pytest.MonkeyPatch, command: str, made: bool
 ) -> None:
     if command == "resume":
         cutout("pause", "--yes")
-    refuse(KeyboardInterrupt(), made=True)
+    update = mapping.update_event_source_mapping
+
+    def interrupt(**call: Any) -> None:  # noqa: ANN401
+        if made:
+            update(**call)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mapping, "update_event_source_mapping", interrupt)
     assert cutout(command, "--yes").code == 130
-    assert state(deployed) == ("Enabled" if command == "resume" else "Disabled")
-    assert ("paused_by" in item(deployed)) == (command == "pause")
+    seen = item.read()
+    assert (seen.paused_by is None) == (command == "resume")
+    assert len(seen.switching) == 1
 
 
-def test_what_cannot_be_taken_back_is_told(
-    deployed: Deployment, cutout: Callable[..., Any], refuse: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+def test_a_change_that_dynamodb_refuses_switches_nothing(
+    deployed: Deployment, cutout: Cutout, mapping: Functions
 ) -> None:
-    def lose_the_network(_: object) -> None:
-        raise EndpointConnectionError(endpoint_url="https://lambda")
-
-    refuse(KeyboardInterrupt(), meanwhile=lambda: monkeypatch.setattr(intake_command, "_mapping", lose_the_network))
-    call = cutout("pause", "--yes")
-    assert (call.code, "call the command again" in call.err) == (130, True)
+    deployed.dynamodb.delete_table(TableName="ledger")
+    assert cutout("pause", "--yes").code == 1
+    assert (mapping.state, mapping.updates) == ("Enabled", [])

@@ -15,11 +15,10 @@ import urllib3
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 from botocore.response import StreamingBody
 
-from cutout import dead_letters, files, following, intake_command, queues, upload_command
+from cutout import dead_letters, files, following, queues, upload_command
 from cutout.deployment import THREADS, Deployment
-from remove_background.aws import Clients
 from remove_background.errors import MalformedImage
-from remove_background.intake import Intake
+from remove_background.intake import FUNCTION, IntakeItem, new_token
 from remove_background.letters import Letters, notification
 from remove_background.models import cutout_metadata
 from remove_background.output_key import OutputKey
@@ -527,9 +526,9 @@ def test_what_is_in_the_queue_is_not_given_up(deployed: Deployment, cutout: Call
 @pytest.mark.usefixtures("queue_in_work")
 def test_a_pause_is_told_once_and_its_end(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
     write("a.jpg")
-    intake = Intake(Clients(threads=1), "ledger", deployed.function, failures_in_a_row=1)
-    clock.after(20, lambda: intake._pause("insufficient_api_credits"))
-    clock.after(300, lambda: intake_command._switch(deployed, enabled=True))
+    item = IntakeItem(deployed.dynamodb, "ledger")
+    clock.after(20, lambda: item.pause(FUNCTION, "insufficient_api_credits"))
+    clock.after(300, lambda: item.reopen(item.read(), new_token()))
     clock.after(400, lambda: make_cutout(deployed, "a.jpg", "a.png"))
     call = cutout("upload", "a.jpg", "--wait", "--yes")
     assert call.err.count("The intake is paused by the function (insufficient_api_credits): uploads wait.") == 1

@@ -1,0 +1,29 @@
+"""What `cutout demo` and `cutout local` need beside what the rest of the command does: the extra `local`."""
+
+from importlib.metadata import version
+from importlib.util import find_spec
+
+from cutout.failures import Failure
+
+# Of each package of the extra that the local cloud imports, a module; finding it does not import it.
+_MODULES = (
+    "aws_lambda_powertools",
+    "awslambdaric",
+    "cv2",
+    "flask",
+    "moto",
+    "numpy",
+    "PIL",
+    "pydantic",
+    "samtranslator",
+    "waitress",
+)
+
+
+def require_local() -> None:
+    """Raises Failure when the extra is not installed."""
+    if any(find_spec(module) is None for module in _MODULES):
+        raise Failure(
+            "This needs the extra `local`, which is not installed: "
+            f"pip install 'cutout-{version('cutout')}-py3-none-any.whl[local]'"
+        )

@@ -1,0 +1,95 @@
+"""One form for all states of a world that differ only in what nobody will ever ask for.
+
+Between invocations no environment remembers a time or a token. The code compares times, and never uses one for itself:
+so the clock is set back to the start, and all times with it; and the fencing tokens of environments that are gone are
+given one name. What is over in an hour is over or begins anew: it ends by a jump of the clock, which the scheduler may
+make at any state, and not by the retries that there may have been before.
+"""
+
+from decimal import Decimal
+
+from . import promises
+from .expressions import Value
+from .state import START, Message, State
+from .wiring import UPLOAD_QUEUE
+
+LONG_AGO = Decimal(START - 4_000)  # longer than any time that is compared with the clock: a result's hour
+ENDED, BEFORE, AFTER = START - 1, START - 2, START
+_TIMES = {"lease", "probe_until", "failed_at", "next_at", "since", "reopened_at", "writing_until"}
+# What lasts for an hour or more, and how long it lasts where it is not over.
+_HOURS = {"valid_until": Decimal(3300), "expires": Decimal(14 * 24 * 3600)}
+_UNTIL = {"valid_until": Decimal(0), "expires": Decimal(14 * 24 * 3600 - 3600)}
+RESULT_SECONDS = 3600.0
+# Of some times the code asks for longer when they were.
+_REMEMBERED = {"failed_at": 600, "since": 4_000, "reopened_at": 4_000}
+
+
+def canonical(state: State) -> None:
+    """Changes a state in which nothing runs."""
+    passed = Decimal(str(state.clock)) - Decimal(START)
+    ended = {
+        id_.removeprefix("cutout:"): float(dict(item)["ended_at"][1])
+        for id_, item in state.items.items()
+        if "ended_at" in dict(item)
+    }
+    state.items = {
+        id_: tuple([(name, _attribute(name, value, passed)) for name, value in item])
+        for id_, item in state.items.items()
+    }
+    state.messages = tuple(sorted(_message(message, state.clock, ended) for message in state.messages))
+    shift = state.clock - START
+    state.results = tuple((url, START + RESULT_SECONDS, png, quality) for url, until, png, quality in state.results if until >= state.clock)
+    for charge in state.charges:
+        if charge.state == "kept" and charge.until < state.clock:
+            promises.change(state, charge, **promises.EXCUSED)
+        elif charge.state == "kept":
+            promises.change(state, charge, until=float(START + _HOURS["valid_until"]))
+    if state.mapping_until:
+        state.mapping_until -= shift
+    if state.watch_at:
+        state.watch_at = max(state.watch_at - shift, float(START))
+    state.starts = ()
+    state.elapsed += shift
+    state.clock = float(START)
+
+
+def _attribute(name: str, value: Value, passed: Decimal) -> Value:
+    match name:
+        case "holder":
+            return "S", "token of one that is gone"
+        case "valid_until" | "expires":
+            lasts = value[1] - passed >= START + _UNTIL[name]
+            return "N", START + _HOURS[name] if lasts else LONG_AGO
+        case "ended_at":
+            return "N", Decimal(ENDED)
+        case "switching":
+            return "SS", frozenset(_token(token, passed) for token in value[1])
+    if name not in _TIMES:
+        return value
+    over = value[1] - passed < START - _REMEMBERED.get(name, 0)
+    return "N", LONG_AGO if over else value[1] - passed
+
+
+def _token(token: str, passed: Decimal) -> str:
+    """Those in `switching` begin with when they were made."""
+    made, dash, name = token.partition("-")
+    return f"{max(Decimal(made) - passed, LONG_AGO):.3f}{dash}{name}"
+
+
+def _message(message: Message, clock: float, ended: dict[str, float]) -> Message:
+    """When it was sent is only compared with when the letter of its upload was written."""
+    first = next((float(value) / 1000 for name, _, value in message.attributes if name == "FirstSent"), message.sent)
+    key = promises.output_key(promises.letter_of(message.body)[0])
+    sent = BEFORE if key in ended and first <= ended[key] else AFTER
+    return message._replace(
+        attributes=_attributes(message, sent), sent=float(sent), visible=max(message.visible - clock, 0.0) + START, count=0
+    )
+
+
+def _attributes(message: Message, sent: int) -> tuple[tuple[str, str, str], ...]:
+    """A message that comes for the first time is like one that was put back without a failure."""
+    given = {name: (kind, value) for name, kind, value in message.attributes}
+    if message.queue == UPLOAD_QUEUE:
+        attempts = given.get("Attempts", ("Number", "0"))
+        return ("Attempts", *attempts), ("FirstSent", "Number", str(sent * 1000))
+    return tuple((name, kind, value) for name, kind, value in message.attributes if name not in ("FailedAt", "RequestId"))

@@ -1,0 +1,240 @@
+"""The four promises, in README's words, and that everything ends: each as what would break it.
+
+1. Nothing is lost: every upload ends as a cutout, a letter, or one that its owner overwrote or deleted.
+2. Nothing is paid twice while its result can be had. A call may be charged again when the answer of the one before was
+   lost, its environment was killed, its result is gone or broken, or its hour is over; or when the owner's newer upload
+   took its place, and its bytes have been uploaded again since. What never becomes a cutout is charged twice at most, for each replay.
+3. Nothing stale wins: at rest the cutout is of the bytes that stand in the input bucket.
+4. The account is safe: no paid call whose slot was reserved after the intake was paused; what an operator paused, only an
+   operator resumes; a closed intake has an owner.
+"""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from . import aws
+from .pixelcut import cutout_of
+from .processes import Call
+from .state import Charge, FrozenItem, Running, State, Version
+from .wiring import DEAD_LETTERS, INPUT, MAX_ATTEMPTS, OUTPUT, UPLOAD_QUEUE
+
+MAX_CHARGES = 2
+
+
+def broken(state: State, promise: str) -> None:
+    if state.violation is None:
+        state.violation = promise
+
+
+def output_key(key: str) -> str:
+    return key.rpartition(".")[0] + ".png"
+
+
+def current_etag(state: State, key: str) -> str:
+    found = aws.current(state, INPUT, key)
+    return found.etag.strip('"') if found else ""
+
+
+# Paid
+
+
+def on_post(state: State, running: Running) -> None:
+    if running.slot == "paused":
+        broken(state, "safe: a paid call whose slot was reserved after the intake was paused")
+    if not running.slot:
+        broken(state, "safe: a paid call without a slot")
+
+
+def on_charge(state: State, running: Running, key: str, etag: str, *, flying: bool) -> int:
+    """Returns the number of the charge among those of its upload."""
+    earlier = [charge for charge in state.charges if (charge.key, charge.etag) == (key, etag)]
+    for charge in earlier:
+        if charge.state == "flying":
+            broken(state, "paid: paid while another call for the same upload was in flight")
+        if charge.state == "kept" and charge.until >= state.clock:
+            broken(state, "paid: paid again while its result could be had")
+        if charge.state == "displaced" and etag not in charge.current:
+            broken(state, "paid: paid again though its owner has overwritten it")
+    base = max([count for base_key, base_etag, count in state.bases if (base_key, base_etag) == (key, etag)], default=0)
+    number = len(earlier) + 1
+    if number - base > MAX_CHARGES:
+        broken(state, "paid: charged more than twice without a cutout")
+    charge = Charge(key, etag, number, "flying", running.serial) if flying else Charge(key, etag, number, "excused")
+    state.charges = tuple(sorted((*state.charges, charge), key=lambda charge: charge[:3]))
+    return number
+
+
+def change(state_: State, charge: Charge, /, **changes: object) -> None:
+    state_.charges = tuple(
+        other._replace(**changes) if other[:3] == charge[:3] else other  # type: ignore[arg-type]
+        for other in state_.charges
+    )
+
+
+EXCUSED: dict[str, Any] = {"state": "excused", "environment": "", "until": 0.0, "current": frozenset()}
+
+
+def excuse(state: State, serial: str) -> None:
+    """What this environment has paid for, and nobody else knows of, is lost for a reason that the promise names."""
+    for charge in state.charges:
+        if charge.state == "flying" and charge.environment == serial:
+            change(state, charge, **EXCUSED)
+
+
+def excuse_result(state: State, url: str) -> None:
+    for charge in state.charges:
+        if result_url(charge.key, charge.etag, charge.number) == url:
+            change(state, charge, **EXCUSED)
+
+
+def result_url(key: str, etag: str, number: int) -> str:
+    return f"https://results.test/{key}/{etag}/{number}"
+
+
+def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenItem) -> None:
+    old, new = _url(before), _url(after)
+    if old == new:
+        return
+    for charge in state.charges:
+        url = result_url(charge.key, charge.etag, charge.number)
+        if url == new and charge.state == "flying":
+            until = float(dict(after).get("valid_until", ("N", Decimal(0)))[1])
+            seen = frozenset({current_etag(state, charge.key)})
+            change(state, charge, state="kept", environment="", until=until, current=seen)
+        if url == old and charge.state == "kept" and charge.etag not in running.etags and running.etags & charge.current:
+            seen = frozenset({current_etag(state, charge.key)})
+            change(state, charge, state="displaced", current=seen)
+
+
+def _url(item: FrozenItem) -> str:
+    return str(dict(item).get("result_url", ("S", ""))[1])
+
+
+def _forget_charges(state: State, key: str, etag: str | None = None) -> None:
+    """From here on, charges count anew."""
+    counts: dict[tuple[str, str], int] = {}
+    for charge in state.charges:
+        if charge.key == key and etag in (None, charge.etag):
+            counts[charge.key, charge.etag] = charge.number
+    bases = {(base_key, base_etag): count for base_key, base_etag, count in state.bases} | counts
+    state.bases = tuple(sorted((*name, count) for name, count in bases.items()))
+
+
+def on_owner(state: State, key: str, *, versioned: bool) -> None:
+    """The owner has changed what stands under a key. Without versions, nobody knows what the service was given."""
+    etag = current_etag(state, key)
+    for charge in state.charges:
+        if charge.key == key and charge.state in ("flying", "kept") and not versioned:
+            change(state, charge, **EXCUSED | {"state": "displaced", "current": frozenset({etag})})
+        elif charge.key == key and charge.state in ("kept", "displaced"):
+            change(state, charge, current=charge.current | {etag})
+    _forget_charges(state, key)
+
+
+def on_replay(state: State, key: str, etag: str) -> None:
+    _forget_charges(state, key, etag)
+
+
+def on_cutout(state: State, key: str, etag: str) -> None:
+    _forget_charges(state, key, etag)
+
+
+# Letters
+
+
+def letter_of(body: str) -> tuple[str, str]:
+    """Key and ETag of the upload that a message is about."""
+    object_ = json.loads(body)["Records"][0]["s3"]["object"]
+    return object_["key"], object_["eTag"]
+
+
+def on_letter(state: State, body: str, attributes: dict[str, str]) -> None:
+    key, etag = letter_of(body)
+    if int(attributes["Attempts"]) > MAX_ATTEMPTS:
+        broken(state, "live: a letter after more attempts than are allowed")
+    base = max([count for base_key, base_etag, count in state.bases if (base_key, base_etag) == (key, etag)], default=0)
+    charged = [charge for charge in state.charges if (charge.key, charge.etag) == (key, etag) and charge.number > base]
+    if charged and attributes["Billed"] == "no":
+        broken(state, "letter: it says that nothing was billed")
+
+
+# Safe
+
+
+def on_intake(state: State, running: Running, before: FrozenItem, after: FrozenItem) -> Running:
+    old, new = dict(before), dict(after)
+    owner = old.get("paused_by", ("S", ""))[1]
+    if owner == "operator" and new.get("paused_by") != old["paused_by"] and running.kind != "resume":
+        broken(state, "safe: an operator's pause was undone")
+    return running
+
+
+def on_slot(state: State, running: Running) -> Running:
+    paused = "paused_by" in dict(state.items.get("intake", ()))
+    return running._replace(slot="paused" if paused else "open")
+
+
+# At rest
+
+
+def _is_cutout(state: State, key: str, etag: str) -> bool:
+    found = aws.current(state, OUTPUT, output_key(key))
+    return found is not None and (_source(found), dict(found.metadata).get("source-etag")) == (key, etag)
+
+
+def _source(cutout: Version) -> str | None:
+    return dict(cutout.metadata).get("source-key")
+
+
+def at_rest(state: State, expected: Mapping[str, str], *, watched: bool, faulted: bool) -> str | None:
+    """What is broken when nothing goes on any more."""
+    letters = {letter_of(message.body) for message in state.messages if message.queue == DEAD_LETTERS}
+    for bucket, key in sorted(state.objects):
+        found = aws.current(state, bucket, key)
+        if bucket != INPUT or not found:
+            continue
+        etag = found.etag.strip('"')
+        cutout = aws.current(state, OUTPUT, output_key(key))
+        is_cutout, has_letter = _is_cutout(state, key, etag), (key, etag) in letters
+        if is_cutout and cutout and found.content and cutout.content != cutout_of(found.content):
+            return f"stale: the cutout of {key} says that it is of bytes that it is not of"
+        if not is_cutout and not has_letter:
+            if _waits(state, key):
+                continue
+            stale = cutout is not None and _source(cutout) == key
+            return f"{'stale: the cutout is of other bytes of' if stale else 'lost: neither cutout nor letter of'} {key}"
+        if is_cutout and has_letter and not faulted:
+            return f"lost: both a cutout and a letter of {key}"
+        if not faulted and expected.get(key, "cutout") not in ("any", "cutout" if is_cutout else "letter"):
+            return f"live: {key} ended as a {'cutout' if is_cutout else 'letter'}"
+    return _intake_at_rest(state) if watched else None
+
+
+def _waits(state: State, key: str) -> bool:
+    """Whether its message waits in the queue of an intake that an operator has paused."""
+    return _owner(state) == "operator" and any(
+        message.queue == UPLOAD_QUEUE and letter_of(message.body)[0] == key for message in state.messages
+    )
+
+
+def _owner(state: State) -> str:
+    return str(dict(state.items.get("intake", ())).get("paused_by", ("S", ""))[1])
+
+
+def _intake_at_rest(state: State) -> str | None:
+    owner = _owner(state)
+    if state.operator == "paused" and owner != "operator":
+        return "safe: an operator paused the intake, and it does not say so"
+    if state.mapping == "Disabled" and not owner:
+        return "safe: the intake is closed, and has no owner"
+    if state.mapping == "Enabled" and owner:
+        return f"safe: the {owner} paused the intake, and it is open"
+    if owner == "function":
+        return "live: the intake stays paused by the function"
+    return None
+
+
+def is_fault_of_ledger(call: Call) -> bool:
+    return call.method == "update_item" and str(call.args[0]).startswith("cutout:")

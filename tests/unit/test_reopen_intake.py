@@ -1,0 +1,416 @@
+"""ReopenIntake: reopens what the function paused once the cause is gone, and leaves no mapping without an owner."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+import responses
+from botocore.exceptions import ClientError
+
+from remove_background.aws import Clients
+from remove_background.intake import DISABLED_BY_HAND, FUNCTION, ITEM, OPERATOR, IntakeItem, new_token
+from reopen_intake import handler as reopen
+from tests.unit.fakes import Clock, EventSourceMapping, refusal
+
+CREDITS = "https://api.example.com/v1/credits"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("remove_background.intake.time", clock)
+    monkeypatch.setattr("reopen_intake.handler.time", clock)
+    return clock
+
+
+@pytest.fixture
+def mapping(monkeypatch: pytest.MonkeyPatch) -> EventSourceMapping:
+    mapping = EventSourceMapping()
+    monkeypatch.setattr(Clients, "functions", property(lambda _: mapping))
+    return mapping
+
+
+@pytest.fixture
+def item(clients: Clients) -> IntakeItem:
+    return IntakeItem(clients.dynamodb, "ledger")
+
+
+@pytest.fixture
+def look(
+    clients: Clients, mapping: EventSourceMapping, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], str]]:
+    """What one run of ReopenIntake finds. It runs every five minutes."""
+    clients.secrets.create_secret(Name="pixelcut", SecretString="sk-1")
+    for name, value in {
+        "LEDGER_TABLE": "ledger",
+        "EVENT_SOURCE_MAPPING": "uuid-1",
+        "REOPEN_SECONDS": "300",
+        "PIXELCUT_API_URL": "https://api.example.com",
+        "PIXELCUT_API_KEY_SECRET": "pixelcut",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(reopen, "Clients", lambda threads: clients)
+    reopen._watch.cache_clear()
+    monkeypatch.setattr(reopen.metrics, "namespace", "Cutout")
+    yield lambda: reopen.lambda_handler({}, None)["intake"]  # type: ignore[arg-type]
+    reopen._watch.cache_clear()
+
+
+@pytest.fixture
+def service() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+@pytest.fixture
+def well(service: responses.RequestsMock) -> responses.RequestsMock:
+    """The service, which does not say what is left."""
+    service.get(CREDITS, status=404)
+    return service
+
+
+def close(mapping: EventSourceMapping) -> None:
+    mapping.begin("Disabled", "Disabled")
+
+
+def pause(item: IntakeItem, mapping: EventSourceMapping, reason: str = "service_unavailable") -> None:
+    """By the function, and followed by the mapping."""
+    assert item.pause(FUNCTION, reason)
+    close(mapping)
+
+
+def test_an_open_intake_is_left_alone(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, service: responses.RequestsMock
+) -> None:
+    before = item.read()
+    assert look() == "open"
+    assert (mapping.updates, item.read(), len(service.calls)) == ([], before, 0)
+
+
+@pytest.mark.parametrize("state", ["Creating", "Enabling", "Updating", "Disabling"])
+def test_a_mapping_that_changes_its_state_is_nobodys_pause(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, state: str
+) -> None:
+    mapping.reads = 3
+    mapping.begin(state, "Enabled")
+    assert look() == "open"
+    assert item.read().paused_by is None
+    assert mapping.updates == []
+
+
+def test_what_an_operator_paused_is_left_alone(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, clock: Clock, well: responses.RequestsMock
+) -> None:
+    item.pause(OPERATOR, "new prices")
+    close(mapping)
+    before = item.read()
+    for _ in range(5):
+        assert look() == "paused by an operator"
+        clock.sleep(3600)
+    assert (item.read(), mapping.updates, len(well.calls)) == (before, [], 0)
+
+
+def test_a_mapping_that_was_disabled_by_hand_is_adopted_as_the_operators(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, well: responses.RequestsMock
+) -> None:
+    close(mapping)
+    assert look() == "paused by an operator"
+    assert (item.read().paused_by, item.read().reason) == (OPERATOR, DISABLED_BY_HAND)
+    assert look() == "paused by an operator"
+    assert (mapping.state, mapping.updates) == ("Disabled", [])
+
+
+@pytest.mark.parametrize("state", ["Enabled", "Enabling", "Updating"])
+@pytest.mark.parametrize("by", [FUNCTION, OPERATOR])
+def test_the_mapping_of_a_paused_intake_is_disabled(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    service: responses.RequestsMock,
+    by: str,
+    state: str,
+) -> None:
+    service.get(CREDITS, status=500)
+    item.pause(by, "service_unavailable")
+    mapping.begin(state, "Enabled")
+    assert look() == ("still paused: service_unavailable" if by == FUNCTION else "paused by an operator")
+    assert (mapping.state, item.read().paused_by) == ("Disabled", by)
+    assert not item.read().switching
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"json": {"credits_remaining": 42}},
+        {"json": {"credits_remaining": "42"}},
+        {"json": {"credits_remaining": 1}},
+        {"json": {}},
+        {"body": "<html>"},
+        {"status": 404},
+    ],
+)
+@pytest.mark.parametrize("reason", ["insufficient_api_credits", "invalid_auth_token", "service_unavailable"])
+def test_it_is_reopened_when_the_service_is_well(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    service: responses.RequestsMock,
+    answer: dict[str, Any],
+    reason: str,
+) -> None:
+    pause(item, mapping, reason)
+    service.get(CREDITS, **answer)
+    assert look() == "reopened"
+    assert mapping.state == "Enabled"
+    seen = item.read()
+    assert (seen.paused_by, seen.reopened_at is not None, seen.switching) == (None, True, frozenset())
+    assert look() == "open"
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        ({"json": {"credits_remaining": 0}}, "insufficient_api_credits"),
+        ({"json": {"credits_remaining": "0"}}, "insufficient_api_credits"),
+        ({"json": {"credits_remaining": 0.5}}, "insufficient_api_credits"),
+        ({"status": 401}, "invalid_auth_token"),
+        ({"status": 403}, "forbidden"),
+        ({"status": 429}, "rate_limit_exceeded"),
+        ({"status": 500}, "service_unavailable"),
+        ({"body": requests.ConnectionError("https://x?X-Amz-Signature=5ec4e7")}, "service_unavailable"),
+    ],
+)
+def test_it_stays_paused_while_the_trouble_lasts(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    service: responses.RequestsMock,
+    answer: dict[str, Any],
+    trouble: str,
+) -> None:
+    pause(item, mapping, "insufficient_api_credits")
+    before = item.read()
+    service.get(CREDITS, **answer)
+    assert look() == f"still paused: {trouble}"
+    assert (mapping.state, item.read()) == ("Disabled", before)
+
+
+def test_no_credits_are_no_trouble_where_it_was_paused_for_another_reason(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, service: responses.RequestsMock
+) -> None:
+    pause(item, mapping, "service_unavailable")
+    service.get(CREDITS, json={"credits_remaining": 0})  # the probe will be told so, at no cost
+    assert look() == "reopened"
+
+
+def test_a_key_that_was_replaced_is_read_anew(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clients: Clients,
+    service: responses.RequestsMock,
+) -> None:
+    pause(item, mapping, "invalid_auth_token")
+    service.get(CREDITS, status=401, match=[responses.matchers.header_matcher({"X-API-KEY": "sk-1"})])
+    service.get(CREDITS, json={}, match=[responses.matchers.header_matcher({"X-API-KEY": "sk-2"})])
+    assert look() == "still paused: invalid_auth_token"
+    clients.secrets.put_secret_value(SecretId="pixelcut", SecretString="sk-2")
+    assert look() == "reopened"
+
+
+def test_the_first_pause_ends_as_soon_as_its_cause_is_gone(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, clock: Clock, well: responses.RequestsMock
+) -> None:
+    pause(item, mapping)
+    clock.sleep(1)
+    assert look() == "reopened"
+
+
+def test_each_reopening_in_vain_doubles_the_wait_up_to_an_hour(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, clock: Clock, well: responses.RequestsMock
+) -> None:
+    pause(item, mapping)
+    assert look() == "reopened"
+    for seconds in (300, 600, 1200, 2400, 3600, 3600, 3600):
+        pause(item, mapping)
+        clock.sleep(seconds - 1)
+        calls = len(well.calls)
+        assert look() == "still paused: service_unavailable, for 1 more seconds"
+        assert len(well.calls) == calls  # nor is the service asked
+        assert mapping.state == "Disabled"
+        clock.sleep(1)
+        assert look() == "reopened"
+
+
+def test_however_often_it_was_in_vain_the_wait_can_be_computed(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clients: Clients,
+    clock: Clock,
+    well: responses.RequestsMock,
+) -> None:
+    pause(item, mapping)
+    clients.dynamodb.update_item(
+        TableName="ledger",
+        Key=ITEM,
+        UpdateExpression="SET fruitless = :often",
+        ExpressionAttributeValues={":often": {"N": "5000"}},
+    )
+    assert "for 3600 more seconds" in look()
+    clock.sleep(3600)
+    assert look() == "reopened"
+
+
+def test_an_operator_who_pauses_while_the_credits_are_asked_for_stays_the_owner(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, service: responses.RequestsMock
+) -> None:
+    pause(item, mapping)
+
+    def pause_meanwhile(_: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        assert item.pause(OPERATOR, "new prices")
+        return 200, {}, '{"credits_remaining": 42}'
+
+    service.add_callback(responses.GET, CREDITS, pause_meanwhile)
+    assert look() == "paused by an operator"
+    assert look() == "paused by an operator"
+    assert (mapping.state, mapping.updates, item.read().paused_by) == ("Disabled", [], OPERATOR)
+
+
+def test_a_resume_and_a_new_pause_while_the_credits_are_asked_for_stand(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    service: responses.RequestsMock,
+) -> None:
+    pause(item, mapping)
+
+    def pause_anew(_: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        item.reopen(item.read(), "1-token")
+        clock.sleep(1)
+        item.pause(FUNCTION, "insufficient_api_credits")
+        return 200, {}, '{"credits_remaining": 42}'
+
+    service.add_callback(responses.GET, CREDITS, pause_anew)
+    look()
+    assert (item.read().paused_by, item.read().reason) == (FUNCTION, "insufficient_api_credits")
+    assert mapping.updates == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_operator_who_pauses_while_the_mapping_is_enabled_stays_the_owner(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    monkeypatch: pytest.MonkeyPatch,
+    well: responses.RequestsMock,
+    when: str,
+) -> None:
+    pause(item, mapping)
+    mapping.reads = 3
+    enable = mapping.update_event_source_mapping
+
+    def pause_meanwhile(**call: Any) -> None:  # noqa: ANN401
+        monkeypatch.setattr(mapping, "update_event_source_mapping", enable)
+        if when == "before":
+            item.pause(OPERATOR, "new prices")
+        enable(**call)
+        if when == "after":
+            item.pause(OPERATOR, "new prices")
+
+    monkeypatch.setattr(mapping, "update_event_source_mapping", pause_meanwhile)
+    look()
+    assert (mapping.state, mapping.updates) == ("Disabled", [True, False])
+    assert look() == "paused by an operator"
+    assert (mapping.state, item.read().paused_by) == ("Disabled", OPERATOR)
+
+
+@pytest.mark.parametrize(("state", "ends_as"), [("Disabling", "Disabled"), ("Enabling", "Enabled")])
+def test_a_mapping_that_is_still_changing_is_waited_out(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    well: responses.RequestsMock,
+    state: str,
+    ends_as: str,
+) -> None:
+    item.pause(FUNCTION, "service_unavailable")
+    mapping.reads = 5
+    mapping.begin(state, ends_as)
+    assert look() == "reopened"
+    assert (mapping.state, mapping.refused) == ("Enabled", 0)
+
+
+def test_a_mapping_that_does_not_become_free_is_followed_by_the_next_run(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, clock: Clock, well: responses.RequestsMock
+) -> None:
+    pause(item, mapping)
+    mapping.reads = 1000
+    mapping.begin("Disabling", "Disabled")
+    began = clock.now
+    assert look() == "reopened"
+    assert clock.now - began < 55  # of the function's 60 seconds
+    assert item.read().switching
+    mapping.finish()
+    assert mapping.state == "Disabled"
+    mapping.reads = 2
+    assert look() == "open"  # nor is it adopted as an operator's
+    assert mapping.state == "Enabled"
+    clock.sleep(1000)
+    look()
+    assert item.read().paused_by is None
+
+
+def test_a_refusal_for_another_reason_is_an_error_of_the_function(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item.pause(FUNCTION, "service_unavailable")
+
+    def refuse(**_: object) -> None:
+        raise refusal("AccessDeniedException")
+
+    monkeypatch.setattr(mapping, "update_event_source_mapping", refuse)
+    with pytest.raises(ClientError, match="AccessDenied"):  # its alarm rings
+        look()
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_what_somebody_was_killed_while_switching_is_settled(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, clock: Clock, paused: bool
+) -> None:
+    if paused:
+        item.pause(OPERATOR, "new prices", new_token())
+    else:
+        item.update("ADD switching :tokens", {":tokens": {"SS": [new_token()]}}, None)
+        close(mapping)
+    assert look() == ("paused by an operator" if paused else "open")
+    assert mapping.state == ("Disabled" if paused else "Enabled")
+    clock.sleep(1000)
+    look()
+    assert not item.read().switching
+    assert (item.read().paused_by == OPERATOR) is paused
+
+
+@pytest.mark.parametrize(("by", "paused"), [(None, 0), (FUNCTION, 1), (OPERATOR, 1), ("by hand", 1), ("reopened", 0)])
+def test_whether_the_intake_is_paused_can_be_watched(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    capsys: pytest.CaptureFixture[str],
+    service: responses.RequestsMock,
+    by: str | None,
+    paused: int,
+) -> None:
+    service.get(CREDITS, status=404 if by == "reopened" else 500)
+    if by:
+        close(mapping)
+    if by in (FUNCTION, OPERATOR, "reopened"):
+        item.pause(OPERATOR if by == OPERATOR else FUNCTION, "service_unavailable")
+    capsys.readouterr()
+    look()
+    (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
+    assert line["IntakePaused"] == [paused]
