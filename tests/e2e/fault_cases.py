@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 from cutout.local.aws_faults import AwsFault
-from cutout.local.event_faults import DeliveryFault
+from cutout.local.event_faults import DeliveryFault, EventFault
 from cutout.local.faults import Rule
 
-Fault = AwsFault | Rule | DeliveryFault
+Fault = AwsFault | Rule | DeliveryFault | EventFault
 UNCHANGED: Mapping[str, str] = MappingProxyType({})
 
 
@@ -173,6 +173,9 @@ CASES = {
         aws("UpdateItem", "close-always", CLOSE, **ALWAYS),
         "result_unavailable", 1, 1, "yes", also=result("close-always", status=503),
     ),
+    # S3's event says nothing about the version, or an empty text.
+    "event-bare": Case(EventFault("event-bare", without=("versionId", "sequencer", "size")), "cutout", 1, 1),
+    "event-empty": Case(EventFault("event-empty", empty=("versionId", "sequencer")), "cutout", 1, 1),
     # Nothing goes wrong, or the queue delivers what was deleted.
     "well": Case(None, "cutout", 1, 1),
     "delivered-again": Case(DeliveryFault("repeated", contains="delivered-again.png", times=2), "cutout", 1, 1),
