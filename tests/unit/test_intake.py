@@ -53,6 +53,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("remove_background.intake.time", clock)
     monkeypatch.setattr("remove_background.rate_limiter.time", clock)
+    monkeypatch.setattr("remove_background.deadline.time", clock)
     return clock
 
 

@@ -23,6 +23,7 @@ RATE = 5
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("remove_background.rate_limiter.time", clock)
+    monkeypatch.setattr("remove_background.deadline.time", clock)
     return clock
 
 
