@@ -81,7 +81,8 @@ class State:
         self.ticks = 0
         self.watch_at = 0.0
         self.settled = False  # ReopenIntake has found nothing to change since anything changed
-        self.operator = ""  # "", paused or resumed: what an operator's last command that was done is
+        self.proved = False  # a cutout was written since the intake was reopened
+        self.operator = ""  # what an operator has done: pausing, paused, resuming, by hand
         self.last = ""  # the environment that moved last
         self.violation: str | None = None
 
@@ -109,6 +110,7 @@ class State:
             self.starts,
             self.watch_at,
             self.settled,
+            self.proved,
             self.operator,
             self.idles,
         )

@@ -257,7 +257,9 @@ class Engine:
                 self._advance(state, min(self._timers(state)))
             case ("jump", "lease"):
                 state.jumps -= 1
-                self._advance(state, _later(min(self._leases(state))))
+                self._advance(state, min(self._leases(state)) + 1)
+                if not state.running:
+                    self._advance(state, _later(state.clock))
             case ("jump", "hour"):
                 state.jumps -= 1
                 self._advance(state, _later(min(until for _, until, _, _ in state.results if until > state.clock)))
@@ -469,12 +471,13 @@ class Engine:
             case ("unblock",):
                 state.blocked = ""
             case ("disable",):
+                state.operator = "by hand"
                 if not state.mapping.endswith("ing"):
                     serve(state, Call("lambda", "update_mapping", (False,)))
             case ("watch",):
                 self._run(state, "watch")
             case (("pause" | "resume") as kind,):
-                state.operator = "pausing" if kind == "pause" else ""
+                state.operator = "pausing" if kind == "pause" else "resuming"
                 self._run(state, kind)
             case _:
                 raise AssertionError(step)
@@ -493,14 +496,18 @@ class Engine:
 
     def _replay(self, state: State, key: str) -> None:
         """An operator sends the letters of a key back, and the event of what stands there now where it has none."""
-        sent = set()
-        for letter in state.messages:
-            if letter.queue == DEAD_LETTERS and promises.letter_of(letter.body)[0] == key:
-                aws.replace_message(state, letter)
-                sent.add(promises.letter_of(letter.body)[1])
-                promises.on_replay(state, *promises.letter_of(letter.body))
-                serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, letter.body, 0.0, ())))
-        if aws.current(state, INPUT, key) and promises.current_etag(state, key) not in sent:
+        letters = [
+            letter
+            for letter in state.messages
+            if letter.queue == DEAD_LETTERS and promises.letter_of(letter.body)[0] == key
+        ]
+        etags = [promises.letter_of(letter.body)[1] for letter in letters]
+        for letter in letters:
+            aws.replace_message(state, letter)
+            serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, letter.body, 0.0, ())))
+        for etag in set(etags):
+            promises.on_replay(state, key, etag, etags.count(etag))
+        if aws.current(state, INPUT, key) and promises.current_etag(state, key) not in etags:
             self._send_event(state, key, 1)
 
 
