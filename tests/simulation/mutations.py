@@ -9,23 +9,25 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 from . import wiring
+from .explore import Found, explore
+from .worlds import BY_NAME
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """`old` stands once in the module, or as often as `times` says. `worlds` are those that are tried, in this order."""
+    """`old` stands once in the module. `worlds` are those that are tried, in this order."""
 
     name: str
     module: str
     old: str
     new: str
     worlds: tuple[str, ...]
-    times: int = 1
-    faults: int | None = None  # where a world's own are not enough
+    faults: int = 0  # where a world's own are not enough
+    jumps: int = 0
 
 
 ONE = "one upload, three deliveries"
@@ -88,7 +90,7 @@ MUTATIONS = [
     Mutation("the function takes an operator's pause over", _INTAKE, 'condition = "attribute_not_exists(paused_by)"', 'condition = "attribute_not_exists(paused_by) OR attribute_exists(id)"', (CREDITS,)),
     Mutation("reopened without asking who paused", _REOPEN, "if seen.paused_by != FUNCTION:", "if not seen.paused_by:", (OPERATOR, CREDITS)),
     Mutation("reopened though it was paused anew", _INTAKE, 'condition = "paused_by = :by"\n        if seen.since is not None:\n            condition += " AND since = :since"', 'condition = "attribute_exists(id) OR paused_by = :by"\n        if seen.since is not None:\n            condition += " OR since = :since"', (CREDITS,)),
-    Mutation("reopened without a wait after each failure", _REOPEN, "if (in_vain := seen.fruitless - 1) > 0:", "if (in_vain := 0) > 0:", (REFUSED,)),
+    Mutation("reopened without a wait after each failure", _REOPEN, "if (in_vain := seen.fruitless - 1) > 0:", "if (in_vain := 0) > 0:", (REFUSED,), jumps=1),
     Mutation("a mapping that was disabled by hand is never adopted", _REOPEN, "if by_hand and seen.paused_by != OPERATOR and self.item.adopt(seen):", "if not seen:", (BY_HAND,)),
     Mutation("reopened without a token", _INTAKE, "values,\n            condition,\n            token,\n        )", "values,\n            condition,\n            None,\n        )", (CREDITS, DOWN), faults=1),
     Mutation("no probe: all may pay on probation", _INTAKE, '" AND (attribute_not_exists(probe) OR probe_until < :now OR probe = :token)"', '" AND (attribute_exists(id) OR probe_until < :now OR probe = :token)"', (DOWN, CREDITS)),
@@ -103,7 +105,7 @@ def mutated(mutation: Mutation) -> Iterator[None]:
     for name in wiring.MODULES:
         importlib.import_module(name)
     source = inspect.getsource(module)
-    assert source.count(mutation.old) == mutation.times, f"{mutation.name}: not what {mutation.module} has"
+    assert source.count(mutation.old) == 1, f"{mutation.name}: not what {mutation.module} has"
     before = dict(vars(module))
     exec(compile(source.replace(mutation.old, mutation.new), mutation.module, "exec"), vars(module))  # noqa: S102
     users = [(user, _names(user, module, before)) for name, user in sys.modules.items() if name in wiring.MODULES]
@@ -135,3 +137,29 @@ def _names(user: ModuleType, module: ModuleType, before: dict[str, object]) -> l
         for of_module, mine in own.items()
         if value is mine and name == of_module
     ]
+
+
+def find(mutation: Mutation, most_seconds: float) -> tuple[Found, int]:
+    """The world that finds a mutation, with as few faults as that takes; and the states of all that were walked."""
+    states = 0
+    found = None
+    with mutated(mutation), wiring.simulated():
+        for name in mutation.worlds:
+            world = BY_NAME[name]
+            for faults, jumps in BUDGETS:
+                if faults > max(world.faults, mutation.faults) or jumps > max(world.jumps, mutation.jumps):
+                    continue
+                found = explore(replace(world, faults=faults, jumps=jumps), most_seconds=most_seconds)
+                states += found.states
+                if found.violation and not is_limit(found.violation, most_seconds):
+                    return found, states
+    assert found
+    return found, states
+
+
+def is_limit(violation: str, seconds: float) -> bool:
+    """Whether the search had no time left: that says nothing about the mutation. It does where a history never ends."""
+    return violation == f"limit: {seconds:.0f} seconds"
+
+
+BUDGETS = ((0, 0), (1, 0), (0, 1), (1, 1), (2, 1))  # faults and jumps of the clock, the cheapest first
