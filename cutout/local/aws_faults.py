@@ -48,6 +48,7 @@ class AwsFault:
     rate: float = 1  # the share of them, drawn by the seed
     status: int = 503
     code: str = "ServiceUnavailable"
+    page: str = ""  # what a proxy answers, as HTML, instead of the error in the service's words
     after: bool = False  # the call takes effect all the same
     delay_seconds: float = 0  # for which the error is held back: a client that waits less long sees a time-out
     drop: bool = False  # the connection is closed instead of an answer
@@ -182,13 +183,17 @@ def _take_effect(service: Application, environ: Environ) -> None:
 
 def _error(fault: AwsFault, call: Call, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
     """S3 speaks XML. The others speak JSON, and name the code in the body or in a header."""
-    if call.service == "s3":
+    if fault.page:
+        kind, body = "text/html", fault.page
+    elif call.service == "s3":
         kind = "application/xml"
         body = f"<Error><Code>{escape(fault.code)}</Code><Message>{_MESSAGE}</Message></Error>"
     else:
         kind = "application/json"
         body = json.dumps({"__type": fault.code, "message": _MESSAGE})
-    headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("x-amzn-errortype", fault.code)]
+    headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
+    if not fault.page:
+        headers.append(("x-amzn-errortype", fault.code))
     start_response(f"{fault.status} Refused", headers)
     return [] if call.environ["REQUEST_METHOD"] == "HEAD" else [body.encode()]
 

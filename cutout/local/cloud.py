@@ -15,10 +15,10 @@ import botocore.session
 from botocore.config import Config
 
 import cutout.local.resources  # noqa: F401 moto finds them by their being defined
-from cutout.local import aws, gaps, stack
+from cutout.local import aws, moto_patches, stack
 from cutout.local.aws_faults import AwsFault, Call, FunctionCalls
 from cutout.local.environments import Environments
-from cutout.local.event_faults import DeliveryFault, DeliveryFaults
+from cutout.local.event_faults import DeliveryFault, DeliveryFaults, EventFault
 from cutout.local.event_source import EventSources
 from cutout.local.permissions import Permissions, Use
 from cutout.local.schedules import Schedules
@@ -55,6 +55,7 @@ class LocalCloud:
         self._permissions = Permissions(self.region)
         self._calls = FunctionCalls(self._kill_environment, self._may)
         self._delivery_faults = DeliveryFaults()
+        self._event_faults: tuple[EventFault, ...] = ()
 
     def __enter__(self) -> Self:
         with ExitStack() as exiting:
@@ -66,7 +67,12 @@ class LocalCloud:
                 self.client("lambda"), aws.read_code, self._services(), Path(folder), self.log_dir
             )
             exiting.enter_context(
-                gaps.filled(self._environments.invoke, self.endpoint_url, lambda: self.mapping_seconds)
+                moto_patches.applied(
+                    self._environments.invoke,
+                    self.endpoint_url,
+                    mapping_seconds=lambda: self.mapping_seconds,
+                    event_faults=lambda: self._event_faults,
+                )
             )
             sources = EventSources(
                 self.client("lambda"), self.client("sqs"), self._environments.invoke, lambda: self._delivery_faults
@@ -139,6 +145,10 @@ class LocalCloud:
     def set_delivery_faults(self, *faults: DeliveryFault, seed: int = 0) -> None:
         """From now on these, and no others, disturb what event source mappings deliver."""
         self._delivery_faults = DeliveryFaults(*faults, seed=seed)
+
+    def set_event_faults(self, *faults: EventFault) -> None:
+        """From now on S3's events about these keys lack something; the first fault that applies decides."""
+        self._event_faults = faults
 
     def delivery_faults_fired(self) -> list[int]:
         """How often each of them has, in their order."""

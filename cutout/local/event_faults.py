@@ -1,9 +1,9 @@
-"""Rules by which an event source mapping delivers messages as AWS does on a bad day."""
+"""Rules by which S3 words its events and an event source mapping delivers them as AWS does on a bad day."""
 
 import random
 import threading
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,23 @@ class DeliveryFault:
     times: int | None = None  # batches or messages; None: all
     rate: float = 1  # the share of them, drawn by the seed
     delay_seconds: float = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EventFault:
+    """S3's events about keys that hold `key` lack these fields of the object, or have them with nothing in them.
+
+    `versionId` is absent in a bucket without versions, and empty in public samples of events.
+    """
+
+    key: str
+    without: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+
+    def apply(self, about: dict[str, Any]) -> None:
+        for name in self.without:
+            about.pop(name, None)
+        about.update(dict.fromkeys(self.empty, ""))
 
 
 class DeliveryFaults:

@@ -16,6 +16,7 @@ from PIL import Image
 from cutout.local.cloud import LocalCloud
 from cutout.local.pixelcut import API_KEY, StandIn
 
+LAST_POLL_SECONDS = 1.5  # nothing tells that it has ended
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 
 
@@ -39,6 +40,34 @@ class Stack:
 
     def upload(self, key: str, body: bytes) -> None:
         self.s3.put_object(Bucket=self.outputs["InputBucketName"], Key=key, Body=body)
+
+    def switch_mapping(self, *, enabled: bool) -> None:
+        """Enable or disable the event source mapping by hand; returns when it is, and what it polled is handed over."""
+        functions = self.cloud.client("lambda")
+        (mapping,) = functions.list_event_source_mappings(FunctionName=self.outputs["FunctionName"])[
+            "EventSourceMappings"
+        ]
+        functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
+        self.wait_until(lambda: self.mapping_state == ("Enabled" if enabled else "Disabled"), "mapping as it should be")
+        if not enabled:
+            time.sleep(LAST_POLL_SECONDS)
+
+    @property
+    def mapping_state(self) -> str:
+        functions = self.cloud.client("lambda")
+        (mapping,) = functions.list_event_source_mappings(FunctionName=self.outputs["FunctionName"])[
+            "EventSourceMappings"
+        ]
+        state: str = mapping["State"]
+        return state
+
+    @property
+    def intake(self) -> dict[str, Any]:
+        """The intake's item."""
+        dynamodb = self.cloud.client("dynamodb")
+        (table,) = dynamodb.list_tables()["TableNames"]
+        item: dict[str, Any] = dynamodb.get_item(TableName=table, Key={"id": {"S": "intake"}}).get("Item", {})
+        return item
 
     def wait_for_cutout(self, key: str) -> dict[str, Any]:
         """What S3 answers for a cutout, as soon as it is there."""

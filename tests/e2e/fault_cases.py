@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 from cutout.local.aws_faults import AwsFault
-from cutout.local.event_faults import DeliveryFault
+from cutout.local.event_faults import DeliveryFault, EventFault
 from cutout.local.faults import Rule
 
-Fault = AwsFault | Rule | DeliveryFault
+Fault = AwsFault | Rule | DeliveryFault | EventFault
 UNCHANGED: Mapping[str, str] = MappingProxyType({})
 
 
@@ -60,6 +60,7 @@ KILLED_AFTER: dict[str, Any] = {"kill": True, "after": True}
 LOST: dict[str, Any] = {"drop": True, "after": True}
 # More often than the SDK repeats a call.
 THROTTLED: dict[str, Any] = {"status": 400, "code": "ProvisionedThroughputExceededException", "times": 4}
+PAGE: dict[str, Any] = {"status": 502, "page": "<html><hr><h1>Bad Gateway</h1></html>", "times": 4}
 CHARGED: dict[str, Any] = {"after": True}
 HTML: dict[str, Any] = {"body": "<html><h1>403 Forbidden</h1></html>", "headers": {"Content-Type": "text/html"}}
 RENAMED = json.dumps({"resultUrl": "https://example.invalid/a.png"})
@@ -82,12 +83,14 @@ CASES = {
     # The look at the source
     "look-once": Case(aws("GetObject", "look-once"), "cutout", 1, 1),
     "look-always": Case(aws("GetObject", "look-always", **ALWAYS), "storage_unavailable", 0, 0, "no"),
+    "look-page": Case(aws("GetObject", "look-page", **PAGE), "cutout", 1, 1),
     "look-times-out": Case(aws("GetObject", "look-times-out", **TIMES_OUT), "cutout", 1, 1),
     "look-killed": Case(aws("GetObject", "look-killed", **KILLED_AFTER), "cutout", 1, 1),
     # The ledger: the right to pay
     "claim-once": Case(aws("UpdateItem", "claim-once", CLAIM), "cutout", 1, 1),
     "claim-always": Case(aws("UpdateItem", "claim-always", CLAIM, **ALWAYS), "storage_unavailable", 0, 0, "no"),
     "claim-throttled": Case(aws("UpdateItem", "claim-throttled", CLAIM, **THROTTLED), "cutout", 1, 1),
+    "claim-page": Case(aws("UpdateItem", "claim-page", CLAIM, **PAGE), "cutout", 1, 1),
     "claim-times-out": Case(aws("UpdateItem", "claim-times-out", CLAIM, **TIMES_OUT_AFTER), "cutout", 1, 1),
     "claim-killed": Case(aws("UpdateItem", "claim-killed", CLAIM, **KILLED_AFTER), "cutout", 1, 1),
     "claim-lost": Case(aws("UpdateItem", "claim-lost", CLAIM, **LOST), "cutout", 1, 1),
@@ -98,7 +101,7 @@ CASES = {
     "pay-refused": Case(answers("pay-refused", status=400, error_code="a_new_code"), "a_new_code", 0, 5, "no"),
     "pay-forbidden": Case(answers("pay-forbidden", status=403, **HTML), "forbidden", 0, 5, "no"),
     "pay-renamed": Case(
-        answers("pay-renamed", status=200, body=RENAMED, **CHARGED), "unexpected_answer", 2, 2, "maybe"
+        answers("pay-renamed", status=200, body=RENAMED, **CHARGED), "unexpected_answer", 2, 2, "yes"
     ),
     "pay-renamed-1": Case(answers("pay-renamed-1", times=1, status=200, body=RENAMED, **CHARGED), "cutout", 2, 2),
     "pay-dropped": Case(answers("pay-dropped", times=1, drop=True), "cutout", 1, 2),
@@ -159,6 +162,7 @@ CASES = {
     "write-conflict": Case(
         aws("PutObject", "write-conflict", times=4, status=409, code="ConditionalRequestConflict"), "cutout", 1, 1
     ),
+    "write-page": Case(aws("PutObject", "write-page", **PAGE), "cutout", 1, 1),
     "write-times-out": Case(aws("PutObject", "write-times-out", **TIMES_OUT_AFTER), "cutout", 1, 1),
     "write-killed": Case(aws("PutObject", "write-killed", **KILLED_AFTER), "cutout", 1, 1),
     "write-lost": Case(aws("PutObject", "write-lost", **LOST), "cutout", 1, 1),
@@ -173,6 +177,9 @@ CASES = {
         aws("UpdateItem", "close-always", CLOSE, **ALWAYS),
         "result_unavailable", 1, 1, "yes", also=result("close-always", status=503),
     ),
+    # S3's event says nothing about the version, or an empty text.
+    "event-bare": Case(EventFault("event-bare", without=("versionId", "sequencer", "size")), "cutout", 1, 1),
+    "event-empty": Case(EventFault("event-empty", empty=("versionId", "sequencer")), "cutout", 1, 1),
     # Nothing goes wrong, or the queue delivers what was deleted.
     "well": Case(None, "cutout", 1, 1),
     "delivered-again": Case(DeliveryFault("repeated", contains="delivered-again.png", times=2), "cutout", 1, 1),

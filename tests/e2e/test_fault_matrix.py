@@ -19,7 +19,7 @@ from PIL import Image
 
 from cutout.local.aws_faults import AwsFault
 from cutout.local.cloud import LocalCloud
-from cutout.local.event_faults import DeliveryFault
+from cutout.local.event_faults import DeliveryFault, EventFault
 from cutout.local.faults import Rule
 from cutout.local.pixelcut import API_KEY, StandIn
 from tests.e2e.fault_cases import ALL_CASES, CASES, HANDFUL, MAPPING, OTHER_TWIN, OWN_CASES, SLOW_CASES, Case, Fault
@@ -187,6 +187,7 @@ def set_faults(cloud: LocalCloud, stand_in: StandIn, stacks: Mapping[str, Stack]
     faults = [fault for name, case in ALL_CASES.items() for fault in faults_of(case, stacks[name])]
     cloud.set_faults(*(fault for fault in faults if isinstance(fault, AwsFault)))
     cloud.set_delivery_faults(*(fault for fault in faults if isinstance(fault, DeliveryFault)))
+    cloud.set_event_faults(*(fault for fault in faults if isinstance(fault, EventFault)))
     stand_in.set_faults(*(fault for fault in faults if isinstance(fault, Rule)))
 
 

@@ -23,24 +23,17 @@ USED_BY_LAMBDA_ITSELF = {
 }  # fmt: skip
 
 
-def is_enabled(functions: Any, mapping: str) -> bool:  # noqa: ANN401
-    state: str = functions.get_event_source_mapping(UUID=mapping)["State"]
-    return state == "Enabled"
-
-
 @pytest.fixture(scope="module")
 def uses(deployed: Any, make_picture: Callable[..., bytes]) -> set[Use]:  # noqa: ANN401
     """What the functions do while everything happens to uploads that can happen."""
     stack, functions = deployed, deployed.cloud.client("lambda")
     bucket, queue = stack.outputs["InputBucketName"], stack.outputs["UploadQueueUrl"]
-    (mapping,) = (found["UUID"] for found in functions.list_event_source_mappings()["EventSourceMappings"])
     (reopen,) = (f["FunctionName"] for f in functions.list_functions()["Functions"] if "Reopen" in f["FunctionName"])
     stack.stand_in.set_faults(
         Rule(on="removal", source="/throttled.", status=429, times=1),
         Rule(on="removal", source="/failing.", status=500),
-        Rule(on="removal", source="/hidden.", status=500),
     )
-    functions.update_event_source_mapping(UUID=mapping, Enabled=False)
+    stack.switch_mapping(enabled=False)
     # One that is at its last attempt; the bucket's own message would be at its first.
     stack.upload("failing.png", make_picture(7))
     stack.sqs.purge_queue(QueueUrl=queue)
@@ -51,21 +44,22 @@ def uses(deployed: Any, make_picture: Callable[..., bytes]) -> set[Use]:  # noqa
         MessageBody=json.dumps({"Records": [{"eventName": "ObjectCreated:Put", "s3": about}]}),
         MessageAttributes={"Attempts": {"DataType": "Number", "StringValue": "4"}},
     )
-    for number, name in enumerate(("twice", "throttled", "hidden", "deleted")):
+    for number, name in enumerate(("twice", "throttled", "deleted")):
         stack.upload(f"{name}.png", make_picture(number))
     stack.s3.delete_object(Bucket=bucket, Key="deleted.png")
-    functions.update_event_source_mapping(UUID=mapping, Enabled=True)
+    stack.switch_mapping(enabled=True)
     stack.wait_for_cutout("twice.png")
     stack.wait_for_cutout("throttled.png")
     stack.wait_for_letter("failing.png")
-    stack.wait_until(lambda: stack.cloud.calls()["ChangeMessageVisibility"] > 0, "back-off of hidden.png")
     stack.upload("twice.png", make_picture(20))
     stack.wait_until(lambda: stack.cloud.calls()["PutObject"] >= 3, "new cutout of twice.png")
     stack.stand_in.set_faults(Rule(on="removal", source="/forbidden.", status=403, times=1))
     stack.upload("forbidden.png", make_picture(8))
-    stack.wait_until(lambda: not is_enabled(functions, mapping), "pause of the intake")
+    stack.wait_until(lambda: "paused_by" in stack.intake, "pause of the intake")
     functions.invoke(FunctionName=reopen)
-    stack.wait_until(lambda: is_enabled(functions, mapping), "open intake")
+    assert "paused_by" not in stack.intake
+    stack.wait_for_cutout("forbidden.png")
+    stack.wait_until(lambda: "reopened_at" not in stack.intake, "end of the probation")
     found: set[Use] = stack.cloud.uses()
     return found
 
@@ -94,6 +88,4 @@ def test_each_permission_is_used(deployed: Any, uses: set[Use]) -> None:  # noqa
 
 def test_no_permission_is_for_all_actions_or_needlessly_for_all_resources(uses: set[Use]) -> None:
     assert not any("*" in use.action for use in uses)
-    # AWS knows no resource for this action:
-    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
-    assert {use.action for use in uses if use.resource == "*"} == {"lambda:ListEventSourceMappings"}
+    assert not any(use.resource == "*" for use in uses)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cutout.local.event_faults import DeliveryFault
 from cutout.local.faults import Rule
 
 # A metric: namespace, name, dimension, its value.
@@ -57,9 +58,8 @@ def all_ends(deployed: Any, make_picture: Callable[..., bytes]) -> Any:  # noqa:
     """The stack, after an upload has come to each end that there is."""
     stack, cloud = deployed, deployed.cloud
     bucket = stack.outputs["InputBucketName"]
-    functions, queue = cloud.client("lambda"), stack.outputs["UploadQueueUrl"]
-    (mapping,) = functions.list_event_source_mappings()["EventSourceMappings"]
-    functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    functions = cloud.client("lambda")
+    stack.switch_mapping(enabled=False)
     stack.upload("deleted.png", make_picture(1))
     stack.s3.delete_object(Bucket=bucket, Key="deleted.png")
     stack.upload("superseded.png", make_picture(2))
@@ -69,22 +69,19 @@ def all_ends(deployed: Any, make_picture: Callable[..., bytes]) -> Any:  # noqa:
     stack.stand_in.set_faults(Rule(on="removal", source="/unavailable.", status=500))
     again = make_picture(6)
     (ledger,) = cloud.client("dynamodb").list_tables()["TableNames"]
-    item = {
+    texts = {
         "id": "cutout:again.png",
         "source": f"s3://{bucket}/again.png",
         "etag": hashlib.md5(again, usedforsecurity=False).hexdigest(),
+        "holder": "an earlier delivery",
         "billed": "maybe",
     }
-    cloud.client("dynamodb").put_item(TableName=ledger, Item={name: {"S": value} for name, value in item.items()})
+    item = {name: {"S": text} for name, text in texts.items()} | {"charges": {"N": "1"}}
+    cloud.client("dynamodb").put_item(TableName=ledger, Item=item)
     stack.upload("again.png", again)
-    functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+    cloud.set_delivery_faults(DeliveryFault("repeated", contains="again.png", times=1))  # a duplicate
+    stack.switch_mapping(enabled=True)
     stack.wait_for_cutout("again.png")
-    (event,) = cloud.client("s3").head_object(Bucket=bucket, Key="again.png")["ETag"].split()
-    record = {
-        "eventName": "ObjectCreated:Put",
-        "s3": {"bucket": {"name": bucket}, "object": {"key": "again.png", "eTag": event.strip('"')}},
-    }
-    stack.sqs.send_message(QueueUrl=queue, MessageBody=json.dumps({"Records": [record]}))  # a duplicate
     names = [function["FunctionName"] for function in functions.list_functions()["Functions"]]
     (reopen,) = (name for name in names if "ReopenIntake" in name)
     functions.invoke(FunctionName=reopen)

@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from cutout.local.cloud import LocalCloud
+from cutout.local.event_faults import EventFault
 from cutout.local.stack import DeployError
 
 TEMPLATE = Path(__file__).parent / "functions" / "template.yaml"
@@ -202,6 +203,28 @@ def test_an_upload_in_parts_and_a_copy_are_one_event_each(deploy: Deploy) -> Non
         ("parts.jpg", "ObjectCreated:CompleteMultipartUpload"),
         ("copy.jpg", "ObjectCreated:Copy"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (EventFault("bare", without=("versionId", "sequencer")), {}),
+        (EventFault("bare", empty=("versionId",), without=("sequencer",)), {"versionId": ""}),
+    ],
+)
+def test_an_event_may_lack_what_not_every_bucket_has(
+    deploy: Deploy, cloud: LocalCloud, fault: EventFault, expected: dict[str, str]
+) -> None:
+    stack = deploy()
+    cloud.set_event_faults(fault)
+    for key in ("bare.jpg", "whole.jpg"):
+        stack.cloud.client("s3").put_object(Bucket=stack.outputs["Bucket"], Key=key, Body=b"image")
+    wait_for(lambda: len(stack.bodies()) == 2)
+    cloud.set_event_faults()
+    objects = [record["s3"]["object"] for record in records_of(stack)]
+    bare, whole = sorted(objects, key=lambda found: str(found["key"]))
+    assert {name: bare[name] for name in ("versionId", "sequencer") if name in bare} == expected
+    assert {"versionId", "sequencer"} <= whole.keys()
 
 
 def test_a_batch_is_never_larger_than_its_size(deploy: Deploy) -> None:

@@ -165,6 +165,15 @@ def test_a_call_may_take_effect_and_be_answered_with_an_error(stack: Stack) -> N
     assert stack.stored() == ["a.png"]
 
 
+def test_a_proxy_may_answer_instead_of_the_service(stack: Stack) -> None:
+    page = "<html><hr><h1>Bad Gateway</h1></html>"  # which is no XML
+    stack.cloud.set_faults(
+        AwsFault("UpdateItem", status=502, page=page), AwsFault("ListObjectsV2", status=200, page=page)
+    )
+    assert stack.invoke("dynamodb", "update_item", TableName=stack.outputs["Table"], **ITEM)["error"] == "502"
+    assert stack.invoke("s3", "list_objects_v2", Bucket=stack.outputs["Bucket"])["error"] == "500"
+
+
 def test_a_share_of_the_calls_goes_wrong_as_the_seed_draws(stack: Stack) -> None:
     def errors(seed: int) -> list[str | None]:
         stack.cloud.set_faults(AwsFault("PutObject", times=None, rate=0.5), seed=seed)

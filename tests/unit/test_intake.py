@@ -53,6 +53,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("remove_background.intake.time", clock)
     monkeypatch.setattr("remove_background.rate_limiter.time", clock)
+    monkeypatch.setattr("remove_background.deadline.time", clock)
     return clock
 
 
@@ -91,6 +92,19 @@ def pay(clients: Clients) -> Callable[[Intake], None]:
             pass
 
     return reserve
+
+
+@pytest.fixture
+def fail_as_probe(pay: Callable[[Intake], None], fail: Callable[..., bool]) -> Callable[..., bool]:
+    """The same, of the upload that may be paid for on probation."""
+
+    def fail_one(intake: Intake, name: object, error: CutoutError | None = None) -> bool:
+        pay(intake)
+        counts = fail(intake, name, error)
+        intake.release()
+        return counts
+
+    return fail_one
 
 
 def refused_write(*, billed: Billed = Billed.YES) -> CutoutError:
@@ -316,7 +330,9 @@ def test_a_table_that_fails_keeps_it_open_and_says_so(
     assert not fail(intake, "a", InsufficientCredits("Buy some."))
     assert "could not be paused (ResourceNotFoundException)" in caplog.text
     intake.check()
-    assert all(fail(intake, "a") for _ in range(FAILURES_IN_A_ROW))
+    # DynamoDB's own failures are no upload's fault.
+    assert not any(fail(intake, number) for number in range(FAILURES_IN_A_ROW))
+    assert fail(intake, "a", refused_write())
     assert "could not be written (ResourceNotFoundException)" in caplog.text
 
 
@@ -429,38 +445,46 @@ def probe(intake: Intake, item: IntakeItem, clock: Clock, seconds: float = 100) 
 
 
 def test_on_probation_a_failure_counts_and_a_few_uploads_that_fail_pause_it_again(
-    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail_as_probe: Callable[..., bool]
 ) -> None:
     pause_and_reopen(item, clock)
     cold = make_environment()
-    counted = [fail(cold, number) for number in range(FAILURES_ON_PROBATION)]
+    counted = [fail_as_probe(cold, number) for number in range(FAILURES_ON_PROBATION)]
     assert counted == [True, True, False]
     seen = item.read()
     assert (seen.paused_by, seen.reason, seen.fruitless) == (FUNCTION, "service_unavailable", 2)
 
 
-def test_on_probation_an_upload_that_fails_alone_uses_up_its_attempts(
+def test_on_probation_what_began_before_the_pause_counts_as_an_attempt_and_does_not_pause_it(
     make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
 ) -> None:
     pause_and_reopen(item, clock)
-    assert all(fail(make_environment(), "odd") for _ in range(5))
+    assert all(fail(make_environment(), number) for number in range(3 * FAILURES_IN_A_ROW))
+    assert (item.read().paused_by, item.read().failing) == (None, frozenset())
+
+
+def test_on_probation_an_upload_that_fails_alone_uses_up_its_attempts(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail_as_probe: Callable[..., bool]
+) -> None:
+    pause_and_reopen(item, clock)
+    assert all(fail_as_probe(make_environment(), "odd") for _ in range(5))
     assert item.read().paused_by is None
 
 
 def test_on_probation_a_refused_write_pauses_it_at_once_and_counts(
-    intake: Intake, item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+    intake: Intake, item: IntakeItem, clock: Clock, fail_as_probe: Callable[..., bool]
 ) -> None:
     pause_and_reopen(item, clock)
-    assert fail(intake, "a", refused_write())
+    assert fail_as_probe(intake, "a", refused_write())
     assert (item.read().paused_by, item.read().reason) == (FUNCTION, "storage_unavailable")
 
 
 @pytest.mark.parametrize("error", [refused_write(billed=Billed.NO), ResultUnavailable("Down.")])
 def test_on_probation_nothing_else_pauses_it_at_once(
-    intake: Intake, item: IntakeItem, clock: Clock, fail: Callable[..., bool], error: CutoutError
+    intake: Intake, item: IntakeItem, clock: Clock, fail_as_probe: Callable[..., bool], error: CutoutError
 ) -> None:
     pause_and_reopen(item, clock)
-    assert fail(intake, "a", error)
+    assert fail_as_probe(intake, "a", error)
     assert item.read().paused_by is None
 
 
@@ -581,15 +605,16 @@ def test_a_pause_in_the_meantime_outlasts_the_probes_success(
     assert (seen.paused_by, seen.fruitless) == (OPERATOR, 1)
 
 
+@pytest.mark.parametrize("end", ["report_success", "release"])
 def test_the_probe_of_an_earlier_probation_frees_nothing(
-    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], end: str
 ) -> None:
     pause_and_reopen(item, clock)
     old, new = make_environment(), make_environment()
     pay(old)
     pause_and_reopen(item, clock)
     pay(new)
-    old.report_success()
+    getattr(old, end)()
     assert item.read().reopened_at is not None
     with pytest.raises(IntakePaused):
         pay(make_environment())
@@ -641,9 +666,11 @@ def test_what_is_read_is_what_was_written(item: IntakeItem, clients: Clients) ->
         reopened_at={"N": "13.5"},
         fruitless={"N": "3"},
         failing={"SS": ["a", "b"]},
+        closed={"N": "12.5"},
         switching={"SS": ["1-c"]},
     )
-    assert item.read() == State("operator", "new prices", 12.5, 13.5, 3, frozenset({"a", "b"}), frozenset({"1-c"}))
+    found = State("operator", "new prices", 12.5, 13.5, 3, frozenset({"a", "b"}), True, frozenset({"1-c"}))
+    assert item.read() == found
 
 
 def test_a_pause_ends_a_probation(item: IntakeItem, clients: Clients, clock: Clock) -> None:
@@ -892,3 +919,27 @@ def test_a_transition_into_the_wanted_state_is_not_begun_again(item: IntakeItem)
     mapping.begin("Disabling", "Disabled")
     assert settle(item, mapping)
     assert (mapping.updates, mapping.refused) == ([], 0)
+
+
+def test_ten_uploads_that_the_function_is_stopped_over_pause_it(
+    intake: Intake, item: IntakeItem, make_upload: MakeUpload
+) -> None:
+    for number in range(FAILURES_IN_A_ROW):
+        assert item.read().paused_by is None
+        intake.report_stopped(make_upload(f"{number}.jpg"))
+        intake.report_stopped(make_upload(f"{number}.jpg"))
+    assert (item.read().paused_by, item.read().reason) == (FUNCTION, "unexpected_error")
+
+
+@pytest.mark.parametrize(("waited", "notices"), [(4.8, False), (5.1, True)])
+def test_a_call_that_waited_long_for_its_slot_looks_whether_it_was_paused_meanwhile(
+    intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], waited: float, notices: bool
+) -> None:
+    pay(intake)
+    item.pause(OPERATOR, "new prices")
+    clock.sleep(waited)
+    if notices:
+        with pytest.raises(IntakePaused):
+            intake.check_again()
+    else:
+        intake.check_again()

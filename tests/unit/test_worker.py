@@ -87,14 +87,16 @@ class Shop:
 def shop(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Shop:
     uploads, letters = (clients.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("uploads", "letters"))
     remover, log = Remover(), io.StringIO()
-    config = SimpleNamespace(upload_queue_url=uploads, max_attempts=5, backoff_seconds=0)
+    config = SimpleNamespace(
+        input_bucket="input", input_prefix="", upload_queue_url=uploads, max_attempts=5, backoff_seconds=0
+    )
     nothing: Any = None
     worker = Worker(
         config=config,  # type: ignore[arg-type]
         clients=clients,
         connections=nothing,
         remover=remover,  # type: ignore[arg-type]
-        ledger=Ledger(clients.dynamodb, "ledger", lambda _: None),
+        ledger=Ledger(clients.dynamodb, "ledger", lambda _: None, lambda _: None),
         letters=Letters(clients, letters),
         intake=Intake(clients.dynamodb, "ledger", failures_in_a_row=10),
         threads=ThreadPoolExecutor(1),

@@ -1,11 +1,14 @@
-"""What moto leaves out, or is slow at, and the local cloud needs: supplied in this process while `filled` lasts."""
+"""What moto 5.2.5 leaves out, gets wrong or is slow at, and the local cloud needs: patched while `applied` lasts.
+
+Beside each patch stands what is wrong. A newer moto may need fewer of them.
+"""
 
 import functools
 import itertools
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlparse
@@ -27,6 +30,7 @@ from moto.sqs.exceptions import ReceiptHandleIsInvalid
 from moto.sqs.models import Message, Queue, SQSBackend
 
 from cutout.local import change_sets
+from cutout.local.event_faults import EventFault
 from cutout.local.mappings import MappingStates
 from cutout.local.runtime import Outcome
 from cutout.local.schedules import period
@@ -36,34 +40,47 @@ PARTITION = "aws"
 
 
 @contextmanager
-def filled(
-    invoke: Callable[[str, object], Outcome], endpoint_url: str, mapping_seconds: Callable[[], float]
+def applied(
+    invoke: Callable[[str, object], Outcome],
+    endpoint_url: str,
+    *,
+    mapping_seconds: Callable[[], float],
+    event_faults: Callable[[], Sequence[EventFault]],
 ) -> Iterator[None]:
     """`invoke` is given the ARN of a function and the event; `mapping_seconds`: see `MappingStates`."""
     replacements = [
-        (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),  # at each call
+        # Speed: lists its modules at each call, counts a queue's messages for each that is received, and more.
+        (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),
         (SQSBackend, "is_message_valid_based_on_retention_period", _check_retention),
-        (queues, "unix_time_millis", lambda _: lambda: time.time() * 1000),  # for each message of a queue, at each call
+        (queues, "unix_time_millis", lambda _: lambda: time.time() * 1000),
         (Message, "had_receipt_handle", lambda _: _had_receipt),
+        # SQS: not safe with several callers, and a deletion replaces the queue by a copy.
         (Queue, "pending_message_groups", lambda _: property(_pending_groups)),
         (Queue, "delete_message", _delete_in_place),
+        # S3's events: one too many for an upload in parts, no sequencer and no version, other names in EventBridge's.
         (notifications, "send_event", _send_event_once),
-        (notifications, "_get_s3_event", _complete_event),
+        (notifications, "_get_s3_event", lambda original: _complete_event(original, event_faults)),
         (notifications, "_send_event_bridge_message", _send_to_event_bridge),
+        # CloudFormation ignores versioning and notifications of a bucket, keeps a bucket that it should fail to delete,
         (FakeBucket, "create_from_cloudformation_json", _create_bucket),
         (FakeBucket, "update_from_cloudformation_json", _update_bucket),
         (FakeBucket, "delete_from_cloudformation_json", _refuse_to_delete_objects),
+        # gives queues URLs of AWS, tables no time to live, stacks no changes to look at,
         (Queue, "physical_resource_id", lambda _: _queue_url(endpoint_url)),
         (Table, "create_from_cloudformation_json", _create_table),
         (models, "Stack", lambda _: change_sets.Stack),
         (models, "ChangeSet", lambda _: change_sets.ChangeSet),
+        # keeps stacks that failed, forgets those that hold objects,
         (CloudFormationBackend, "create_stack", _forget_failed_stack),
         (CloudFormationBackend, "delete_stack", _keep_stack_that_holds_objects),
         (CloudFormationBackend, "create_change_set", change_sets.forget_what_is_in_review),
         (CloudFormationBackend, "execute_change_set", change_sets.forget_what_failed),
+        # and forgets a resource of a kind that it cannot change.
         (parsing, "parse_and_update_resource", _keep_what_cannot_change),
+        # EventBridge takes any schedule, IAM keeps a policy as Python's notation.
         (EventsBackend, "put_rule", _check_schedule),
         (Role, "put_policy", _keep_policy_as_json),
+        # Lambda switches a mapping at once, has its queues invoke the function, and runs it in a container.
         *MappingStates(mapping_seconds).replacements(),
         (LambdaFunction, "_invoke_lambda", lambda original: _invoke_in_environment(original, invoke)),
     ]
@@ -93,7 +110,7 @@ def _send_event_once(original: Untyped) -> Untyped:
     return send_event
 
 
-def _complete_event(original: Untyped) -> Untyped:
+def _complete_event(original: Untyped, faults: Callable[[], Sequence[EventFault]]) -> Untyped:
     """Adds `sequencer` and, in a versioned bucket, `versionId`; leaves the slashes of a key as they are.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
@@ -106,6 +123,8 @@ def _complete_event(original: Untyped) -> Untyped:
         about["sequencer"] = _next_sequencer()
         if bucket.is_versioned:
             about["versionId"] = key.version_id
+        if fault := next((fault for fault in faults() if fault.key in key.name), None):
+            fault.apply(about)
         return event
 
     return get_s3_event
