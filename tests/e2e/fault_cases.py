@@ -101,7 +101,7 @@ CASES = {
     "pay-refused": Case(answers("pay-refused", status=400, error_code="a_new_code"), "a_new_code", 0, 5, "no"),
     "pay-forbidden": Case(answers("pay-forbidden", status=403, **HTML), "forbidden", 0, 5, "no"),
     "pay-renamed": Case(
-        answers("pay-renamed", status=200, body=RENAMED, **CHARGED), "unexpected_answer", 2, 2, "maybe"
+        answers("pay-renamed", status=200, body=RENAMED, **CHARGED), "unexpected_answer", 2, 2, "yes"
     ),
     "pay-renamed-1": Case(answers("pay-renamed-1", times=1, status=200, body=RENAMED, **CHARGED), "cutout", 2, 2),
     "pay-dropped": Case(answers("pay-dropped", times=1, drop=True), "cutout", 1, 2),
