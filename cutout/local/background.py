@@ -322,7 +322,7 @@ def _score(candidate: _Candidate, votes: Array, faces: list[Box]) -> float:
 
 
 def _overlap(one: Array, other: Array) -> float:
-    return float((one & other).sum() / max(1, (one | other).sum()))
+    return float((one & other).sum() / max(1, int((one | other).sum())))
 
 
 # The outline, at full size.

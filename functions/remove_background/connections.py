@@ -121,6 +121,12 @@ class _Response(http.client.HTTPResponse):
         super().__init__(connection, *args, **kwargs)
         self.fp: io.BufferedReader = io.BufferedReader(_Reader(self.fp.detach(), connection))
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """http.client passes over a 100 only, and would take a 103 for the answer that comes after it."""
+        version, status, reason = super()._read_status()  # type: ignore[misc]  # private: a test watches over it
+        is_interim = http.HTTPStatus.SWITCHING_PROTOCOLS < status < http.HTTPStatus.OK
+        return version, http.HTTPStatus.CONTINUE if is_interim else status, reason
+
 
 class _Connection(HTTPConnection):
     response_class = _Response

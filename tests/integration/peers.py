@@ -179,7 +179,11 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
         thread.join()
 
 
-def answer(status: str = "200 OK", body: bytes = b"", *headers: str) -> bytes:
-    """A whole answer, as it should be."""
-    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]
-    return "\r\n".join(lines).encode("latin-1") + body
+def answer(status: str = "200 OK", body: bytes = b"", *headers: str, keep: bool = False) -> bytes:
+    """A whole answer. The connection is used again for others only when it is to be kept."""
+    return head(*headers, f"Content-Length: {len(body)}", status=status, keep=keep) + body
+
+
+def head(*headers: str, status: str = "200 OK", keep: bool = False) -> bytes:
+    lines = [f"HTTP/1.1 {status}", *headers, *([] if keep else ["Connection: close"]), "", ""]
+    return "\r\n".join(lines).encode("latin-1")

@@ -44,7 +44,9 @@ def _head_object(state: State, bucket: str, key: str) -> Answer:
     return Answer((found.etag, found.metadata, found.version_id)) if found else Answer(404, "404")
 
 
-def _get_object(state: State, bucket: str, key: str, if_match: str | None, ranged: bool, version_id: str | None) -> Answer:
+def _get_object(
+    state: State, bucket: str, key: str, if_match: str | None, ranged: bool, version_id: str | None
+) -> Answer:
     found = current(state, bucket, key)
     if version_id is not None:
         versions = [version for version in state.objects.get((bucket, key), ()) if version.version_id == version_id]
@@ -141,7 +143,9 @@ def _update_item(
 # SQS
 
 
-def _send_message(state: State, queue: str, body: str, delay: float, attributes: tuple[tuple[str, str, str], ...]) -> Answer:
+def _send_message(
+    state: State, queue: str, body: str, delay: float, attributes: tuple[tuple[str, str, str], ...]
+) -> Answer:
     message = Message(queue, body, attributes, state.clock, state.clock + delay, 0, "")
     state.messages = tuple(sorted((*state.messages, message)))
     return Answer(())

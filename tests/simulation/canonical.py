@@ -38,7 +38,11 @@ def canonical(state: State) -> None:
     }
     state.messages = tuple(sorted(_message(message, state.clock, ended) for message in state.messages))
     shift = state.clock - START
-    state.results = tuple((url, START + RESULT_SECONDS, png, quality) for url, until, png, quality in state.results if until >= state.clock)
+    state.results = tuple(
+        (url, START + RESULT_SECONDS, png, quality)
+        for url, until, png, quality in state.results
+        if until >= state.clock
+    )
     for charge in state.charges:
         if charge.state == "kept" and charge.until < state.clock:
             promises.change(state, charge, **promises.EXCUSED)
@@ -82,7 +86,10 @@ def _message(message: Message, clock: float, ended: dict[str, float]) -> Message
     key = promises.output_key(promises.letter_of(message.body)[0])
     sent = BEFORE if key in ended and first <= ended[key] else AFTER
     return message._replace(
-        attributes=_attributes(message, sent), sent=float(sent), visible=max(message.visible - clock, 0.0) + START, count=0
+        attributes=_attributes(message, sent),
+        sent=float(sent),
+        visible=max(message.visible - clock, 0.0) + START,
+        count=0,
     )
 
 
@@ -92,4 +99,6 @@ def _attributes(message: Message, sent: int) -> tuple[tuple[str, str, str], ...]
     if message.queue == UPLOAD_QUEUE:
         attempts = given.get("Attempts", ("Number", "0"))
         return ("Attempts", *attempts), ("FirstSent", "Number", str(sent * 1000))
-    return tuple((name, kind, value) for name, kind, value in message.attributes if name not in ("FailedAt", "RequestId"))
+    return tuple(
+        (name, kind, value) for name, kind, value in message.attributes if name not in ("FailedAt", "RequestId")
+    )

@@ -68,7 +68,13 @@ class S3:
         return {}
 
     def get_object(
-        self, *, Bucket: str, Key: str, IfMatch: str | None = None, Range: str | None = None, VersionId: str | None = None
+        self,
+        *,
+        Bucket: str,
+        Key: str,
+        IfMatch: str | None = None,
+        Range: str | None = None,
+        VersionId: str | None = None,
     ) -> dict[str, Any]:
         answer = self._call("s3", "get_object", Bucket, Key, IfMatch, Range is not None, VersionId)
         _raise(answer, "GetObject")
@@ -150,7 +156,12 @@ class SQS:
         self._call = call
 
     def send_message(
-        self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0, MessageAttributes: Mapping[str, Any] | None = None
+        self,
+        *,
+        QueueUrl: str,
+        MessageBody: str,
+        DelaySeconds: int = 0,
+        MessageAttributes: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         attributes = [
             (name, value["DataType"], str(value["StringValue"])) for name, value in (MessageAttributes or {}).items()

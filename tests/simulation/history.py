@@ -60,7 +60,13 @@ def _row(engine: Engine, before: State, after: State, choice: Choice) -> tuple[s
         case ("watch",):
             return (clock, after.last, "is invoked", "", "")
         case _:
-            return (clock, "clock", " ".join(map(str, choice)), f"+{after.clock + after.elapsed - before.clock - before.elapsed:.1f} s", "")
+            return (
+                clock,
+                "clock",
+                " ".join(map(str, choice)),
+                f"+{after.clock + after.elapsed - before.clock - before.elapsed:.1f} s",
+                "",
+            )
 
 
 def _last_answer(node: Any, before: State) -> str:
@@ -73,7 +79,13 @@ def _last_answer(node: Any, before: State) -> str:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, tuple) and value and isinstance(value[0], tuple) and len(value[0]) == 2 and isinstance(value[0][1], tuple):
+    if (
+        isinstance(value, tuple)
+        and value
+        and isinstance(value[0], tuple)
+        and len(value[0]) == 2
+        and isinstance(value[0][1], tuple)
+    ):
         hidden = ("id", "expires", "source")
         return " ".join(f"{name}={_brief(content[1])}" for name, content in value if name not in hidden)
     return "" if value in (None, ()) else _brief(value)

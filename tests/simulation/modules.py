@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import typer
+
 from .processes import Lock, Process, call
 
 
@@ -46,6 +48,11 @@ class _Threading(SimpleNamespace):
         return getattr(real_threading, name)
 
 
+class _Silent(SimpleNamespace):
+    def __getattr__(self, name: str) -> Any:
+        return getattr(typer, name)
+
+
 REPLACEMENTS: dict[str, Any] = {
     "time": SimpleNamespace(time=_now, monotonic=_now, sleep=_sleep),
     "threading": _Threading(Lock=Lock, get_ident=_get_ident),
@@ -53,6 +60,7 @@ REPLACEMENTS: dict[str, Any] = {
     "random": SimpleNamespace(uniform=lambda least, most: most, random=lambda: 0.5),
     "secrets": SimpleNamespace(token_hex=lambda _=None: _Uuid().hex),
     "datetime": _Datetime,
+    "typer": _Silent(echo=lambda *_, **__: None),
 }
 
 

@@ -17,7 +17,9 @@ from .processes import Answer, call
 from .state import State
 
 RESULT_SECONDS = 3600.0
-PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x64\0\0\0\x64\x08\x06\0\0\0"  # of 100x100 pixels; the rest is not looked at
+PNG_HEAD = (
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x64\0\0\0\x64\x08\x06\0\0\0"  # of 100x100 pixels; the rest is not looked at
+)
 
 
 def image(name: str) -> bytes:
@@ -123,10 +125,10 @@ def add_result(state: State, url: str, content: bytes, quality: str = "fine") ->
 
 
 def spoil(state: State, url: str, quality: str) -> None:
-    state.results = tuple((known, until, content, quality if known == url else was) for known, until, content, was in state.results)
+    state.results = tuple(
+        (known, until, content, quality if known == url else was) for known, until, content, was in state.results
+    )
 
 
 def read_credits(state: State) -> Answer:
     return Answer(0.0 if state.blocked == "credits" else 100.0)
-
-

@@ -244,7 +244,10 @@ class Tree:
             child.since = (event[1],) * len(tasks)
         else:
             child.since = tuple(
-                [event[2] if task.pending is not before else since for task, before, since in zip(tasks, node.pending, node.since, strict=True)]
+                [
+                    event[2] if task.pending is not before else since
+                    for task, before, since in zip(tasks, node.pending, node.since, strict=True)
+                ]
             )
         if all(task.done for task in tasks):
             child.results = tuple(task.result for task in tasks)

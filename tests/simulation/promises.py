@@ -103,7 +103,12 @@ def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenI
             until = float(dict(after).get("valid_until", ("N", Decimal(0)))[1])
             seen = frozenset({current_etag(state, charge.key)})
             change(state, charge, state="kept", environment="", until=until, current=seen)
-        if url == old and charge.state == "kept" and charge.etag not in running.etags and running.etags & charge.current:
+        if (
+            url == old
+            and charge.state == "kept"
+            and charge.etag not in running.etags
+            and running.etags & charge.current
+        ):
             seen = frozenset({current_etag(state, charge.key)})
             change(state, charge, state="displaced", current=seen)
 
@@ -204,7 +209,9 @@ def at_rest(state: State, expected: Mapping[str, str], *, watched: bool, faulted
             if _waits(state, key):
                 continue
             stale = cutout is not None and _source(cutout) == key
-            return f"{'stale: the cutout is of other bytes of' if stale else 'lost: neither cutout nor letter of'} {key}"
+            return (
+                f"{'stale: the cutout is of other bytes of' if stale else 'lost: neither cutout nor letter of'} {key}"
+            )
         if is_cutout and has_letter and not faulted:
             return f"lost: both a cutout and a letter of {key}"
         if not faulted and expected.get(key, "cutout") not in ("any", "cutout" if is_cutout else "letter"):

@@ -72,7 +72,6 @@ Message = tuple[str, tuple[tuple[str, str, str], ...], float]  # body, attribute
 Work = Callable[[Any], Sequence[Callable[[], Any]]]
 
 
- 
 def repeats_put() -> bool:
     """Whether the SDK, as the function sets it up, sends a PutObject again whose answer was lost."""
     from remove_background import aws  # noqa: PLC0415
@@ -192,7 +191,9 @@ def _build_command(process: Process, kind: str) -> Work:
 
     def run() -> None:
         if kind == "pause":
-            intake_command._change(deployed, lambda item, token: item.pause(intake_command.OPERATOR, "stocktaking", token))
+            intake_command._change(
+                deployed, lambda item, token: item.pause(intake_command.OPERATOR, "stocktaking", token)
+            )
         else:
             intake_command._change(deployed, lambda item, token: item.reopen(item.read(), token))
 

@@ -53,7 +53,8 @@ class World:
     kinds: frozenset[str] = frozenset({"failed", "lost", "repeat", "kill", "gone"})  # of faults
     patience: int = 2  # how often all waits for the clock before the next step of an actor
     seconds: float = 24 * 3600.0  # within which everything ends
-    eager: bool = True  # calls that concern nobody else are made at once
+    eager: bool = True  # calls that concern nobody else are made at once, and states get their one form
+    tempo: float = 0.0  # seconds that each call takes
 
 
 class Engine:
@@ -159,7 +160,11 @@ class Engine:
             if writes and repeats and "repeat" in kinds:
                 choices.append(("repeat", serial, thread))
             if call.method == "post":
-                choices += [("post", serial, thread, kind) for kind in ("500", "no_url", "403", "400", "429", "rejected") if kind in kinds]
+                choices += [
+                    ("post", serial, thread, kind)
+                    for kind in ("500", "no_url", "403", "400", "429", "rejected")
+                    if kind in kinds
+                ]
             if call.method == "fetch" and "gone" in kinds:
                 choices.append(("gone", serial, thread))
         if "kill" in kinds and call.method != "fetch":
@@ -174,7 +179,9 @@ class Engine:
         ready = [
             index
             for index, message in enumerate(state.messages)
-            if message.queue == UPLOAD_QUEUE and not message.holder and message.visible <= state.clock
+            if message.queue == UPLOAD_QUEUE
+            and not message.holder
+            and message.visible <= state.clock
             and (index == 0 or message != state.messages[index - 1])
         ]
         if world.batch == 1:
@@ -200,7 +207,9 @@ class Engine:
         if state.mapping_until:
             timers.append(state.mapping_until)
         if state.mapping in ("Enabled", "Enabling") or state.handed:
-            timers += [message.visible for message in state.messages if message.queue == UPLOAD_QUEUE and not message.holder]
+            timers += [
+                message.visible for message in state.messages if message.queue == UPLOAD_QUEUE and not message.holder
+            ]
         if self.world.watched and not state.settled and not self._is_watching(state):
             timers.append(state.watch_at)
         return [timer for timer in timers if timer > state.clock]
@@ -280,6 +289,10 @@ class Engine:
 
     def _go(self, state: State, what: str, serial: str, thread: int, *more: str) -> None:
         state.last = serial
+        if self.world.tempo:
+            self._advance(state, state.clock + self.world.tempo)
+            if all(running.serial != serial for running in state.running):
+                return None  # its time was over
         running = _running(state, serial)
         if thread == -1:
             return self._respond(state, running)
@@ -330,7 +343,9 @@ class Engine:
             if id_.startswith("cutout:"):
                 promises.on_ledger(state, running, old, new)
             else:
-                if any(dict(old).get(name) != dict(new).get(name) and name in dict(new) for name in ("next_at", "probe")):
+                if any(
+                    dict(old).get(name) != dict(new).get(name) and name in dict(new) for name in ("next_at", "probe")
+                ):
                     running = promises.on_slot(state, running)
                 if id_ == "intake":
                     promises.on_intake(state, running, old, new)
@@ -346,7 +361,9 @@ class Engine:
 
     def _pixelcut(self, state: State, running: Running, call: Call, what: str) -> tuple[Running, Answer]:
         if call.method == "credits":
-            return running, Answer(None, "failed") if what == "failed" or state.blocked == "down" else pixelcut.read_credits(state)
+            return running, Answer(
+                None, "failed"
+            ) if what == "failed" or state.blocked == "down" else pixelcut.read_credits(state)
         if call.method == "fetch":
             url = call.args[0]
             if what == "failed":
@@ -362,7 +379,7 @@ class Engine:
             outcome = {"down": "failed", "put": "ok"}.get(state.blocked, state.blocked)
         promises.on_post(state, running)
         versions = state.objects[INPUT, key]
-        version = versions[-1]
+        version = versions[-1] if versions else Version("", "", None)
         if version_id:
             version = next((found for found in versions if found.version_id == version_id), Version("", "", None))
         if version.content is None:  # the service cannot fetch it
@@ -398,7 +415,8 @@ class Engine:
             promises.excuse(state, running.serial)
         state.messages = tuple(
             sorted(
-                message._replace(holder="") if message.holder == running.serial else message for message in state.messages
+                message._replace(holder="") if message.holder == running.serial else message
+                for message in state.messages
             )
         )
         state.running = tuple(other for other in state.running if other.serial != running.serial)
@@ -482,13 +500,15 @@ class Engine:
             serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, body, 0.0, ())))
 
     def _replay(self, state: State, key: str) -> None:
-        """An operator sends the letters of a key back; where there is none, the event of what stands there now."""
-        letters = [message for message in state.messages if message.queue == DEAD_LETTERS and promises.letter_of(message.body)[0] == key]
-        for letter in letters:
-            aws.replace_message(state, letter)
-            promises.on_replay(state, *promises.letter_of(letter.body))
-            serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, letter.body, 0.0, ())))
-        if not letters and aws.current(state, INPUT, key):
+        """An operator sends the letters of a key back, and the event of what stands there now where it has none."""
+        sent = set()
+        for letter in state.messages:
+            if letter.queue == DEAD_LETTERS and promises.letter_of(letter.body)[0] == key:
+                aws.replace_message(state, letter)
+                sent.add(promises.letter_of(letter.body)[1])
+                promises.on_replay(state, *promises.letter_of(letter.body))
+                serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, letter.body, 0.0, ())))
+        if aws.current(state, INPUT, key) and promises.current_etag(state, key) not in sent:
             self._send_event(state, key, 1)
 
 
@@ -521,5 +541,9 @@ def _event(key: str, etag: str, version_id: str) -> str:
     object_ = {"key": key, "eTag": etag, "size": 1000, "sequencer": f"{int(version_id.strip('v')):016X}"}
     if version_id.startswith("v"):
         object_["versionId"] = version_id
-    record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": INPUT}, "object": object_}}
+    record = {
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": INPUT}, "object": object_},
+    }
     return json.dumps({"Records": [record]})

@@ -13,7 +13,9 @@ WORLDS = [
         actors=((("put", "a.jpg", "B", "2"),),),
         calm=True,
     ),
-    World("A, B, A", setup=(("put", "a.jpg", "A"),), actors=((("put", "a.jpg", "B"), ("put", "a.jpg", "A")),), calm=True),
+    World(
+        "A, B, A", setup=(("put", "a.jpg", "A"),), actors=((("put", "a.jpg", "B"), ("put", "a.jpg", "A")),), calm=True
+    ),
     World(
         "A, B, A without versions",
         setup=(("put", "a.jpg", "A"),),

@@ -53,6 +53,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("remove_background.intake.time", clock)
     monkeypatch.setattr("remove_background.rate_limiter.time", clock)
+    monkeypatch.setattr("remove_background.deadline.time", clock)
     return clock
 
 
@@ -581,15 +582,16 @@ def test_a_pause_in_the_meantime_outlasts_the_probes_success(
     assert (seen.paused_by, seen.fruitless) == (OPERATOR, 1)
 
 
+@pytest.mark.parametrize("end", ["report_success", "release"])
 def test_the_probe_of_an_earlier_probation_frees_nothing(
-    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], end: str
 ) -> None:
     pause_and_reopen(item, clock)
     old, new = make_environment(), make_environment()
     pay(old)
     pause_and_reopen(item, clock)
     pay(new)
-    old.report_success()
+    getattr(old, end)()
     assert item.read().reopened_at is not None
     with pytest.raises(IntakePaused):
         pay(make_environment())

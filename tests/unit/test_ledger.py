@@ -97,12 +97,13 @@ class Desk:
     till: Till
     network: Network
     noted: list[Billed] = field(default_factory=list)
+    stopped: list[Upload] = field(default_factory=list)
     standing: Upload | None = None  # None: whatever is asked about
     confirmed: list[Upload] = field(default_factory=list)
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(cast("DynamoDBClient", self.network), "ledger", self.noted.append)
+        return Ledger(cast("DynamoDBClient", self.network), "ledger", self.noted.append, self.stopped.append)
 
     def confirm(self, upload: Upload) -> object:
         self.confirmed.append(upload)
@@ -143,6 +144,10 @@ class Desk:
         with pytest.raises(KilledError):
             self.pay(upload, sent=sent)
         self.till.error = None
+
+    def close(self, upload: Upload) -> None:
+        """Its letter is written now."""
+        self.ledger.close(KEY, upload, self.clock.now)
 
     def item(self) -> dict[str, Any]:
         found = self.network.client.get_item(TableName="ledger", Key={"id": {"S": f"cutout:{KEY}"}})
@@ -271,6 +276,7 @@ def test_another_upload_of_an_output_key_may_pay_once_the_first_was_refused(
 ) -> None:
     desk.pay_in_vain(make_upload(), refused())
     assert desk.pay(make_upload("photo.gif")) == "https://result/2"
+    assert desk.confirmed == []
 
 
 @pytest.mark.parametrize("seconds", [0, 65, 66, 3600])
@@ -291,7 +297,7 @@ def test_another_upload_of_an_output_key_waits_for_the_letter_of_one_that_was_ch
     desk.pay_in_vain(make_upload(), no_result_url())
     with pytest.raises(InProgress):
         desk.pay(make_upload("photo.gif"))
-    desk.ledger.close(KEY, make_upload())
+    desk.close(make_upload())
     assert desk.pay(make_upload("photo.gif")) == "https://result/2"
 
 
@@ -299,7 +305,7 @@ def test_another_upload_of_an_output_key_waits_for_a_result_whose_letter_was_wri
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     desk.pay(make_upload())
-    desk.ledger.close(KEY, make_upload())
+    desk.close(make_upload())
     with pytest.raises(InProgress):
         desk.pay(make_upload("photo.gif"))  # a replay of the first may take it up
 
@@ -315,7 +321,7 @@ def test_two_uploads_of_an_output_key_that_kill_the_function_pay_twice_each(
             with pytest.raises((KilledError, InProgress, UnexpectedError)) as caught:
                 desk.pay(upload, sent=START)
             if isinstance(caught.value, UnexpectedError):
-                desk.ledger.close(KEY, upload)
+                desk.close(upload)
                 uploads.remove(upload)
                 letters.append(upload.key)
             desk.clock.move(66)
@@ -553,7 +559,7 @@ def test_a_result_that_is_kept_again_after_another_claim_changes_nothing(desk: D
     desk.network.loses_answer_to, desk.network.meanwhile = "result_url = :url", claim
     assert desk.pay(old) == "https://result/1"
     assert [desk.item()] == items
-    assert desk.ledger.read_billed(KEY, new) is Billed.MAYBE
+    assert desk.ledger.read_billed(KEY, new, retried=True) is Billed.MAYBE
     desk.clock.move(66)
     assert desk.pay(new) == "https://result/3"
 
@@ -622,7 +628,9 @@ def test_a_function_that_is_killed_each_time_pays_twice(desk: Desk, make_upload:
     for _ in range(2):
         desk.be_killed(make_upload())
         desk.clock.move(66)
-    with pytest.raises(UnexpectedError, match="stopped each time while it worked on this upload") as stopped:
+    with pytest.raises(
+        UnexpectedError, match="after Pixelcut was asked for this upload's cutout, the function was stopped"
+    ) as stopped:
         desk.pay(make_upload())
     assert (stopped.value.is_final, stopped.value.billed) == (True, Billed.MAYBE)
     assert desk.till.calls == 2
@@ -637,7 +645,7 @@ def test_what_an_upload_has_cost_is_not_forgotten_after_an_hour(
     assert desk.pay_in_vain(make_upload(), refused()).billed is billed
     desk.clock.move(3601)
     assert desk.pay_in_vain(make_upload(), fail()).is_final
-    desk.ledger.close(KEY, make_upload())
+    desk.close(make_upload())
     desk.clock.move(3601)
     assert desk.pay(make_upload()) is Outcome.DUPLICATE
 
@@ -686,6 +694,45 @@ def test_a_second_result_that_expired_is_not_worth_a_third(desk: Desk, make_uplo
     assert desk.till.calls == 2
 
 
+def test_a_function_that_is_killed_after_a_result_expired_was_stopped(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay(make_upload())
+    desk.clock.move(3301)
+    desk.be_killed(make_upload())
+    desk.clock.move(66)
+    with pytest.raises(UnexpectedError, match="was stopped"):
+        desk.pay(make_upload())
+
+
+def test_an_upload_that_the_function_was_stopped_over_is_noted(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_in_vain(make_upload(), refused())
+    desk.be_killed(make_upload())
+    with pytest.raises(InProgress):
+        desk.pay(make_upload())
+    assert desk.stopped == []
+    desk.clock.move(66)
+    desk.be_killed(make_upload(sequencer="00FF"))
+    assert desk.stopped == [make_upload(sequencer="00FF")]
+    desk.clock.move(66)
+    with pytest.raises(UnexpectedError):
+        desk.pay(make_upload())
+    assert len(desk.stopped) == 2
+
+
+def test_a_result_that_another_delivery_has_forgotten_is_not_final_while_that_one_pays(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay(make_upload())
+    assert not desk.ledger.forget(KEY, make_upload(), "https://result/1")
+
+    def pay() -> str:
+        assert not desk.ledger.forget(KEY, make_upload(), "https://result/1")
+        return "https://result/second"
+
+    assert desk.pay(make_upload(), pay=pay) == "https://result/second"
+    assert desk.ledger.forget(KEY, make_upload(), "https://result/1")
+    assert desk.ledger.forget(KEY, make_upload(), "https://result/second")
+
+
 def test_charges_of_other_bytes_do_not_count(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     for upload in (old, new):
@@ -706,7 +753,9 @@ def test_a_function_that_is_killed_each_time_it_has_a_result_to_write_gets_a_let
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     assert [desk.pay(make_upload()) for _ in range(1 + 10)] == ["https://result/1"] * 11
-    with pytest.raises(UnexpectedError, match="stopped each time while it had a paid result") as stopped:
+    with pytest.raises(
+        UnexpectedError, match="after Pixelcut had made this upload's cutout, the function was stopped"
+    ) as stopped:
         desk.pay(make_upload())
     assert (stopped.value.is_final, stopped.value.billed) == (True, Billed.YES)
 
@@ -732,7 +781,7 @@ def test_a_result_that_is_replaced_while_it_is_taken_up_is_not_used(
 
     desk.pay(make_upload())
     if sent > START:
-        desk.ledger.close(KEY, make_upload())
+        desk.close(make_upload())
     desk.network.calls.clear()
     desk.network.before_call = replace
     with pytest.raises(InProgress):
@@ -764,22 +813,52 @@ def test_what_was_sent_before_its_letter_was_written_is_a_duplicate(
 ) -> None:
     desk.pay_in_vain(make_upload(), answer_lost())
     desk.clock.move(10)
-    desk.ledger.close(KEY, make_upload())
+    desk.close(make_upload())
     desk.clock.move(100)
     assert desk.pay(make_upload(), sent=sent) is Outcome.DUPLICATE
     assert desk.till.calls == 1
 
 
+def test_a_letter_that_is_sent_back_at_once_is_a_replay(desk: Desk, make_upload: MakeUpload) -> None:
+    """It may be sent back before the ledger knows that it was written."""
+    desk.pay_in_vain(make_upload(), no_result_url())
+    desk.clock.move(10)
+    desk.ledger.close(KEY, make_upload(), START + 8)
+    assert desk.pay(make_upload(), sent=START + 9) == "https://result/2"
+
+
+@pytest.mark.parametrize(("sent", "billed"), [(START + 3600, Billed.YES), (START + 3601, Billed.NO)])
+def test_an_upload_that_is_sent_anew_an_hour_after_the_last_claim_begins_anew(
+    desk: Desk, make_upload: MakeUpload, sent: float, billed: Billed
+) -> None:
+    """Its cutout was made, and has been deleted since."""
+    desk.pay(make_upload())
+    desk.clock.move(4000)
+    assert desk.pay_in_vain(make_upload(), refused(), sent=sent).billed is billed
+    assert desk.pay_in_vain(make_upload(), answer_lost(), sent=sent).is_final is (billed is Billed.YES)
+
+
+def test_an_upload_that_is_sent_anew_does_not_hide_what_an_earlier_delivery_may_write(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay(make_upload())
+    desk.clock.move(3300)
+    desk.pay(make_upload(), seconds=600)
+    desk.clock.move(301)
+    desk.pay(make_upload(), sent=START + 3601)
+    check_in_flight_until(desk, START + 3300 + 605)
+
+
 def test_a_duplicate_of_a_letter_is_one_though_there_is_a_paid_result(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay(make_upload())
-    desk.ledger.close(KEY, make_upload())
+    desk.close(make_upload())
     assert desk.pay(make_upload()) is Outcome.DUPLICATE
 
 
 def test_a_replay_may_be_charged_twice_again(desk: Desk, make_upload: MakeUpload) -> None:
     for sent in (START, START + 1, START + 3):
         assert [desk.pay_in_vain(make_upload(), no_result_url(), sent=sent).is_final for _ in range(2)] == [False, True]
-        desk.ledger.close(KEY, make_upload())
+        desk.close(make_upload())
         desk.clock.move(2)
     assert desk.till.calls == 6
 
@@ -792,7 +871,7 @@ def test_a_replay_of_what_was_killed_each_time_may_be_killed_twice_again(desk: D
             desk.clock.move(66)
         with pytest.raises(UnexpectedError):
             desk.pay(make_upload(), sent=sent)
-        desk.ledger.close(KEY, make_upload())
+        desk.close(make_upload())
     assert desk.till.calls == 4
 
 
@@ -802,7 +881,7 @@ def test_a_replay_reuses_a_result_as_often_as_the_first_upload(desk: Desk, make_
         assert {desk.pay(make_upload(), sent=sent) for _ in range(10)} == {"https://result/1"}
         with pytest.raises(UnexpectedError):
             desk.pay(make_upload(), sent=sent)
-        desk.ledger.close(KEY, make_upload())
+        desk.close(make_upload())
         desk.clock.move(2)
 
 
@@ -811,7 +890,7 @@ def test_a_replay_may_pay_once_more_when_the_result_that_it_took_up_is_gone(
 ) -> None:
     desk.pay_in_vain(make_upload(), answer_lost())
     desk.pay(make_upload())
-    desk.ledger.close(KEY, make_upload())  # the second result could not be fetched
+    desk.close(make_upload())  # the second result could not be fetched
     desk.clock.move(2)
     assert desk.pay(make_upload(), sent=START + 1) == "https://result/2"
     assert not desk.ledger.forget(KEY, make_upload(), "https://result/2")
@@ -822,15 +901,15 @@ def test_a_replay_may_pay_once_more_when_the_result_that_it_took_up_is_gone(
 def test_the_letter_of_an_upload_does_not_end_another_one(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     desk.pay(new)
-    desk.ledger.close(KEY, old)
-    desk.ledger.close(KEY, make_upload("photo.gif", etag="new"))
+    desk.close(old)
+    desk.close(make_upload("photo.gif", etag="new"))
     assert desk.pay(new) == "https://result/1"
 
 
 def test_the_letter_of_the_bytes_before_does_not_end_an_upload(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     desk.pay_in_vain(old, answer_lost())
-    desk.ledger.close(KEY, old)
+    desk.close(old)
     assert desk.pay(new) == "https://result/2"
     assert desk.pay(new) == "https://result/2"
 
@@ -845,12 +924,12 @@ def test_a_failed_call_may_be_repeated_at_once(desk: Desk, make_upload: MakeUplo
 
 def test_billed_is_no_after_a_refusal(desk: Desk, make_upload: MakeUpload) -> None:
     assert desk.pay_in_vain(make_upload(), refused()).billed is Billed.NO
-    assert desk.ledger.read_billed(KEY, make_upload()) is Billed.NO
+    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.NO
 
 
 def test_billed_is_maybe_while_a_call_is_in_flight_and_after_it_was_killed(desk: Desk, make_upload: MakeUpload) -> None:
     desk.be_killed(make_upload())
-    assert desk.ledger.read_billed(KEY, make_upload()) is Billed.MAYBE
+    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.MAYBE
     desk.clock.move(66)
     assert desk.pay_in_vain(make_upload(), refused()).billed is Billed.MAYBE
 
@@ -860,9 +939,9 @@ def test_billed_includes_what_earlier_calls_have_cost(
     desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError], billed: Billed
 ) -> None:
     desk.pay_in_vain(make_upload(), fail())
-    assert desk.ledger.read_billed(KEY, make_upload()) is billed
+    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is billed
     assert desk.pay_in_vain(make_upload(), refused()).billed is billed
-    assert desk.ledger.read_billed(KEY, make_upload()) is billed
+    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is billed
 
 
 def test_billed_is_yes_after_a_paid_result_has_expired(desk: Desk, make_upload: MakeUpload) -> None:
@@ -874,7 +953,7 @@ def test_billed_is_yes_after_a_paid_result_has_expired(desk: Desk, make_upload: 
 def test_billed_is_maybe_after_another_upload_took_the_key(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay(make_upload(etag="old"))
     desk.pay(make_upload(etag="new"))
-    assert desk.ledger.read_billed(KEY, make_upload(etag="old")) is Billed.MAYBE
+    assert desk.ledger.read_billed(KEY, make_upload(etag="old"), retried=True) is Billed.MAYBE
 
 
 @pytest.mark.parametrize("seconds", [0, 3301])
@@ -885,7 +964,7 @@ def test_billed_of_the_upload_before_does_not_survive_a_claim(
     desk.pay(old)
     desk.clock.move(seconds)
     assert desk.pay_in_vain(new, refused()).billed is Billed.NO
-    assert desk.ledger.read_billed(KEY, new) is Billed.NO
+    assert desk.ledger.read_billed(KEY, new, retried=True) is Billed.NO
 
 
 def test_billed_of_the_upload_before_does_not_survive_a_claim_that_is_killed(
@@ -894,14 +973,25 @@ def test_billed_of_the_upload_before_does_not_survive_a_claim_that_is_killed(
     old, new = make_upload(etag="old"), make_upload(etag="new")
     desk.pay(old)
     desk.be_killed(new)
-    assert desk.ledger.read_billed(KEY, new) is Billed.MAYBE
+    assert desk.ledger.read_billed(KEY, new, retried=True) is Billed.MAYBE
 
 
 def test_billed_can_be_read(clients: Clients, desk: Desk, make_upload: MakeUpload) -> None:
-    assert desk.ledger.read_billed(KEY, make_upload()) is Billed.NO
+    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.NO
     desk.pay(make_upload())
-    assert desk.ledger.read_billed(KEY, make_upload()) is Billed.YES
-    assert Ledger(clients.dynamodb, "nowhere", print).read_billed(KEY, make_upload()) is Billed.MAYBE
+    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.YES
+    assert (
+        Ledger(clients.dynamodb, "nowhere", print, print).read_billed(KEY, make_upload(), retried=True) is Billed.MAYBE
+    )
+
+
+def test_billed_of_an_upload_that_was_not_retried_is_no_though_another_left_something(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay(make_upload())
+    assert desk.ledger.read_billed(KEY, make_upload(etag="other"), retried=False) is Billed.NO
+    assert desk.ledger.read_billed(KEY, make_upload(etag="other"), retried=True) is Billed.MAYBE
+    assert desk.ledger.read_billed(KEY, make_upload(), retried=False) is Billed.YES
 
 
 def test_each_credit_is_noted_with_what_was_billed_before(desk: Desk, make_upload: MakeUpload) -> None:
@@ -910,7 +1000,7 @@ def test_each_credit_is_noted_with_what_was_billed_before(desk: Desk, make_uploa
     url = desk.pay(make_upload())
     assert desk.pay(make_upload()) == url  # the same result: nothing is charged
     desk.clock.move(3301)
-    desk.ledger.close(KEY, make_upload())
+    desk.close(make_upload())
     desk.pay(make_upload(), sent=desk.clock.now + 1)
     desk.pay(make_upload("other.jpg"), output_key="other.png")
     assert desk.noted == [Billed.MAYBE, Billed.YES, Billed.NO]
@@ -948,7 +1038,7 @@ def test_a_delivery_that_took_up_a_result_may_write_it(desk: Desk, make_upload: 
 
 def test_a_replay_that_took_up_a_result_may_write_it(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay(make_upload())
-    desk.ledger.close(KEY, make_upload())
+    desk.close(make_upload())
     desk.clock.now = START + 1000
     desk.pay(make_upload(), sent=START + 999)
     check_in_flight_until(desk, START + 1065)
@@ -962,7 +1052,7 @@ def test_a_shorter_delivery_does_not_hide_a_longer_one(desk: Desk, make_upload: 
 
 def test_a_shorter_replay_does_not_hide_a_longer_delivery(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay(make_upload())
-    desk.ledger.close(KEY, make_upload())
+    desk.close(make_upload())
     desk.pay(make_upload(), sent=START + 1, seconds=10)
     check_in_flight_until(desk, START + 65)
 
@@ -980,7 +1070,7 @@ def test_a_claim_that_fails_does_not_hide_a_delivery_that_has_a_result(
 
 def test_whether_something_is_in_flight_must_be_known(clients: Clients) -> None:
     with pytest.raises(StorageUnavailable, match="ResourceNotFoundException"):
-        Ledger(clients.dynamodb, "nowhere", print).check_nothing_in_flight(KEY)
+        Ledger(clients.dynamodb, "nowhere", print, print).check_nothing_in_flight(KEY)
 
 
 def test_the_ledger_is_read_consistently(clients: Clients, desk: Desk, make_upload: MakeUpload) -> None:
@@ -989,7 +1079,7 @@ def test_the_ledger_is_read_consistently(clients: Clients, desk: Desk, make_uplo
         for _ in range(2):
             stub.add_response("get_item", {}, asked)
         desk.ledger.check_nothing_in_flight(KEY)
-        assert desk.ledger.read_billed(KEY, make_upload()) is Billed.NO
+        assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.NO
 
 
 # A ledger that fails
@@ -998,7 +1088,7 @@ def test_the_ledger_is_read_consistently(clients: Clients, desk: Desk, make_uplo
 def test_nothing_is_paid_when_the_ledger_cannot_be_read(clients: Clients, make_upload: MakeUpload) -> None:
     till = Till()
     with pytest.raises(StorageUnavailable, match="ResourceNotFoundException"):
-        Ledger(clients.dynamodb, "nowhere", print).pay_once(
+        Ledger(clients.dynamodb, "nowhere", print, print).pay_once(
             KEY, make_upload(), sent=START, pay=till, confirm=lambda: None, deadline=Deadline(60)
         )
     assert till.calls == 0
@@ -1035,7 +1125,7 @@ def test_that_another_upload_took_the_key_is_not_a_fault(
     desk: Desk, make_upload: MakeUpload, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk.pay(make_upload())
-    desk.ledger.close(KEY, make_upload(etag="other"))
+    desk.close(make_upload(etag="other"))
     assert caplog.text == ""
 
 
@@ -1043,6 +1133,6 @@ def test_a_throttled_ledger_keeps_the_upload(clients: Clients, make_upload: Make
     with Stubber(clients.dynamodb) as stub:
         stub.add_client_error("update_item", "ThrottlingException", http_status_code=400)
         with pytest.raises(StorageUnavailable, match="ThrottlingException"):
-            Ledger(clients.dynamodb, "ledger", print).pay_once(
+            Ledger(clients.dynamodb, "ledger", print, print).pay_once(
                 KEY, make_upload(), sent=START, pay=Till(), confirm=lambda: None, deadline=Deadline(60)
             )

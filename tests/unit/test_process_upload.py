@@ -48,13 +48,16 @@ class Bucket:
     cutouts: dict[str, Cutout] = field(default_factory=dict)
     before_write: Callable[["Bucket"], None] = lambda _: None
     looks: int = 0
+    modified: int = 0
 
     def find_cutout(self, key: str) -> Cutout | None:
         return self.cutouts.get(key)
 
     def look_at(self, upload: Upload) -> Source | Outcome:
         self.looks += 1
-        return self.owner_did or Source(upload, self.head, self.size or len(self.head), upload.version_id)
+        return self.owner_did or Source(
+            upload, self.head, self.size or len(self.head), upload.version_id, self.modified
+        )
 
     def presign(self, source: Source, seconds: int) -> str:
         return f"https://signed/{source.upload.key}?version={source.version_id}&seconds={seconds}"
@@ -421,6 +424,41 @@ def test_a_cutout_is_not_replaced_by_an_upload_that_was_overwritten_meanwhile(
     assert bucket.cutouts["photo.png"].is_of(first)
 
 
+@pytest.mark.parametrize(
+    ("version_id", "seconds", "is_trusted"), [(None, 300, False), ("v1", 300, True), (None, None, True)]
+)
+def test_the_result_of_a_url_without_a_version_is_not_trusted_when_the_upload_was_replaced_meanwhile(
+    process: Process,
+    bucket: Bucket,
+    api: Api,
+    payments: Payments,
+    make_upload: MakeUpload,
+    version_id: str | None,
+    seconds: int | None,
+    is_trusted: bool,
+) -> None:
+    """The same bytes stand there again, but Pixelcut may have been given others."""
+    upload = make_upload(version_id=version_id)
+    api.while_fetching = lambda: setattr(bucket, "modified", 1)
+    if is_trusted:
+        assert process(upload, seconds=seconds) is Outcome.CUTOUT
+    else:
+        with pytest.raises(ResultInvalid, match="was replaced while Pixelcut worked on it"):
+            process(upload, seconds=seconds)
+        assert (bucket.cutouts, payments.forgotten) == ({}, ["https://result/1"])
+        assert process(upload, seconds=seconds) is Outcome.CUTOUT
+        assert len(api.paid) == 2
+
+
+@pytest.mark.parametrize("did", [Outcome.DELETED, Outcome.SUPERSEDED])
+def test_an_upload_without_a_version_that_its_owner_took_back_meanwhile_is_not_written(
+    process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload, did: Outcome
+) -> None:
+    api.while_fetching = lambda: setattr(bucket, "owner_did", did)
+    assert process(make_upload(version_id=None)) is did
+    assert bucket.cutouts == {}
+
+
 # With S3 and DynamoDB
 
 
@@ -445,7 +483,7 @@ class Stack:
         self.clients.s3.delete_object(Bucket="input", Key=upload.key, VersionId=str(upload.version_id))
 
     def process(self, upload: Upload) -> Outcome:
-        ledger = Ledger(self.clients.dynamodb, "ledger", lambda _: None)
+        ledger = Ledger(self.clients.dynamodb, "ledger", lambda _: None, lambda _: None)
         storage = Storage(self.clients.s3, "output")
         remover = BackgroundRemover(storage, self.api, self.api, ledger, OutputKey("{stem}.png"), 300)
         return remover.process(upload, SENT, Deadline(60))

@@ -23,6 +23,7 @@ RATE = 5
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("remove_background.rate_limiter.time", clock)
+    monkeypatch.setattr("remove_background.deadline.time", clock)
     return clock
 
 
@@ -117,6 +118,18 @@ def test_two_environments_never_get_the_same_slot(
     slot = first._take(Deadline(100))
     assert between[0] is not None
     assert slot == pytest.approx(between[0] + MARGIN / RATE, abs=1e-4)
+
+
+def test_slots_that_threads_reserve_together_are_no_other_environments(
+    make_limiter: Callable[..., RateLimiter], clock: Clock
+) -> None:
+    first, second = make_limiter(), make_limiter()
+    first._wanted = 3  # and the one that reserves
+    slot = first._take(Deadline(100))
+    reserved = [slot, *first._reserved]
+    assert len(reserved) == 4
+    assert reserved == pytest.approx([clock.now + LEAD + number * MARGIN / RATE for number in range(4)], abs=1e-4)
+    assert second._take(Deadline(100)) == pytest.approx(clock.now + LEAD + 4 * MARGIN / RATE, abs=1e-4)
 
 
 def test_a_429_lowers_the_rate_and_successes_raise_it_again(clock: Clock, limiter: RateLimiter) -> None:
@@ -344,6 +357,19 @@ def test_the_only_call_of_a_probation_is_made_soon_and_holds_its_right_for_the_w
     ((item, until),) = admission.asked
     assert item["reopened_at"] == {"N": "1"}
     assert 90 < until - clock.now <= 100
+
+
+@pytest.mark.parametrize("seconds", [-60, 1])
+def test_on_probation_no_slot_is_reserved_without_admission(clients: Clients, clock: Clock, seconds: float) -> None:
+    before = ITEM | {"reopened_at": {"N": "1"}, "next_at": {"N": str(clock.now + seconds)}}
+    clients.dynamodb.put_item(TableName="ledger", Item=before)
+    admission = Admission(admits=True)
+    assert RateLimiter(clients.dynamodb, "ledger", RATE, admission)._take(Deadline(100)) == clock.now + LEAD
+    assert len(admission.asked) == 1
+    admission.admits = False  # it was open again for a moment
+    with pytest.raises(StorageUnavailable, match="Too many environments"):
+        RateLimiter(clients.dynamodb, "ledger", RATE, admission)._take(Deadline(100))
+    assert stored(clients) == before
 
 
 def test_a_slot_that_would_come_too_late_is_not_even_asked_for_on_probation(clients: Clients, clock: Clock) -> None:

@@ -58,6 +58,11 @@ def test_an_upload_without_versions_is_looked_at_by_its_etag(clients: Clients, m
     assert storage.look_at(make_upload(bucket="output", etag="other", version_id=None)) is Outcome.SUPERSEDED
 
 
+def test_when_an_upload_was_put_there_is_read(clients: Clients, storage: Storage) -> None:
+    upload = put(clients, b"image")
+    assert look(storage, upload).modified == clients.s3.head_object(Bucket="input", Key=upload.key)["LastModified"]
+
+
 def test_an_overwritten_upload_is_superseded(clients: Clients, storage: Storage) -> None:
     older, newer = put(clients, b"older"), put(clients, b"newer")
     assert storage.look_at(older) is Outcome.SUPERSEDED
