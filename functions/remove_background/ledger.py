@@ -46,8 +46,8 @@ KEPT_SECONDS = 14 * 24 * 3600
 LEASE_MARGIN = 5.0
 # Calls that are charged for an upload and bring no cutout. After the second, a third would be paid for in vain.
 MAX_CHARGES = 2
-# For so long an upload that was charged keeps other uploads of its output key waiting: they would take the item, and what
-# is known about its charges, from each other.
+# For so long an upload that was charged keeps other uploads of its output key waiting: they would take the item, and
+# what is known about its charges, from each other.
 UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
 MAX_REUSES = 10

@@ -54,8 +54,8 @@ class Delivery:
     """One message of the queue: `attempt` counts from 1 those that may have been the upload's own fault.
 
     SQS's own count, `received`, only tells that there may have been attempts: it also counts receives that never
-    reached the function, as when the account's concurrency is used up. `first_sent` is when the first message was sent that this one was put back for, in
-    milliseconds since the epoch.
+    reached the function, as when the account's concurrency is used up. `first_sent` is when the first message was sent
+    that this one was put back for, in milliseconds since the epoch.
     """
 
     body: str
