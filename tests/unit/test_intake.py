@@ -594,6 +594,20 @@ def test_a_success_that_was_paid_before_the_pause_does_not_end_the_probation(
     assert item.read().fruitless == 1
 
 
+def test_nor_does_it_clear_the_failures_of_the_probation(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    late = make_environment()
+    fail(late, "a")
+    fail(late, "b", InsufficientCredits("Buy some."))
+    clock.sleep(300)
+    reopen(item)
+    fail(make_environment(), "c")
+    late.begin()
+    late.report_success()
+    assert len(item.read().failing) == 1
+
+
 def test_a_pause_in_the_meantime_outlasts_the_probes_success(
     intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
 ) -> None:
@@ -671,6 +685,19 @@ def test_what_is_read_is_what_was_written(item: IntakeItem, clients: Clients) ->
     )
     found = State("operator", "new prices", 12.5, 13.5, 3, frozenset({"a", "b"}), True, frozenset({"1-c"}))
     assert item.read() == found
+
+
+def test_it_is_read_as_it_is_now(item: IntakeItem, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    get_item = clients.dynamodb.get_item
+
+    def get(**call: Any) -> Any:  # noqa: ANN401
+        asked.append(call)
+        return get_item(**call)
+
+    monkeypatch.setattr(clients.dynamodb, "get_item", get)
+    item.read()
+    assert [call["ConsistentRead"] for call in asked] == [True]  # moto has no other reads
 
 
 def test_a_pause_ends_a_probation(item: IntakeItem, clients: Clients, clock: Clock) -> None:

@@ -207,6 +207,15 @@ def test_an_upload_that_fails_alone_gets_its_letter_within_five_attempts(
     assert item.read().paused_by is None
 
 
+def test_ten_uploads_that_fail_pause_the_intake(shop: Shop, make_record: MakeRecord) -> None:
+    item = IntakeItem(shop.clients.dynamodb, "ledger")
+    for number in range(10):
+        assert item.read().paused_by is None
+        shop.remover.fates = {f"{number}.jpg": ServiceUnavailable("Later.")}
+        shop.handle({"Records": [make_record(f"{number}.jpg")]})
+    assert item.read().paused_by == FUNCTION
+
+
 def test_a_rejected_upload_becomes_a_letter_at_once(shop: Shop, make_record: MakeRecord) -> None:
     shop.remover.fates = {"a.jpg": MalformedImage("No image.")}
     endings, done = shop.handle({"Records": [make_record("a.jpg")]})
