@@ -46,8 +46,8 @@ KEPT_SECONDS = 14 * 24 * 3600
 LEASE_MARGIN = 5.0
 # Calls that are charged for an upload and bring no cutout. After the second, a third would be paid for in vain.
 MAX_CHARGES = 2
-# For so long an upload that was charged in vain keeps other uploads of its output key waiting, unless its letter is
-# written: they would take the item, and what is known about its charges, from each other.
+# For so long an upload that was charged keeps other uploads of its output key waiting: they would take the item, and
+# what is known about its charges, from each other.
 UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
 MAX_REUSES = 10
@@ -367,8 +367,8 @@ class _Seen:
         return self.lease is not None and self.lease >= now
 
     def is_unsettled(self, now: float) -> bool:
-        """Whether it was charged for a moment ago, and has neither a cutout nor a letter that the item knows of."""
-        return self.charges > 0 and self.ended_at is None and self.claimed_at >= now - UNSETTLED_SECONDS
+        """Whether it was charged for a moment ago: a delivery of it may still come, also after its letter."""
+        return self.charges > 0 and self.claimed_at >= now - UNSETTLED_SECONDS
 
     @property
     def claimed_at(self) -> float:

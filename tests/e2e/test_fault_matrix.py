@@ -26,6 +26,7 @@ from tests.e2e.fault_cases import ALL_CASES, CASES, HANDFUL, MAPPING, OTHER_TWIN
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240  # until every case has ended; the longest has five attempts
+TWINS = {"twin", OTHER_TWIN}
 MAPPING_SECONDS = 1.5  # which the event source mapping takes to be switched
 REOPEN_SECONDS = 3  # between two runs of ReopenIntake
 
@@ -130,20 +131,34 @@ class Played:
     stopped: int
 
 
+def selected(request: pytest.FixtureRequest) -> dict[str, Case]:
+    """The cases whose tests are to run: a few take less time than all."""
+    items = [item for item in request.session.items if item.path == request.path]
+    names = {item.callspec.params["name"] for item in items if hasattr(item, "callspec")}
+    if any(item.name == test_no_slow_peer_stops_an_invocation.__name__ for item in items):
+        names |= SLOW_CASES.keys()
+    if names & TWINS:
+        names |= TWINS
+    return {name: case for name, case in ALL_CASES.items() if name in names}
+
+
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def played(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Played]:
+    cases = selected(request)
     folder = tmp_path_factory.mktemp("matrix")
     one_by_one = scaled(folder, "one-by-one", ONE_BY_ONE)
     with LocalCloud(log_dir=folder / "log") as cloud, StandIn(quick=True) as stand_in:
         shared = Stack.deploy(cloud, one_by_one, "shared", stand_in)
         slow = Stack.deploy(cloud, scaled(folder, "slow", {}), "slow", stand_in)
         stacks: dict[str, Stack] = dict.fromkeys(CASES, shared) | dict.fromkeys(SLOW_CASES, slow)
-        for name, case in OWN_CASES.items():
+        for name in OWN_CASES.keys() & cases.keys():
+            case = cases[name]
             template = scaled(folder, name, ONE_BY_ONE | dict(case.changes)) if case.changes else one_by_one
             stacks[name] = Stack.deploy(cloud, template, name, stand_in)
         cloud.mapping_seconds = MAPPING_SECONDS
+        stacks = {name: stacks[name] for name in cases}
         set_faults(cloud, stand_in, stacks)
-        for number, name in enumerate(ALL_CASES):
+        for number, name in enumerate(cases):
             stacks[name].upload(number, name)
         found = await_endings(stacks)
         state = stand_in.state()
@@ -166,7 +181,7 @@ def await_endings(stacks: Mapping[str, Stack]) -> dict[str, tuple[str, str]]:
     """Outcome and what was billed, by the name of the case."""
     found: dict[str, tuple[str, str]] = {}
     deadline = time.monotonic() + SECONDS
-    while len(found) < len(ALL_CASES) and time.monotonic() < deadline:
+    while len(found) < len(stacks) and time.monotonic() < deadline:
         waiting = {name: stack for name, stack in stacks.items() if name not in found}
         for stack in {stack.name: stack for stack in waiting.values()}.values():
             for name, outcome, billed in stack.endings():
@@ -184,7 +199,7 @@ def await_endings(stacks: Mapping[str, Stack]) -> dict[str, tuple[str, str]]:
 
 
 def set_faults(cloud: LocalCloud, stand_in: StandIn, stacks: Mapping[str, Stack]) -> None:
-    faults = [fault for name, case in ALL_CASES.items() for fault in faults_of(case, stacks[name])]
+    faults = [fault for name, stack in stacks.items() for fault in faults_of(ALL_CASES[name], stack)]
     cloud.set_faults(*(fault for fault in faults if isinstance(fault, AwsFault)))
     cloud.set_delivery_faults(*(fault for fault in faults if isinstance(fault, DeliveryFault)))
     cloud.set_event_faults(*(fault for fault in faults if isinstance(fault, EventFault)))

@@ -160,7 +160,11 @@ class Engine:
             if writes and repeats and "repeat" in kinds:
                 choices.append(("repeat", serial, thread))
             if call.method == "post":
-                choices += [("post", serial, thread, kind) for kind in ("500", "no_url", "403", "400", "429", "rejected") if kind in kinds]
+                choices += [
+                    ("post", serial, thread, kind)
+                    for kind in ("500", "no_url", "403", "400", "429", "rejected")
+                    if kind in kinds
+                ]
             if call.method == "fetch" and "gone" in kinds:
                 choices.append(("gone", serial, thread))
         if "kill" in kinds and call.method != "fetch":
@@ -175,7 +179,9 @@ class Engine:
         ready = [
             index
             for index, message in enumerate(state.messages)
-            if message.queue == UPLOAD_QUEUE and not message.holder and message.visible <= state.clock
+            if message.queue == UPLOAD_QUEUE
+            and not message.holder
+            and message.visible <= state.clock
             and (index == 0 or message != state.messages[index - 1])
         ]
         if world.batch == 1:
@@ -201,7 +207,9 @@ class Engine:
         if state.mapping_until:
             timers.append(state.mapping_until)
         if state.mapping in ("Enabled", "Enabling") or state.handed:
-            timers += [message.visible for message in state.messages if message.queue == UPLOAD_QUEUE and not message.holder]
+            timers += [
+                message.visible for message in state.messages if message.queue == UPLOAD_QUEUE and not message.holder
+            ]
         if self.world.watched and not state.settled and not self._is_watching(state):
             timers.append(state.watch_at)
         return [timer for timer in timers if timer > state.clock]
@@ -337,7 +345,9 @@ class Engine:
             if id_.startswith("cutout:"):
                 promises.on_ledger(state, running, old, new)
             else:
-                if any(dict(old).get(name) != dict(new).get(name) and name in dict(new) for name in ("next_at", "probe")):
+                if any(
+                    dict(old).get(name) != dict(new).get(name) and name in dict(new) for name in ("next_at", "probe")
+                ):
                     running = promises.on_slot(state, running)
                 if id_ == "intake":
                     promises.on_intake(state, running, old, new)
@@ -353,7 +363,9 @@ class Engine:
 
     def _pixelcut(self, state: State, running: Running, call: Call, what: str) -> tuple[Running, Answer]:
         if call.method == "credits":
-            return running, Answer(None, "failed") if what == "failed" or state.blocked == "down" else pixelcut.read_credits(state)
+            return running, Answer(
+                None, "failed"
+            ) if what == "failed" or state.blocked == "down" else pixelcut.read_credits(state)
         if call.method == "fetch":
             url = call.args[0]
             if what == "failed":
@@ -405,7 +417,8 @@ class Engine:
             promises.excuse(state, running.serial)
         state.messages = tuple(
             sorted(
-                message._replace(holder="") if message.holder == running.serial else message for message in state.messages
+                message._replace(holder="") if message.holder == running.serial else message
+                for message in state.messages
             )
         )
         state.running = tuple(other for other in state.running if other.serial != running.serial)
@@ -540,5 +553,9 @@ def _event(key: str, etag: str, version_id: str) -> str:
     object_ = {"key": key, "eTag": etag, "size": 1000, "sequencer": f"{int(version_id.strip('v')):016X}"}
     if version_id.startswith("v"):
         object_["versionId"] = version_id
-    record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": INPUT}, "object": object_}}
+    record = {
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": INPUT}, "object": object_},
+    }
     return json.dumps({"Records": [record]})

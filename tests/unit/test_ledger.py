@@ -699,8 +699,9 @@ def test_a_function_that_is_killed_after_a_result_expired_was_stopped(desk: Desk
     desk.clock.move(3301)
     desk.be_killed(make_upload())
     desk.clock.move(66)
-    with pytest.raises(UnexpectedError, match="was stopped"):
+    with pytest.raises(UnexpectedError, match="was stopped") as stopped:
         desk.pay(make_upload())
+    assert stopped.value.billed is desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.YES
 
 
 def test_an_upload_that_the_function_was_stopped_over_is_noted(desk: Desk, make_upload: MakeUpload) -> None:
