@@ -173,7 +173,9 @@ def _letters_at_rest(state: State) -> str | None:
             said.setdefault(letter_of(message.body), set()).add(billed)
     for name, billed in said.items():
         base = max([count for *of, count in state.bases if tuple(of) == name], default=0)
-        if billed == {"no"} and any((charge.key, charge.etag) == name and charge.number > base for charge in state.charges):
+        if billed == {"no"} and any(
+            (charge.key, charge.etag) == name and charge.number > base for charge in state.charges
+        ):
             return f"letter: the letters of {name[0]} say that nothing was billed"
     return None
 
