@@ -425,38 +425,43 @@ def test_a_cutout_is_not_replaced_by_an_upload_that_was_overwritten_meanwhile(
 
 
 @pytest.mark.parametrize(
-    ("version_id", "seconds", "is_trusted"), [(None, 300, False), ("v1", 300, True), (None, None, True)]
+    ("version_id", "seconds", "is_kept"), [(None, 300, False), ("v1", 300, True), (None, None, True)]
 )
-def test_the_result_of_a_url_without_a_version_is_not_trusted_when_the_upload_was_replaced_meanwhile(
+@pytest.mark.parametrize("what", ["modified", "deleted", "superseded", "unreadable"])
+def test_the_result_of_a_url_without_a_version_is_kept_only_if_the_upload_was_not_replaced_meanwhile(
     process: Process,
     bucket: Bucket,
     api: Api,
     payments: Payments,
     make_upload: MakeUpload,
+    monkeypatch: pytest.MonkeyPatch,
     version_id: str | None,
     seconds: int | None,
-    is_trusted: bool,
+    is_kept: bool,
+    what: str,
 ) -> None:
-    """The same bytes stand there again, but Pixelcut may have been given others."""
+    """Pixelcut may have been given other bytes, even if the same ones stand there again."""
+
+    def change() -> None:
+        if what == "modified":
+            bucket.modified = 1
+        elif what == "unreadable":
+            monkeypatch.setattr(Bucket, "look_at", refuse)
+        else:
+            bucket.owner_did = Outcome(what)
+
+    def refuse(*_: object) -> None:
+        raise StorageUnavailable("503")
+
     upload = make_upload(version_id=version_id)
-    api.while_fetching = lambda: setattr(bucket, "modified", 1)
-    if is_trusted:
+    api.while_paying = change
+    if is_kept:
         assert process(upload, seconds=seconds) is Outcome.CUTOUT
     else:
-        with pytest.raises(ResultInvalid, match="was replaced while Pixelcut worked on it"):
+        with pytest.raises((ResultInvalid, StorageUnavailable)) as caught:
             process(upload, seconds=seconds)
-        assert (bucket.cutouts, payments.forgotten) == ({}, ["https://result/1"])
-        assert process(upload, seconds=seconds) is Outcome.CUTOUT
-        assert len(api.paid) == 2
-
-
-@pytest.mark.parametrize("did", [Outcome.DELETED, Outcome.SUPERSEDED])
-def test_an_upload_without_a_version_that_its_owner_took_back_meanwhile_is_not_written(
-    process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload, did: Outcome
-) -> None:
-    api.while_fetching = lambda: setattr(bucket, "owner_did", did)
-    assert process(make_upload(version_id=None)) is did
-    assert bucket.cutouts == {}
+        assert caught.value.billed is Billed.YES
+        assert (bucket.cutouts, payments.results) == ({}, {})
 
 
 # With S3 and DynamoDB
