@@ -59,7 +59,7 @@ def canonical(state: State) -> None:
 
 def _attribute(name: str, value: Value, passed: Decimal) -> Value:
     match name:
-        case "holder":
+        case "holder" | "probe":
             return "S", "token of one that is gone"
         case "valid_until" | "expires":
             lasts = value[1] - passed >= START + _UNTIL[name]
@@ -67,17 +67,16 @@ def _attribute(name: str, value: Value, passed: Decimal) -> Value:
         case "ended_at":
             return "N", Decimal(ENDED)
         case "switching":
-            return "SS", frozenset(_token(token, passed) for token in value[1])
+            return "SS", frozenset(_token(token, passed, at) for at, token in enumerate(sorted(value[1])))
     if name not in _TIMES:
         return value
     over = value[1] - passed < START - _REMEMBERED.get(name, 0)
     return "N", LONG_AGO if over else value[1] - passed
 
 
-def _token(token: str, passed: Decimal) -> str:
+def _token(token: str, passed: Decimal, at: int) -> str:
     """Those in `switching` begin with when they were made."""
-    made, dash, name = token.partition("-")
-    return f"{max(Decimal(made) - passed, LONG_AGO):.3f}{dash}{name}"
+    return f"{max(Decimal(token.partition('-')[0]) - passed, LONG_AGO):.3f}-gone-{at}"
 
 
 def _message(message: Message, clock: float, ended: dict[str, float]) -> Message:
