@@ -11,7 +11,9 @@ def main(arguments: list[str]) -> int:
             return prove.prove(int(seeds[0]) if seeds else prove.SEEDS)
         case ["world", name]:
             found = prove.walk(name)
-            print(f"{name}: {found.states:,} states, {found.edges:,} edges, {found.seconds:.1f} s: {found.violation or 'kept'}")
+            print(
+                f"{name}: {found.states:,} states, {found.edges:,} edges, {found.seconds:.1f} s: {found.violation or 'kept'}"
+            )
             if found.violation:
                 print("\n".join(prove.tell(found)))
             return int(found.violation is not None)

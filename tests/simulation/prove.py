@@ -76,7 +76,10 @@ def prove(seeds: int, first: int = 1) -> int:
             kind, name = futures[future]
             results[kind, name] = result = future.result()
             if kind == "world":
-                print(f"{name}: {result.states:,} states, {result.seconds:.0f} s: {result.violation or 'kept'}", flush=True)
+                print(
+                    f"{name}: {result.states:,} states, {result.seconds:.0f} s: {result.violation or 'kept'}",
+                    flush=True,
+                )
             elif kind == "mutation":
                 print(f"mutation: {name}: {result[0].violation}", flush=True)
             elif result[2]:
