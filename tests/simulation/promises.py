@@ -159,14 +159,23 @@ def letter_of(body: str) -> tuple[str, str]:
     return object_["key"], object_["eTag"]
 
 
-def on_letter(state: State, body: str, attributes: dict[str, str]) -> None:
-    key, etag = letter_of(body)
+def on_letter(state: State, attributes: dict[str, str]) -> None:
     if int(attributes["Attempts"]) > MAX_ATTEMPTS:
         broken(state, "live: a letter after more attempts than are allowed")
-    base = max([count for base_key, base_etag, count in state.bases if (base_key, base_etag) == (key, etag)], default=0)
-    charged = [charge for charge in state.charges if (charge.key, charge.etag) == (key, etag) and charge.number > base]
-    if charged and attributes["Billed"] == "no":
-        broken(state, "letter: it says that nothing was billed")
+
+
+def _letters_at_rest(state: State) -> str | None:
+    """Of an upload's letters one has to say that it was, or may have been, billed. A duplicate's need not know."""
+    said: dict[tuple[str, str], set[str]] = {}
+    for message in state.messages:
+        if message.queue == DEAD_LETTERS:
+            billed = next(value for name, _, value in message.attributes if name == "Billed")
+            said.setdefault(letter_of(message.body), set()).add(billed)
+    for name, billed in said.items():
+        base = max([count for *of, count in state.bases if tuple(of) == name], default=0)
+        if billed == {"no"} and any((charge.key, charge.etag) == name and charge.number > base for charge in state.charges):
+            return f"letter: the letters of {name[0]} say that nothing was billed"
+    return None
 
 
 # Safe
@@ -229,6 +238,8 @@ def at_rest(state: State, expected: Mapping[str, str], *, watched: bool, faulted
             return f"lost: both a cutout and a letter of {key}"
         if not faulted and expected.get(key, "cutout") not in ("any", "cutout" if is_cutout else "letter"):
             return f"live: {key} ended as a {'cutout' if is_cutout else 'letter'}"
+    if violation := _letters_at_rest(state):
+        return violation
     return _intake_at_rest(state, faulted=faulted) if watched else None
 
 

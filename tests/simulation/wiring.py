@@ -68,7 +68,7 @@ def simulated() -> Iterator[None]:
         logging.disable(before)
 
 
-Message = tuple[str, tuple[tuple[str, str, str], ...], float]  # body, attributes, when it was sent
+Message = tuple[str, tuple[tuple[str, str, str], ...], float, int]  # body, attributes, when it was sent, receives
 Work = Callable[[Any], Sequence[Callable[[], Any]]]
 
 
@@ -145,7 +145,7 @@ def _build_worker(process: Process, kind: str) -> Work:
         deadlines: list[Deadline] = []
 
         def handle(message: Message) -> tuple[str, bool]:
-            body, attributes, sent = message
+            body, attributes, sent, received = message
             if not deadlines:
                 deadlines.append(Deadline(TIMEOUT_SECONDS - LETTER_SECONDS))
                 worker.intake.begin()
@@ -153,6 +153,7 @@ def _build_worker(process: Process, kind: str) -> Work:
             delivery = Delivery(
                 body=body,
                 attempt=numbers.get("Attempts", 0) + 1,
+                received=received,
                 first_sent=numbers.get("FirstSent") or int(sent * 1000),
                 request_id=f"request-{process.serial}",
                 deadline=deadlines[0],

@@ -310,7 +310,7 @@ class Engine:
             running, answer = self._pixelcut(state, running, call, more[0] if more else what)
         elif what == "failed":
             answer = Answer(None, FAILED)
-            if promises.is_fault_of_ledger(call):
+            if promises.is_fault_of_ledger(call) or (call.method == "get_object" and not self.world.versioned):
                 promises.excuse(state, serial)
         else:
             running, answer = self._serve(state, running, call)
@@ -358,7 +358,7 @@ class Engine:
             metadata = dict(call.args[3])
             promises.on_cutout(state, metadata["source-key"], metadata["source-etag"])
         elif call.method == "send_message" and call.args[0] == DEAD_LETTERS:
-            promises.on_letter(state, call.args[1], {name: value for name, _, value in call.args[3]})
+            promises.on_letter(state, {name: value for name, _, value in call.args[3]})
         return running, answer
 
     def _pixelcut(self, state: State, running: Running, call: Call, what: str) -> tuple[Running, Answer]:
@@ -439,7 +439,7 @@ class Engine:
     def _deliver(self, state: State, messages: list[Message]) -> None:
         if state.mapping != "Enabled":
             state.handed -= 1
-        payload = tuple((message.body, message.attributes, message.sent) for message in messages)
+        payload = tuple((message.body, message.attributes, message.sent, message.count + 1) for message in messages)
         running = self._run(state, "worker", payload)
         for message in messages:
             aws.receive(state, message, running.serial)
