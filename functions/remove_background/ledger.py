@@ -203,13 +203,26 @@ class Ledger:
             claim = self._claim_again(upload, seen, sent, holder)
         else:
             claim = _Claim(holder, Billed.NO, 1, seen.writing_until)
-            # Other bytes of the key were paid for. They gave way to these only if these stand there now.
-            if seen.is_of_key(upload) and isinstance(ended := confirm(), Outcome):
+            if seen.is_of_key(upload) and (ended := self._give_way(seen, now, confirm)):
                 return ended
         again = self._try(output_key, upload, claim, deadline, *seen.unchanged())
         if again is not None and again.holder != holder:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         return claim
+
+    def _give_way(self, seen: "_Seen", now: float, confirm: Callable[[], object]) -> Outcome | None:
+        """How an upload has ended that would claim over other bytes of its key; None when it may.
+
+        They were paid for, and give way to these only if these stand under the key now. Raises InProgress while they
+        may still be written: S3 compares cutouts by their bytes, so that they could replace the cutout of these when
+        the same one stood there before.
+        """
+        found = confirm()
+        if isinstance(found, Outcome):
+            return found
+        if seen.writing_until >= now:
+            raise InProgress("Other bytes of the same key are in flight.")
+        return None
 
     def _claim_again(self, upload: Upload, seen: "_Seen", sent: float, holder: str) -> "_Claim":
         """The claim after others of the same upload. Raises UnexpectedError, final, after MAX_CHARGES."""

@@ -595,14 +595,18 @@ def test_a_success_that_was_paid_before_the_pause_does_not_end_the_probation(
 
 
 def test_nor_does_it_clear_the_failures_of_the_probation(
-    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+    make_environment: Callable[[], Intake],
+    item: IntakeItem,
+    clock: Clock,
+    fail: Callable[..., bool],
+    fail_as_probe: Callable[..., bool],
 ) -> None:
     late = make_environment()
     fail(late, "a")
     fail(late, "b", InsufficientCredits("Buy some."))
     clock.sleep(300)
     reopen(item)
-    fail(make_environment(), "c")
+    fail_as_probe(make_environment(), "c")
     late.begin()
     late.report_success()
     assert len(item.read().failing) == 1

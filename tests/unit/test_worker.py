@@ -70,7 +70,7 @@ class Shop:
 
     def handle(self, body: object, attempt: int = 1) -> tuple[list[Ending], bool]:
         text = body if isinstance(body, str) else json.dumps(body)
-        return self.worker.handle(Delivery(text, attempt, FIRST_SENT, "request-1", Deadline(60)))
+        return self.worker.handle(Delivery(text, attempt, 1, FIRST_SENT, "request-1", Deadline(60)))
 
     def read_log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.getvalue().splitlines()]

@@ -1,0 +1,38 @@
+"""The judge of a chaos run excuses a second charge only where the first result could not be known."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.judgement import judge_charges
+from tests.chaos.witness import Removal
+
+FIRST = Removal(came=0, answered=1, status=200, input_sha256="i", result_sha256="r", result_url="u")
+AGAIN = replace(FIRST, came=30, answered=31, result_url="v")
+UNKNOWN: dict[str, float] = {}
+NO_KILLS: list[tuple[float, float]] = []
+
+
+@pytest.mark.parametrize(
+    ("first", "checkpoints", "kills", "judged"),
+    [
+        (FIRST, {"u": 2.0}, NO_KILLS, "known"),
+        (FIRST, {"u": 2.0}, [(1.0, 1.5)], "known"),
+        (replace(FIRST, slow=True), {"u": 2.0}, NO_KILLS, "known"),
+        (FIRST, {"u": 40.0}, NO_KILLS, "at the same time"),
+        (FIRST, UNKNOWN, NO_KILLS, "unexplained"),
+        (FIRST, UNKNOWN, [(20.0, 20.1)], "unexplained"),
+        (FIRST, UNKNOWN, [(1.0, 1.5)], "killed"),
+        (replace(FIRST, slow=True), UNKNOWN, NO_KILLS, "answer lost"),
+        (replace(FIRST, result_url=None), UNKNOWN, NO_KILLS, "answer lost"),
+        (replace(FIRST, answered=17), UNKNOWN, NO_KILLS, "answer lost"),
+    ],
+)
+def test_a_second_charge_is_judged_by_what_could_be_known(
+    first: Removal, checkpoints: dict[str, float], kills: list[tuple[float, float]], judged: str
+) -> None:
+    assert judge_charges([first, AGAIN], checkpoints, kills) == {judged: 1}
+
+
+def test_charges_for_different_images_are_first_ones() -> None:
+    assert judge_charges([FIRST, replace(AGAIN, input_sha256="other")], UNKNOWN, NO_KILLS) == {}
