@@ -27,7 +27,7 @@ class Message(NamedTuple):
     attributes: tuple[tuple[str, str, str], ...]  # name, type, value
     sent: float
     visible: float
-    count: int
+    receives: int
     holder: str
 
 
