@@ -1,14 +1,15 @@
 """A history as a table of calls: who, which call, what happened to it, what it was answered."""
+# ruff: noqa: ANN401  # what boto3 and the code under test hand over has many types
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import promises
+from .engine import Engine
+from .options import RESPOND
 from .processes import Answer, Call, Tree
 from .state import START, State
 from .wiring import build
-from .engine import Engine
-from .options import RESPOND
 from .world import Choice, World
 
 WHAT = {
@@ -107,7 +108,7 @@ def _call(call: Call) -> str:
                 text = text.replace(name, _brief(value[1]))
             return f"update {id_}: {text}"
         case "put_object":
-            bucket, key, content, metadata, if_match, if_none = call.args
+            bucket, key, content, _, if_match, if_none = call.args
             condition = f"If-Match {if_match:.8}" if if_match else "If-None-Match" if if_none else "no condition"
             return f"put {bucket}/{key} ({content.decode()}, {condition})"
         case "send_message":

@@ -106,8 +106,8 @@ MUTATIONS = [
     Mutation(
         "the result is not kept",
         _LEDGER,
-        '"SET result_url = :url, valid_until = :until, billed = :billed REMOVE lease",\n            {":url": result_url, ":until": asked + RESULT_SECONDS, ":billed": Billed.YES}',
-        '"SET billed = :billed REMOVE lease",\n            {":billed": Billed.YES}',
+        "SET result_url = :url, valid_until = :until, billed",
+        "SET no_url = :url, no_time = :until, billed",
         (ONE,),
     ),
     Mutation(
@@ -173,7 +173,8 @@ MUTATIONS = [
         "a result is forgotten before it is fetched",
         _USE_CASE,
         "with self.results.fetch(result_url, deadline) as result:",
-        "if self.ledger.forget(output_key, upload, result_url) or True:\n              with self.results.fetch(result_url, deadline) as result:",
+        "self.ledger.forget(output_key, upload, result_url)\n"
+        "            with self.results.fetch(result_url, deadline) as result:",
         (ONE,),
     ),
     # Messages
@@ -247,8 +248,9 @@ MUTATIONS = [
     Mutation(
         "reopened though it was paused anew",
         _INTAKE,
-        'condition = "paused_by = :by"\n        if seen.since is not None:\n            condition += " AND since = :since"',
-        'condition = "attribute_exists(id) OR paused_by = :by"\n        if seen.since is not None:\n            condition += " OR since = :since"',
+        'condition = "paused_by = :by"\n        if seen.since is not None:\n            condition += " AND',
+        'condition = "attribute_exists(id) OR paused_by = :by"\n'
+        '        if seen.since is not None:\n            condition += " OR',
         (CREDITS,),
     ),
     Mutation(
@@ -300,7 +302,7 @@ def mutated(mutation: Mutation) -> Iterator[None]:
     source = inspect.getsource(module)
     assert source.count(mutation.old) == 1, f"{mutation.name}: not what {mutation.module} has"
     before = dict(vars(module))
-    exec(compile(source.replace(mutation.old, mutation.new), mutation.module, "exec"), vars(module))  # noqa: S102
+    exec(compile(source.replace(mutation.old, mutation.new), mutation.module, "exec"), vars(module))
     users = [(user, _names(user, module, before)) for name, user in sys.modules.items() if name in wiring.MODULES]
     try:
         for user, names in users:
@@ -322,7 +324,7 @@ def _names(user: ModuleType, module: ModuleType, before: dict[str, object]) -> l
     own = {
         name: value
         for name, value in before.items()
-        if getattr(value, "__module__", None) == module.__name__ or isinstance(value, str) and name.isupper()
+        if getattr(value, "__module__", None) == module.__name__ or (isinstance(value, str) and name.isupper())
     }
     return [
         (name, of_module)
