@@ -35,6 +35,7 @@ TWO = "two versions, two deliveries each"
 ABA = "A, B, A"
 TWICE = "A, B twice, A"
 PLAIN = "A, B, A without versions"
+OCCUPIED = "somebody else writes under the output key"
 SHARED = "two uploads of one output key"
 DELETED = "delete and upload again"
 LETTER = "a letter is replayed at once"
@@ -153,7 +154,7 @@ MUTATIONS = [
         (ABA,),
     ),
     # S3
-    Mutation("no If-None-Match", _STORAGE, 'else {"IfNoneMatch": "*"}', "else {}", (TWO,)),
+    Mutation("no If-None-Match", _STORAGE, 'else {"IfNoneMatch": "*"}', "else {}", (OCCUPIED,)),
     Mutation(
         "no If-Match on the cutout", _STORAGE, '{"IfMatch": replaces.etag} if replaces', "{} if replaces", (ABA, TWICE)
     ),
