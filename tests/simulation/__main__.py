@@ -11,18 +11,17 @@ def main(arguments: list[str]) -> int:
             return prove.prove(int(seeds[0]) if seeds else prove.SEEDS)
         case ["world", name]:
             found = prove.walk(name)
-            print(
-                f"{name}: {found.states:,} states, {found.edges:,} edges, {found.seconds:.1f} s: {found.violation or 'kept'}"
-            )
+            ended = found.violation or "kept"
+            print(f"{name}: {found.states:,} states, {found.edges:,} edges, {found.seconds:.1f} s: {ended}")
             if found.violation:
                 print("\n".join(prove.tell(found)))
             return int(found.violation is not None)
         case ["seed", number]:
             print("\n".join(prove.tell_seed(int(number))))
         case ["seeds", first, last]:
-            seeds, steps, broken = prove.draw(int(first), int(last))
-            print(f"{seeds} seeds, {steps} steps, broken: {broken}")
-            return int(bool(broken))
+            seeds, steps, wrong = prove.draw(int(first), int(last))
+            print(f"{seeds} seeds, {steps} steps, broken: {wrong}")
+            return int(bool(wrong))
         case ["replay", token]:
             with wiring.simulated():
                 world, walked = fuzz.read_token(token)

@@ -26,7 +26,9 @@ def canonical(state: State) -> None:
     passed = Decimal(str(state.clock)) - Decimal(START)
     moments = {id_.removeprefix("cutout:"): _moments(dict(item), state.clock) for id_, item in state.items.items()}
     state.items = {
-        id_: tuple([(name, _attribute(name, value, passed, moments[id_.removeprefix("cutout:")])) for name, value in item])
+        id_: tuple(
+            [(name, _attribute(name, value, passed, moments[id_.removeprefix("cutout:")])) for name, value in item]
+        )
         for id_, item in state.items.items()
     }
     state.messages = tuple(sorted(_message(message, state.clock, moments) for message in state.messages))

@@ -293,7 +293,7 @@ def mutated(mutation: Mutation) -> Iterator[None]:
     source = inspect.getsource(module)
     assert source.count(mutation.old) == 1, f"{mutation.name}: not what {mutation.module} has"
     before = dict(vars(module))
-    exec(compile(source.replace(mutation.old, mutation.new), mutation.module, "exec"), vars(module))  # noqa: S102
+    exec(compile(source.replace(mutation.old, mutation.new), mutation.module, "exec"), vars(module))
     users = [(user, _names(user, module, before)) for name, user in sys.modules.items() if name in wiring.MODULES]
     try:
         for user, names in users:
@@ -315,7 +315,7 @@ def _names(user: ModuleType, module: ModuleType, before: dict[str, object]) -> l
     own = {
         name: value
         for name, value in before.items()
-        if getattr(value, "__module__", None) == module.__name__ or isinstance(value, str) and name.isupper()
+        if getattr(value, "__module__", None) == module.__name__ or (isinstance(value, str) and name.isupper())
     }
     return [
         (name, of_module)

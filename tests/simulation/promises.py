@@ -3,11 +3,12 @@
 1. Nothing is lost: every upload ends as a cutout, a letter, or one that its owner overwrote or deleted.
 2. Nothing is paid twice while its result can be had. A call may be charged again when the answer of the one before was
    lost, its environment was killed, its result is gone or broken, or its hour is over; or when the owner's newer upload
-   took its place, and its bytes have been uploaded again since. What never becomes a cutout is charged twice at most, for each replay.
+   took its place, and its bytes have been uploaded again since. What never becomes a cutout is charged twice at most,
+   for each replay.
 3. Nothing stale wins: at rest the cutout is of the bytes that stand in the input bucket.
-4. The account is safe: no paid call whose slot was reserved after the intake was paused; what an operator paused, only an
-   operator resumes; a closed intake has an owner; on probation one upload at a time is paid for, and each reopening in
-   vain makes the next wait longer.
+4. The account is safe: no paid call whose slot was reserved after the intake was paused; what an operator paused, only
+   an operator resumes; a closed intake has an owner; on probation one upload at a time is paid for, and each reopening
+   in vain makes the next wait longer.
 """
 
 import json
@@ -169,11 +170,13 @@ def _letters_at_rest(state: State) -> str | None:
     said: dict[tuple[str, str], set[str]] = {}
     for message in state.messages:
         if message.queue == DEAD_LETTERS:
-            billed = next(value for name, _, value in message.attributes if name == "Billed")
-            said.setdefault(letter_of(message.body), set()).add(billed)
+            word = next(value for name, _, value in message.attributes if name == "Billed")
+            said.setdefault(letter_of(message.body), set()).add(word)
     for name, billed in said.items():
         base = max([count for *of, count in state.bases if tuple(of) == name], default=0)
-        if billed == {"no"} and any((charge.key, charge.etag) == name and charge.number > base for charge in state.charges):
+        if billed == {"no"} and any(
+            (charge.key, charge.etag) == name and charge.number > base for charge in state.charges
+        ):
             return f"letter: the letters of {name[0]} say that nothing was billed"
     return None
 

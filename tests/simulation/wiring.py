@@ -167,9 +167,9 @@ def _build_worker(process: Process, kind: str) -> Work:
 
 
 def _build_watch(process: Process, kind: str) -> Work:
-    from reopen_intake import handler  # noqa: PLC0415
     from remove_background.config import ReopenConfig  # noqa: PLC0415
     from remove_background.intake import IntakeItem  # noqa: PLC0415
+    from reopen_intake import handler  # noqa: PLC0415
 
     clients = _clients()
     service: Any = pixelcut.Service(handler._no_slot)
@@ -192,9 +192,7 @@ def _build_command(process: Process, kind: str) -> Work:
 
     def run() -> None:
         if kind == "pause":
-            intake_command._change(
-                deployed, lambda item, token: item.pause(intake_command.OPERATOR, "stocktaking", token)
-            )
+            intake_command._change(deployed, lambda item, token: item.pause("operator", "stocktaking", token))
         else:
             intake_command._change(deployed, lambda item, token: item.reopen(item.read(), token))
 

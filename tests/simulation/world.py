@@ -33,8 +33,9 @@ class World:
 
     `setup` is done first. Each of `actors` then takes its steps in order, whenever the scheduler lets it; a step that
     begins with "rest" waits until nothing else goes on. Steps:
-        put KEY BYTES [DELIVERIES], delete KEY, rollback KEY, letter KEY (waits for one), replay KEY (its letters, or its current version),
-        block CODE, unblock, pause, resume, watch, disable (the mapping, by hand)
+        put KEY BYTES [DELIVERIES], delete KEY, rollback KEY, letter KEY (waits for one),
+        replay KEY (its letters, or its current version), block CODE, unblock, pause, resume, watch,
+        disable (the mapping, by hand)
     """
 
     name: str
