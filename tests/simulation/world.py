@@ -522,6 +522,7 @@ class Engine:
         for etag in set(etags):
             promises.on_replay(state, key, etag, etags.count(etag))
         if aws.current(state, INPUT, key) and promises.current_etag(state, key) not in etags:
+            promises.on_replay(state, key, promises.current_etag(state, key), 1)
             self._send_event(state, key, 1)
 
 
