@@ -199,7 +199,7 @@ _dynamodb_call = st.tuples(
 
 @_SETTINGS
 @given(st.lists(_dynamodb_call, min_size=1, max_size=8))
-def test_dynamodb_answers_as_moto_does(calls: list[tuple[str, str | None, str, str]]):
+def test_dynamodb_answers_as_moto_does(calls: list[tuple[str, str | None, str, str]]) -> None:
     theirs, (_, ours) = _client("dynamodb"), _ours()
     table = f"table-{_number()}"
     theirs.create_table(
@@ -241,7 +241,7 @@ _sqs_call = st.sampled_from(("send", "send", "receive", "delete", "show", "hide"
 
 @_SETTINGS
 @given(st.lists(_sqs_call, min_size=1, max_size=14))
-def test_sqs_answers_as_moto_does(calls: list[str]):
+def test_sqs_answers_as_moto_does(calls: list[str]) -> None:
     theirs, (state, ours) = _client("sqs"), _ours()
     url = theirs.create_queue(QueueName=f"queue-{_number()}", Attributes={"VisibilityTimeout": "800"})["QueueUrl"]
     attributes = {"Attempts": {"DataType": "Number", "StringValue": "2"}}

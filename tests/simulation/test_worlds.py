@@ -25,7 +25,7 @@ def _simulated(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", [world.name for world in WORLDS if world.name not in TOO_LARGE])
-def test_every_history_of_a_small_world_keeps_the_promises(name: str):
+def test_every_history_of_a_small_world_keeps_the_promises(name: str) -> None:
     faults, jumps = BUDGETS.get(name, (0, 0))
 
     found = explore(replace(BY_NAME[name], faults=faults, jumps=jumps))
@@ -33,25 +33,25 @@ def test_every_history_of_a_small_world_keeps_the_promises(name: str):
     assert found.violation is None, "\n".join(prove.tell(found))
 
 
-def test_random_histories_keep_the_promises():
+def test_random_histories_keep_the_promises() -> None:
     broken = [(seed, violation) for seed in range(150) for violation, _ in [fuzz.run_seed(seed)] if violation]
 
     assert not broken, "\n".join(prove.tell_seed(broken[0][0]))
 
 
-def test_a_seed_makes_the_same_history_again():
+def test_a_seed_makes_the_same_history_again() -> None:
     assert fuzz.run_seed(11) == fuzz.run_seed(11)
 
 
 @pytest.mark.parametrize("mutation", [mutation for mutation in mutations.MUTATIONS if mutation.name in FEW], ids=FEW)
-def test_a_mutation_is_found(mutation: mutations.Mutation):
+def test_a_mutation_is_found(mutation: mutations.Mutation) -> None:
     found, _ = mutations.find(mutation, most_seconds=60)
 
     assert found.violation
     assert not found.violation.startswith("limit")
 
 
-def test_a_failing_history_is_shrunk_and_replayed_by_its_token():
+def test_a_failing_history_is_shrunk_and_replayed_by_its_token() -> None:
     mutation = next(mutation for mutation in mutations.MUTATIONS if mutation.name == "no If-None-Match")
     with mutations.mutated(mutation), wiring.simulated():
         found = explore(replace(BY_NAME[mutations.TWO], faults=0, jumps=0))
@@ -65,13 +65,13 @@ def test_a_failing_history_is_shrunk_and_replayed_by_its_token():
     assert violation.startswith("stale")
 
 
-def test_a_limit_that_is_hit_is_a_failure():
+def test_a_limit_that_is_hit_is_a_failure() -> None:
     found = explore(replace(BY_NAME[mutations.ONE], faults=0, jumps=0), most_states=10)
 
     assert found.violation == "limit: 10 states"
 
 
-def test_every_mutation_changes_the_source_that_it_names():
+def test_every_mutation_changes_the_source_that_it_names() -> None:
     for mutation in mutations.MUTATIONS:
         with mutations.mutated(mutation):
             pass
