@@ -71,9 +71,16 @@ MUTATIONS = [
     Mutation(
         "claimed by ETag only: older bytes as well",
         _LEDGER,
-        "if seen.is_of_key(upload) and isinstance(ended := confirm(), Outcome):",
-        "if isinstance(ended := None, Outcome):",
+        "if isinstance(found, Outcome):",
+        "if not found:",
         (TWO,),
+    ),
+    Mutation(
+        "other bytes do not wait for those that may still be written",
+        _LEDGER,
+        "if seen.writing_until >= now:",
+        "if now < 0:",
+        (TWICE,),
     ),
     Mutation(
         "the first claim takes what another upload has left",

@@ -96,8 +96,11 @@ def result_url(key: str, etag: str, number: int) -> str:
     return f"https://results.test/{key}/{etag}/{number}"
 
 
-def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenItem) -> None:
+def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenItem, *, versioned: bool) -> None:
     old, new = _url(before), _url(after)
+    if not versioned and not new and "lease" not in dict(after):
+        # What the service was given may have been another upload: its result is not kept.
+        excuse(state, running.serial)
     if old == new:
         return
     for charge in state.charges:

@@ -1,6 +1,7 @@
 """The AWS in memory gives the answers that moto gives, for any sequence of the calls that the code makes."""
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import boto3
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from .aws import receive, replace_message, serve
+from .aws import decimal_text, receive, replace_message, serve
 from .clients import Clients
 from .processes import Answer, Call
 from .state import State
@@ -62,6 +63,8 @@ def _outcome(call: Callable[..., Any], kept: tuple[str, ...], **arguments: Any) 
 
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
+        if list(value) == ["N"]:  # moto keeps zeros that say nothing
+            return {"N": decimal_text(Decimal(value["N"]))}
         return {name: _sorted(part) for name, part in value.items()}
     return sorted(value) if isinstance(value, list) else value
 
@@ -222,13 +225,28 @@ def test_dynamodb_answers_as_moto_does(calls: list[tuple[str, str | None, str, s
             arguments["ConditionExpression"] = condition
         if values:
             arguments["ExpressionAttributeValues"] = values
+        before = _item(ours)
         expected = _outcome(theirs.update_item, ("Attributes",), **arguments)
         found = _outcome(ours.dynamodb.update_item, ("Attributes",), **arguments)
+        if returned.startswith("UPDATED") and isinstance(found, dict) and isinstance(expected, dict):
+            # moto leaves out an attribute that was written and has the value that it had, and answers the key of an
+            # item that is new; DynamoDB answers those that were written.
+            after = _item(ours)
+            changed = {name for name in after | before if name != "id" and before.get(name) != after.get(name)}
+            found, expected = _only(found, changed), _only(expected, changed)
         assert _without_nothing(found) == _without_nothing(expected), arguments
         key = {"TableName": table, "Key": {"id": {"S": "one"}}, "ConsistentRead": True}
         assert _outcome(ours.dynamodb.get_item, ("Item",), **key) == _outcome(theirs.get_item, ("Item",), **key), (
             arguments
         )
+
+
+def _only(answer: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {"Attributes": {name: value for name, value in (answer["Attributes"] or {}).items() if name in names}}
+
+
+def _item(ours: Clients) -> dict[str, Any]:
+    return dict(ours.dynamodb.get_item(TableName="table", Key={"id": {"S": "one"}}).get("Item", {}))
 
 
 def _without_nothing(answer: object) -> object:

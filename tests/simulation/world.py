@@ -344,7 +344,7 @@ class Engine:
             id_ = call.args[0]
             old, new = before.get(id_, ()), state.items[id_]
             if id_.startswith("cutout:"):
-                promises.on_ledger(state, running, old, new)
+                promises.on_ledger(state, running, old, new, versioned=self.world.versioned)
             else:
                 if any(
                     dict(old).get(name) != dict(new).get(name) and name in dict(new) for name in ("next_at", "probe")
