@@ -19,8 +19,8 @@ def main(arguments: list[str]) -> int:
         case ["seed", number]:
             print("\n".join(prove.tell_seed(int(number))))
         case ["seeds", first, last]:
-            seeds, steps, wrong = prove.draw(int(first), int(last))
-            print(f"{seeds} seeds, {steps} steps, broken: {wrong}")
+            drawn, steps, wrong = prove.draw(int(first), int(last))
+            print(f"{drawn} seeds, {steps} steps, broken: {wrong}")
             return int(bool(wrong))
         case ["replay", token]:
             with wiring.simulated():

@@ -79,7 +79,7 @@ _s3_call = st.one_of(
 
 @_SETTINGS
 @given(st.lists(_s3_call, min_size=1, max_size=12))
-def test_s3_answers_as_moto_does(calls: list[tuple[Any, ...]]):
+def test_s3_answers_as_moto_does(calls: list[tuple[Any, ...]]) -> None:
     theirs, (_, ours) = _client("s3"), _ours()
     bucket = f"bucket-{_number()}"
     theirs.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
