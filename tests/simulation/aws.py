@@ -153,7 +153,7 @@ def _send_message(
 
 def receive(state: State, message: Message, holder: str) -> Message:
     """Hand a message out: it is hidden for as long as the queue's visibility timeout."""
-    taken = message._replace(count=message.count + 1, holder=holder, visible=state.clock + VISIBILITY_SECONDS)
+    taken = message._replace(receives=message.receives + 1, holder=holder, visible=state.clock + VISIBILITY_SECONDS)
     replace_message(state, message, taken)
     return taken
 

@@ -98,7 +98,7 @@ def _message(message: Message, clock: float, moments: dict[str, list[Decimal]]) 
         attributes=_attributes(message, sent),
         sent=float(sent),
         visible=max(message.visible - clock, 0.0) + START,
-        count=min(message.count, 1),
+        receives=min(message.receives, 1),
     )
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from .processes import Tree
 from .state import State
 from .wiring import build
-from .world import Choice, Engine, World
+from .engine import Engine
+from .world import Choice, World
 
 MOST_STATES = 5_000_000
 MOST_DEPTH = 2_000
@@ -74,7 +75,7 @@ def explore(
         after = engine.apply(state, choice)
         path.append(choice)
         following = engine.choices(after) if after.violation is None else []
-        there = None if engine.is_alone else place(after)
+        there = None if engine.options.is_alone else place(after)
         if after.violation is None and there in on_path:
             after.violation = "live: it goes round in circles"
         if after.violation is None and (there is None or is_new(*there)):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from .processes import Tree
 from .state import State
 from .wiring import build
-from .world import Choice, Engine, Step, World
+from .engine import Engine
+from .world import Choice, Step, World
 from .worlds import BY_NAME
 
 MOST_STEPS = 6_000

@@ -7,7 +7,9 @@ from . import promises
 from .processes import Answer, Call, Tree
 from .state import START, State
 from .wiring import build
-from .world import RESPOND, Choice, Engine, World
+from .engine import Engine
+from .options import RESPOND
+from .world import Choice, World
 
 WHAT = {
     "go": "done",

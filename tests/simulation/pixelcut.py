@@ -6,6 +6,8 @@ What it can answer is written as the outcome's name: ok, and those of OUTCOMES.
 import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import requests
 
@@ -61,12 +63,11 @@ _ANSWERS: dict[str, tuple[int, dict[str, str]]] = {
 def _error(code: str) -> errors.CutoutError:
     """What the client itself makes of such an answer."""
     if code in ("failed", "lost"):
-        current = Call(Deadline(60), reserve=0)
-        current.sent = code == "lost"
+        current: Any = SimpleNamespace(sent=code == "lost", is_over=False)
         return pixelcut._no_answer(requests.Timeout(), current)
     if code == "no_url":
         try:
-            pixelcut._result_url(requests.codes.ok, {})
+            pixelcut._result_url(200, {})
         except errors.CutoutError as error:
             return error
     status, answer = _ANSWERS[code]

@@ -27,7 +27,7 @@ class Message(NamedTuple):
     attributes: tuple[tuple[str, str, str], ...]  # name, type, value
     sent: float
     visible: float
-    count: int  # type: ignore[assignment]  # of a tuple it is a method
+    receives: int
     holder: str
 
 

@@ -276,7 +276,7 @@ def test_sqs_answers_as_moto_does(calls: list[str]) -> None:
             assert bool(ready) == bool(expected)
             for message in expected:
                 taken = receive(state, ready[message["Body"]], "somebody")
-                assert str(taken.count) == message["Attributes"]["ApproximateReceiveCount"]
+                assert str(taken.receives) == message["Attributes"]["ApproximateReceiveCount"]
                 assert taken.attributes == (("Attempts", "Number", "2"),)
                 held.append((message["ReceiptHandle"], message["Body"]))
         elif held:
