@@ -3,10 +3,10 @@
 import time
 from dataclasses import dataclass
 
+from .engine import Engine
 from .processes import Tree
 from .state import State
 from .wiring import build
-from .engine import Engine
 from .world import Choice, World
 
 MOST_STATES = 5_000_000

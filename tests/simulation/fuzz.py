@@ -7,10 +7,10 @@ import random
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 
+from .engine import Engine
 from .processes import Tree
 from .state import State
 from .wiring import build
-from .engine import Engine
 from .world import Choice, Step, World
 from .worlds import BY_NAME
 

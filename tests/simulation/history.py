@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import promises
+from .engine import Engine
+from .options import RESPOND
 from .processes import Answer, Call, Tree
 from .state import START, State
 from .wiring import build
-from .engine import Engine
-from .options import RESPOND
 from .world import Choice, World
 
 WHAT = {

@@ -12,7 +12,6 @@ from typing import Any
 import requests
 
 from remove_background import errors, pixelcut
-from remove_background.connections import Call
 from remove_background.deadline import Deadline
 from remove_background.models import Result
 
