@@ -92,8 +92,8 @@ def measure(runs: Runs | None = None) -> Part:
                 "The request rate is set to 1,000 a second."
             ),
             (
-                "Before each request, ours waits 0.15 s for its slot, which is reserved ahead: half of its wall at 0 s, "
-                "and ten times that one after another."
+                "Before each request, ours waits 0.15 s for its slot, which is reserved ahead: half of its wall at "
+                "0 s, and ten times that one after another."
             ),
             "A function of 512 MB has 0.29 of a core: on Lambda the CPU takes 3.5 times as long as here.",
         ],

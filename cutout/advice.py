@@ -26,8 +26,8 @@ _OUR_REQUEST = (
 ADVICE: Mapping[str, Advice] = MappingProxyType(
     {
         NO_REASON: Advice(
-            "The function could not even begin, for days: it was killed each time, refused its settings, or was not run. "
-            "SQS moved the message itself after 1,000 receives.",
+            "The function could not even begin, for days: it was killed each time, refused its settings, or was not "
+            "run. SQS moved the message itself after 1,000 receives.",
             "Look in the function's log for `Task timed out`, `Runtime.ExitError`, `OutOfMemory` or `ConfigError`. "
             "Fix the cause, then `cutout letters replay --code no_reason`.",
         ),
@@ -110,8 +110,8 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
             "`cutout letters replay --code forbidden`.",
         ),
         "service_unavailable": Advice(
-            "Pixelcut was not reached, did not answer in time, or failed. After two calls without an answer, each of which "
-            "may have been charged for, a third is not made.",
+            "Pixelcut was not reached, did not answer in time, or failed. After two calls without an answer, each of "
+            "which may have been charged for, a third is not made.",
             "Wait until it is well again, then `cutout letters replay --code service_unavailable`.",
         ),
         "unexpected_answer": Advice(
@@ -139,8 +139,8 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
         ),
         "unexpected_error": Advice(
             "A fault of the function itself, or the function was stopped each time while it worked on this upload.",
-            "Its log says where (`cutout letters show` says how to find it). Deploy a version without the fault, or with "
-            "more memory, then "
+            "Its log says where (`cutout letters show` says how to find it). Deploy a version without the fault, or "
+            "with more memory, then "
             "`cutout letters replay --code unexpected_error`.",
         ),
         # These are no attempts of the upload's own.

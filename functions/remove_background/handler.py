@@ -71,6 +71,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
         delivery = Delivery(
             body=record.body,
             attempt=(_read_number(record, ATTEMPTS) or 0) + 1,
+            received=int(record.attributes.approximate_receive_count),
             first_sent=_read_number(record, FIRST_SENT) or int(record.attributes.sent_timestamp),
             request_id=context.aws_request_id,
             deadline=deadline,

@@ -446,7 +446,7 @@ def _is_stale(token: str) -> bool:
 
 def _is_refused_write(error: CutoutError) -> bool:
     """An output bucket that refuses a cutout which is paid for refuses the next one as well."""
-    return isinstance(error, StorageUnavailable) and error.billed is Billed.YES
+    return isinstance(error, StorageUnavailable) and error.is_its_own and error.billed is Billed.YES
 
 
 def _fingerprint(upload: Upload | None) -> str:

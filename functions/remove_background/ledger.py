@@ -46,8 +46,8 @@ KEPT_SECONDS = 14 * 24 * 3600
 LEASE_MARGIN = 5.0
 # Calls that are charged for an upload and bring no cutout. After the second, a third would be paid for in vain.
 MAX_CHARGES = 2
-# For so long an upload that was charged in vain keeps other uploads of its output key waiting, unless its letter is
-# written: they would take the item, and what is known about its charges, from each other.
+# For so long an upload that was charged keeps other uploads of its output key waiting: they would take the item, and
+# what is known about its charges, from each other.
 UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
 MAX_REUSES = 10
@@ -134,17 +134,14 @@ class Ledger:
         # Where another delivery has forgotten it, that one's call may be running.
         return seen.is_about(upload) and seen.lease is None and seen.charges >= MAX_CHARGES
 
-    def close(self, output_key: str, upload: Upload, written: float) -> None:
+    def close(self, output_key: str, account: "Account", written: float) -> None:
         """Say that the upload's letter is written: what was sent before has ended, and what is sent later may pay.
 
         `written` is when the letter was about to be written: a letter that is sent back at once is later than that.
+        Nothing is closed if the upload has been claimed since its account was read.
         """
-        self._update(
-            output_key,
-            "SET ended_at = :now",
-            {":now": written, ":source": upload.uri, ":etag": upload.etag},
-            condition="#source = :source AND etag = :etag",
-        )
+        if account.holder:
+            self._write(output_key, "SET ended_at = :now", {":now": written}, holder=account.holder)
 
     def check_nothing_in_flight(self, output_key: str) -> None:
         """Raises InProgress while a delivery that began earlier may still write a cutout under the key.
@@ -159,8 +156,8 @@ class Ledger:
         if _Seen.read(answer.get("Item", {})).writing_until >= time.time():
             raise InProgress("An earlier delivery for this output key is in flight.")
 
-    def read_billed(self, output_key: str, upload: Upload, *, retried: bool) -> Billed:
-        """The worst that the calls for an upload have cost. Raises nothing: where it cannot be known, it is `maybe`.
+    def read(self, output_key: str, upload: Upload, *, retried: bool) -> "Account":
+        """What the calls for an upload have cost. Raises nothing: where it cannot be known, it is `maybe`.
 
         What another upload of the output key has left tells nothing about one that was `retried`.
         """
@@ -168,12 +165,12 @@ class Ledger:
             answer = self._dynamodb.get_item(TableName=self._table, Key=_key(output_key), ConsistentRead=True)
         except AwsError as error:
             log.error("The ledger could not be read (%s).", error_code(error))
-            return Billed.MAYBE
+            return Account(Billed.MAYBE, None)
         item = answer.get("Item", {})
         seen = _Seen.read(item)
         if seen.is_about(upload):
-            return seen.worst_billed
-        return Billed.MAYBE if item and retried else Billed.NO
+            return Account(seen.worst_billed, seen.holder)
+        return Account(Billed.MAYBE if item and retried else Billed.NO, None)
 
     def _claim(
         self,
@@ -203,13 +200,26 @@ class Ledger:
             claim = self._claim_again(upload, seen, sent, holder)
         else:
             claim = _Claim(holder, Billed.NO, 1, seen.writing_until)
-            # Other bytes of the key were paid for. They gave way to these only if these stand there now.
-            if seen.is_of_key(upload) and isinstance(ended := confirm(), Outcome):
+            if seen.is_of_key(upload) and (ended := self._give_way(seen, now, confirm)):
                 return ended
         again = self._try(output_key, upload, claim, deadline, *seen.unchanged())
         if again is not None and again.holder != holder:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         return claim
+
+    def _give_way(self, seen: "_Seen", now: float, confirm: Callable[[], object]) -> Outcome | None:
+        """How an upload has ended that would claim over other bytes of its key; None when it may.
+
+        They were paid for, and give way to these only if these stand under the key now. Raises InProgress while they
+        may still be written: S3 compares cutouts by their bytes, so that they could replace the cutout of these when
+        the same one stood there before.
+        """
+        found = confirm()
+        if isinstance(found, Outcome):
+            return found
+        if seen.writing_until >= now:
+            raise InProgress("Other bytes of the same key are in flight.")
+        return None
 
     def _claim_again(self, upload: Upload, seen: "_Seen", sent: float, holder: str) -> "_Claim":
         """The claim after others of the same upload. Raises UnexpectedError, final, after MAX_CHARGES."""
@@ -310,6 +320,14 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """The worst that the calls for an upload have cost, and the fencing token of the last of its claims."""
+
+    billed: Billed
+    holder: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Claim:
     """The right to pay: `billed` is what earlier calls have cost, `charges` how many they are with this one.
 
@@ -367,8 +385,8 @@ class _Seen:
         return self.lease is not None and self.lease >= now
 
     def is_unsettled(self, now: float) -> bool:
-        """Whether it was charged for a moment ago, and has neither a cutout nor a letter that the item knows of."""
-        return self.charges > 0 and self.ended_at is None and self.claimed_at >= now - UNSETTLED_SECONDS
+        """Whether it was charged for a moment ago: a delivery of it may still come, also after its letter."""
+        return self.charges > 0 and self.claimed_at >= now - UNSETTLED_SECONDS
 
     @property
     def claimed_at(self) -> float:

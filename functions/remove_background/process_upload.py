@@ -89,8 +89,6 @@ class BackgroundRemover:
         if isinstance(paid, Outcome):
             return paid
         with self._fetch(key, upload, paid, deadline) as result:
-            if isinstance(ended := self._look_for_another(source), Outcome):
-                return ended
             for _ in range(WRITE_ATTEMPTS):
                 # The cutout of other bytes stands there. Whether they are older or newer, and whether they stand under
                 # the key again, only the source itself can tell.
@@ -103,18 +101,6 @@ class BackgroundRemover:
                     # Where it is of just this upload, it is what was written here although S3's answer was lost.
                     return Outcome.CUTOUT if present and present.is_of_just(upload) else Outcome.DUPLICATE
             raise StorageUnavailable("The cutout could not be written: S3 failed, or others wrote under its key.")
-
-    def _look_for_another(self, source: Source) -> Source | Outcome:
-        """Without versions, Pixelcut was given what stood under the key at that moment.
-
-        Raises ResultInvalid when that may have been another upload, although the same bytes stand there again.
-        """
-        if source.version_id is not None or self.presigned_url_seconds is None:
-            return source
-        now = self.storage.look_at(source.upload)
-        if isinstance(now, Source) and now.modified != source.modified:
-            raise ResultInvalid("The upload was replaced while Pixelcut worked on it.")
-        return now
 
     def _is_done(self, upload: Upload, key: str, present: Cutout | None) -> bool:
         """Whether what stands under the output key is the upload's cutout.
@@ -140,7 +126,23 @@ class BackgroundRemover:
         if self.presigned_url_seconds is None:
             return self.service.remove_background_of_image(self.storage.read(source), format_, deadline)
         image_url = self.storage.presign(source, self.presigned_url_seconds)
-        return self.service.remove_background_of_url(image_url, deadline)
+        result_url = self.service.remove_background_of_url(image_url, deadline)
+        if source.version_id is None:
+            self._check_unreplaced(source)
+        return result_url
+
+    def _check_unreplaced(self, source: Source) -> None:
+        """Without versions, Pixelcut was given what stood under the key at that moment.
+
+        Raises ResultInvalid when that may have been another upload, even if the same bytes stand there again.
+        """
+        try:
+            now = self.storage.look_at(source.upload)
+            if isinstance(now, Outcome) or now.modified != source.modified:
+                raise ResultInvalid("The upload was replaced while Pixelcut worked on it.")
+        except CutoutError as error:
+            error.billed = Billed.YES
+            raise
 
     @contextmanager
     def _fetch(self, output_key: str, upload: Upload, result_url: str, deadline: Deadline) -> Iterator[Result]:

@@ -80,7 +80,7 @@ def _record(
         "eventTime": event.get("time"),
         "s3": {
             "bucket": {"name": bucket.get("name")},
-            "object": {name: value for name, value in about.items() if value is not None},
+            "object": {name: value for name, value in about.items() if isinstance(value, str | int)},
         },
     }
 

@@ -53,13 +53,14 @@ logger = Logger()
 class Delivery:
     """One message of the queue: `attempt` counts from 1 those that may have been the upload's own fault.
 
-    SQS's own count is not used: it also counts receives that never reached the function, as when the account's
-    concurrency is used up. `first_sent` is when the first message was sent that this one was put back for, in
-    milliseconds since the epoch.
+    SQS's own count, `received`, only tells that there may have been attempts: it also counts receives that never
+    reached the function, as when the account's concurrency is used up. `first_sent` is when the first message was sent
+    that this one was put back for, in milliseconds since the epoch.
     """
 
     body: str
     attempt: int
+    received: int
     first_sent: int
     request_id: str
     deadline: Deadline
@@ -153,8 +154,10 @@ class Worker:
                 return Ending("unavailable", True, counts, self._back_off(delivery.attempt, error))
         # Earlier deliveries may have cost something, unless there is no output key to pay for.
         key = None if isinstance(error, BadNotification | OutputKeyTooLong) else self._output_key(upload)
+        account = None
         if upload and key:
-            error.billed = self.ledger.read_billed(key, upload, retried=delivery.attempt > 1).or_worse(error.billed)
+            account = self.ledger.read(key, upload, retried=max(delivery.attempt, delivery.received) > 1)
+            error.billed = account.billed.or_worse(error.billed)
             fields["billed"] = error.billed
         written = time.time()
         try:
@@ -168,8 +171,8 @@ class Worker:
         except StorageUnavailable as failure:
             logger.error("letter not written", extra=fields | {"letter_error": failure.message})
             return Ending("unavailable", comes_back=True, stays=True)
-        if upload and key and error.billed is not Billed.NO:
-            self.ledger.close(key, upload, written)
+        if key and account and error.billed is not Billed.NO:
+            self.ledger.close(key, account, written)
         logger.warning("letter", extra=fields)
         return Ending("letter")
 

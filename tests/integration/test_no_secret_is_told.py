@@ -66,7 +66,6 @@ def said(
     s3.create_bucket(Bucket="input")
     s3.create_bucket(Bucket="output")
     queue = sqs.create_queue(QueueName=f"letters-{uuid.uuid4()}")["QueueUrl"]
-    monkeypatch.setattr("remove_background.pixelcut.RESERVE", 0.9)  # a short patience
     monkeypatch.setenv("UPLOAD_QUEUE_URL", queue)
     monkeypatch.setenv("DEAD_LETTER_QUEUE_URL", queue)
     dynamodb = boto3.client("dynamodb")
@@ -136,7 +135,10 @@ def test_no_secret_is_told(
     make_record: Callable[..., dict[str, Any]],
     fault: str,
     photo: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if fault == "late":
+        monkeypatch.setattr("remove_background.pixelcut.RESERVE", 0.9)  # a short patience
     stand_in.set_faults(*FAULTS[fault])
     told = said(photo, make_event, make_record)
     assert ("error_code" in told) == (fault != "nothing")

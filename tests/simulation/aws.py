@@ -11,7 +11,7 @@ from .expressions import Item, Value
 from .processes import Answer, Call
 from .state import FrozenItem, Message, State, Version
 
-SWITCH_SECONDS = 2.0  # that a mapping is Enabling or Disabling
+SWITCH_SECONDS = 1.0  # that a mapping is Enabling or Disabling
 VISIBILITY_SECONDS = 800.0  # a multiple of the back-off, so that fewer moments differ
 HANDED_OUT = 1  # messages that Lambda has received, and hands out, when the mapping is disabled
 

@@ -14,12 +14,9 @@ from .state import START, Message, State
 from .wiring import UPLOAD_QUEUE
 
 LONG_AGO = Decimal(START - 4_000)  # longer than any time that is compared with the clock: a result's hour
-ENDED, BEFORE, AFTER = START - 1, START - 2, START
 _TIMES = {"lease", "probe_until", "failed_at", "next_at", "since", "reopened_at", "writing_until"}
-# What lasts for an hour or more, and how long it lasts where it is not over.
-_HOURS = {"valid_until": Decimal(3300), "expires": Decimal(14 * 24 * 3600)}
-_UNTIL = {"valid_until": Decimal(0), "expires": Decimal(14 * 24 * 3600 - 3600)}
-RESULT_SECONDS = 3600.0
+RESULT_SECONDS, VALID_SECONDS = 3600.0, 3300
+KEPT_SECONDS = 14 * 24 * 3600  # after which an item expires: so the code knows when it was claimed
 # Of some times the code asks for longer when they were.
 _REMEMBERED = {"failed_at": 600, "since": 4_000, "reopened_at": 4_000}
 
@@ -27,16 +24,14 @@ _REMEMBERED = {"failed_at": 600, "since": 4_000, "reopened_at": 4_000}
 def canonical(state: State) -> None:
     """Changes a state in which nothing runs."""
     passed = Decimal(str(state.clock)) - Decimal(START)
-    ended = {
-        id_.removeprefix("cutout:"): float(dict(item)["ended_at"][1])
-        for id_, item in state.items.items()
-        if "ended_at" in dict(item)
-    }
+    moments = {id_.removeprefix("cutout:"): _moments(dict(item), state.clock) for id_, item in state.items.items()}
     state.items = {
-        id_: tuple([(name, _attribute(name, value, passed)) for name, value in item])
+        id_: tuple(
+            [(name, _attribute(name, value, passed, moments[id_.removeprefix("cutout:")])) for name, value in item]
+        )
         for id_, item in state.items.items()
     }
-    state.messages = tuple(sorted(_message(message, state.clock, ended) for message in state.messages))
+    state.messages = tuple(sorted(_message(message, state.clock, moments) for message in state.messages))
     shift = state.clock - START
     state.results = tuple(
         (url, START + RESULT_SECONDS, png, quality)
@@ -47,7 +42,7 @@ def canonical(state: State) -> None:
         if charge.state == "kept" and charge.until < state.clock:
             promises.change(state, charge, **promises.EXCUSED)
         elif charge.state == "kept":
-            promises.change(state, charge, until=float(START + _HOURS["valid_until"]))
+            promises.change(state, charge, until=float(START + VALID_SECONDS))
     if state.mapping_until:
         state.mapping_until -= shift
     if state.watch_at:
@@ -57,39 +52,53 @@ def canonical(state: State) -> None:
     state.clock = float(START)
 
 
-def _attribute(name: str, value: Value, passed: Decimal) -> Value:
+def _moments(item: dict[str, Value], clock: float) -> list[Decimal]:
+    """What the code compares the time with at which a message was sent: an hour after the claim, and the letter."""
+    moments = [item["expires"][1] - KEPT_SECONDS + 3600] if "expires" in item else []
+    if "ended_at" in item:
+        moments.append(item["ended_at"][1])
+    return sorted(moment for moment in moments if moment < Decimal(str(clock)))
+
+
+def _placed(moment: Decimal, moments: list[Decimal]) -> int:
+    """The same order, at moments of which there are few."""
+    return START - 10 * (len(moments) - moments.index(moment))
+
+
+def _attribute(name: str, value: Value, passed: Decimal, moments: list[Decimal]) -> Value:
     match name:
-        case "holder":
+        case "holder" | "probe":
             return "S", "token of one that is gone"
-        case "valid_until" | "expires":
-            lasts = value[1] - passed >= START + _UNTIL[name]
-            return "N", START + _HOURS[name] if lasts else LONG_AGO
+        case "valid_until":
+            return "N", Decimal(START + VALID_SECONDS) if value[1] - passed >= START else LONG_AGO
+        case "expires":
+            claimed = value[1] - KEPT_SECONDS + 3600
+            return "N", Decimal(START if claimed not in moments else _placed(claimed, moments) - 3600) + KEPT_SECONDS
         case "ended_at":
-            return "N", Decimal(ENDED)
+            return "N", Decimal(_placed(value[1], moments)) if value[1] in moments else value[1] - passed
         case "switching":
-            return "SS", frozenset(_token(token, passed) for token in value[1])
+            return "SS", frozenset(_token(token, passed, at) for at, token in enumerate(sorted(value[1])))
     if name not in _TIMES:
         return value
     over = value[1] - passed < START - _REMEMBERED.get(name, 0)
     return "N", LONG_AGO if over else value[1] - passed
 
 
-def _token(token: str, passed: Decimal) -> str:
+def _token(token: str, passed: Decimal, at: int) -> str:
     """Those in `switching` begin with when they were made."""
-    made, dash, name = token.partition("-")
-    return f"{max(Decimal(made) - passed, LONG_AGO):.3f}{dash}{name}"
+    return f"{max(Decimal(token.partition('-')[0]) - passed, LONG_AGO):.3f}-gone-{at}"
 
 
-def _message(message: Message, clock: float, ended: dict[str, float]) -> Message:
-    """When it was sent is only compared with when the letter of its upload was written."""
+def _message(message: Message, clock: float, moments: dict[str, list[Decimal]]) -> Message:
+    """When it was sent is only compared with the moments of its item."""
     first = next((float(value) / 1000 for name, _, value in message.attributes if name == "FirstSent"), message.sent)
-    key = promises.output_key(promises.letter_of(message.body)[0])
-    sent = BEFORE if key in ended and first <= ended[key] else AFTER
+    of_key = moments.get(promises.output_key(promises.letter_of(message.body)[0]), [])
+    sent = START - 5 - 10 * sum(Decimal(str(first)) <= moment for moment in of_key)
     return message._replace(
         attributes=_attributes(message, sent),
         sent=float(sent),
         visible=max(message.visible - clock, 0.0) + START,
-        count=0,
+        count=min(message.count, 1),
     )
 
 

@@ -59,7 +59,7 @@ class _Parser:
             parts.append(self._and())
         if len(parts) == 1:
             return parts[0]
-        return lambda item, given: any([part(item, given) for part in parts])
+        return lambda item, given: any(part(item, given) for part in parts)
 
     def _and(self) -> Condition:
         parts = [self._not()]
@@ -67,7 +67,7 @@ class _Parser:
             parts.append(self._not())
         if len(parts) == 1:
             return parts[0]
-        return lambda item, given: all([part(item, given) for part in parts])
+        return lambda item, given: all(part(item, given) for part in parts)
 
     def _not(self) -> Condition:
         if self.accept("NOT"):

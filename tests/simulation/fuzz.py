@@ -36,13 +36,12 @@ def make_world(seed: int) -> World:
             else:
                 steps.append(("put", key, rng.choice("AB"), str(rng.choice((1, 1, 2, 3)))))
         owners.append(tuple(steps))
-    watched = rng.random() < 0.6
     others: list[tuple[Step, ...]] = []
-    if watched and rng.random() < 0.5:
+    if rng.random() < 0.5:
         others.append((("block", rng.choice(("credits", "down", "500", "put"))), ("unblock",)))
-    if watched and rng.random() < 0.4:
+    if rng.random() < 0.4:
         others.append((("pause",), rng.choice((("resume",), ("rest", "resume")))))
-    if watched and rng.random() < 0.2:
+    if rng.random() < 0.2:
         others.append((("disable",), ("rest", "resume")))
     service = {key: rng.choice(("gone", "500", "403", "400", "kill")) for key in keys if rng.random() < 0.12}
     return World(
@@ -53,7 +52,7 @@ def make_world(seed: int) -> World:
         ticks=rng.choice((0, 3, 10)),
         workers=rng.randint(1, 4),
         batch=rng.choice((1, 1, 2, 3)),
-        watched=watched,
+        watched=True,
         service=service,
         expected=dict.fromkeys(keys, "any"),
         kinds=KINDS,

@@ -105,7 +105,7 @@ def _call(call: Call) -> str:
                 text = text.replace(name, _brief(value[1]))
             return f"update {id_}: {text}"
         case "put_object":
-            bucket, key, content, metadata, if_match, if_none = call.args
+            bucket, key, content, _, if_match, if_none = call.args
             condition = f"If-Match {if_match:.8}" if if_match else "If-None-Match" if if_none else "no condition"
             return f"put {bucket}/{key} ({content.decode()}, {condition})"
         case "send_message":

@@ -1,7 +1,7 @@
 """What the code under test gets in place of `time`, `threading`, `uuid`, `random` and `datetime`: all deterministic."""
 
 import contextlib
-import datetime as real_datetime
+import datetime as dt
 import threading as real_threading
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
@@ -32,10 +32,10 @@ class _Uuid:
         return self.hex
 
 
-class _Datetime(real_datetime.datetime):
+class _Datetime(dt.datetime):
     @classmethod
     def now(cls, tz: Any = None) -> Any:
-        return real_datetime.datetime.fromtimestamp(_now(), tz)
+        return dt.datetime.fromtimestamp(_now(), tz)
 
 
 def _get_ident() -> int:

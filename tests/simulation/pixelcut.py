@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 import requests
 
 from remove_background import errors, pixelcut
+from remove_background.connections import Call
 from remove_background.deadline import Deadline
 from remove_background.models import Result
 
@@ -59,13 +60,13 @@ _ANSWERS: dict[str, tuple[int, dict[str, str]]] = {
 
 def _error(code: str) -> errors.CutoutError:
     """What the client itself makes of such an answer."""
-    if code == "failed":
-        return pixelcut._no_answer(requests.ConnectTimeout())
-    if code == "lost":
-        return pixelcut._no_answer(requests.ReadTimeout())
+    if code in ("failed", "lost"):
+        current = Call(Deadline(60), reserve=0)
+        current.sent = code == "lost"
+        return pixelcut._no_answer(requests.Timeout(), current)
     if code == "no_url":
         try:
-            pixelcut._result_url({})
+            pixelcut._result_url(requests.codes.ok, {})
         except errors.CutoutError as error:
             return error
     status, answer = _ANSWERS[code]

@@ -1,15 +1,15 @@
 """Execution environments that stop at each external call, so that a scheduler decides who goes on and what is answered.
 
 An environment is a deterministic function of what it was given: its invocations, and the answers to its calls. So the
-states of one form a tree (`Node`), each edge of which has to be run once only, however many histories share it; to get to
-a node whose environment has gone on meanwhile, a new one is fed the same history.
+states of one form a tree (`Node`), each edge of which has to be run once only, however many histories share it; to get
+to a node whose environment has gone on meanwhile, a new one is fed the same history.
 """
 
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 
 class Call(NamedTuple):
@@ -34,7 +34,7 @@ class Killed(BaseException):
 class _Runner:
     """A thread of the operating system, used for one task after the other."""
 
-    free: "deque[_Runner]" = deque()
+    free: ClassVar[deque["_Runner"]] = deque()
 
     def __init__(self) -> None:
         self.go = threading.Lock()
@@ -156,7 +156,8 @@ class Lock:
         if self._holder is None:
             self._holder = task
             return True
-        assert task and self._holder is not task, "a lock taken twice by one thread"
+        assert task
+        assert self._holder is not task, "a lock taken twice by one thread"
         self._queue.append(task)
         task.blocked = True
         task.wait()

@@ -3,10 +3,12 @@
 1. Nothing is lost: every upload ends as a cutout, a letter, or one that its owner overwrote or deleted.
 2. Nothing is paid twice while its result can be had. A call may be charged again when the answer of the one before was
    lost, its environment was killed, its result is gone or broken, or its hour is over; or when the owner's newer upload
-   took its place, and its bytes have been uploaded again since. What never becomes a cutout is charged twice at most, for each replay.
+   took its place, and its bytes have been uploaded again since. What never becomes a cutout is charged twice at most,
+   for each replay.
 3. Nothing stale wins: at rest the cutout is of the bytes that stand in the input bucket.
-4. The account is safe: no paid call whose slot was reserved after the intake was paused; what an operator paused, only an
-   operator resumes; a closed intake has an owner.
+4. The account is safe: no paid call whose slot was reserved after the intake was paused; what an operator paused, only
+   an operator resumes; a closed intake has an owner; on probation one upload at a time is paid for, and each reopening
+   in vain makes the next wait longer.
 """
 
 import json
@@ -21,6 +23,7 @@ from .state import Charge, FrozenItem, Running, State, Version
 from .wiring import DEAD_LETTERS, INPUT, MAX_ATTEMPTS, OUTPUT, UPLOAD_QUEUE
 
 MAX_CHARGES = 2
+REOPEN_SECONDS, MOST_WAIT_SECONDS = 300.0, 3_600.0
 
 
 def broken(state: State, promise: str) -> None:
@@ -93,8 +96,11 @@ def result_url(key: str, etag: str, number: int) -> str:
     return f"https://results.test/{key}/{etag}/{number}"
 
 
-def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenItem) -> None:
+def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenItem, *, versioned: bool) -> None:
     old, new = _url(before), _url(after)
+    if not versioned and not new and "lease" not in dict(after):
+        # What the service was given may have been another upload: its result is not kept.
+        excuse(state, running.serial)
     if old == new:
         return
     for charge in state.charges:
@@ -117,12 +123,12 @@ def _url(item: FrozenItem) -> str:
     return str(dict(item).get("result_url", ("S", ""))[1])
 
 
-def _forget_charges(state: State, key: str, etag: str | None = None) -> None:
-    """From here on, charges count anew."""
+def _forget_charges(state: State, key: str, etag: str | None = None, more: int = 0) -> None:
+    """From here on, charges count anew, but for those that are allowed on top."""
     counts: dict[tuple[str, str], int] = {}
     for charge in state.charges:
         if charge.key == key and etag in (None, charge.etag):
-            counts[charge.key, charge.etag] = charge.number
+            counts[charge.key, charge.etag] = charge.number + more
     bases = {(base_key, base_etag): count for base_key, base_etag, count in state.bases} | counts
     state.bases = tuple(sorted((*name, count) for name, count in bases.items()))
 
@@ -138,11 +144,13 @@ def on_owner(state: State, key: str, *, versioned: bool) -> None:
     _forget_charges(state, key)
 
 
-def on_replay(state: State, key: str, etag: str) -> None:
-    _forget_charges(state, key, etag)
+def on_replay(state: State, key: str, etag: str, letters: int) -> None:
+    """Each letter that is sent back may be charged for."""
+    _forget_charges(state, key, etag, MAX_CHARGES * (letters - 1))
 
 
 def on_cutout(state: State, key: str, etag: str) -> None:
+    state.proved = "reopened_at" in dict(state.items.get("intake", ()))
     _forget_charges(state, key, etag)
 
 
@@ -155,25 +163,45 @@ def letter_of(body: str) -> tuple[str, str]:
     return object_["key"], object_["eTag"]
 
 
-def on_letter(state: State, body: str, attributes: dict[str, str]) -> None:
-    key, etag = letter_of(body)
+def on_letter(state: State, attributes: dict[str, str]) -> None:
     if int(attributes["Attempts"]) > MAX_ATTEMPTS:
         broken(state, "live: a letter after more attempts than are allowed")
-    base = max([count for base_key, base_etag, count in state.bases if (base_key, base_etag) == (key, etag)], default=0)
-    charged = [charge for charge in state.charges if (charge.key, charge.etag) == (key, etag) and charge.number > base]
-    if charged and attributes["Billed"] == "no":
-        broken(state, "letter: it says that nothing was billed")
+
+
+def _letters_at_rest(state: State) -> str | None:
+    """Of an upload's letters one has to say that it was, or may have been, billed. A duplicate's need not know."""
+    said: dict[tuple[str, str], set[str]] = {}
+    for message in state.messages:
+        if message.queue == DEAD_LETTERS:
+            word = next(value for name, _, value in message.attributes if name == "Billed")
+            said.setdefault(letter_of(message.body), set()).add(word)
+    for name, billed in said.items():
+        base = max([count for *of, count in state.bases if tuple(of) == name], default=0)
+        if billed == {"no"} and any(
+            (charge.key, charge.etag) == name and charge.number > base for charge in state.charges
+        ):
+            return f"letter: the letters of {name[0]} say that nothing was billed"
+    return None
 
 
 # Safe
 
 
-def on_intake(state: State, running: Running, before: FrozenItem, after: FrozenItem) -> Running:
+def on_intake(state: State, running: Running, before: FrozenItem, after: FrozenItem) -> None:
     old, new = dict(before), dict(after)
     owner = old.get("paused_by", ("S", ""))[1]
+    if "reopened_at" in new and new["reopened_at"] != old.get("reopened_at"):
+        state.proved = False
+        in_vain = int(old.get("fruitless", ("N", 0))[1]) - 1
+        if running.kind == "watch" and in_vain > 0:
+            wait = min(MOST_WAIT_SECONDS, REOPEN_SECONDS * 2 ** (in_vain - 1))
+            if state.clock - float(old["since"][1]) < wait - 1:
+                broken(state, "safe: reopened too soon after a reopening in vain")
+    probe, until = old.get("probe"), float(old.get("probe_until", ("N", 0))[1])
+    if probe and until >= state.clock and new.get("probe", probe) != probe:
+        broken(state, "safe: a second upload is paid for on probation before the first one has ended")
     if owner == "operator" and new.get("paused_by") != old["paused_by"] and running.kind != "resume":
         broken(state, "safe: an operator's pause was undone")
-    return running
 
 
 def on_slot(state: State, running: Running) -> Running:
@@ -216,7 +244,9 @@ def at_rest(state: State, expected: Mapping[str, str], *, watched: bool, faulted
             return f"lost: both a cutout and a letter of {key}"
         if not faulted and expected.get(key, "cutout") not in ("any", "cutout" if is_cutout else "letter"):
             return f"live: {key} ended as a {'cutout' if is_cutout else 'letter'}"
-    return _intake_at_rest(state) if watched else None
+    if violation := _letters_at_rest(state):
+        return violation
+    return _intake_at_rest(state, faulted=faulted) if watched else None
 
 
 def _waits(state: State, key: str) -> bool:
@@ -230,8 +260,12 @@ def _owner(state: State) -> str:
     return str(dict(state.items.get("intake", ())).get("paused_by", ("S", ""))[1])
 
 
-def _intake_at_rest(state: State) -> str | None:
+def _intake_at_rest(state: State, *, faulted: bool) -> str | None:
     owner = _owner(state)
+    if state.operator == "" and owner == "operator":
+        return "safe: the intake is paused in the name of an operator who has done nothing"
+    if state.proved and not faulted and "reopened_at" in dict(state.items["intake"]):
+        return "live: the intake is on probation though an upload has succeeded since"
     if state.operator == "paused" and owner != "operator":
         return "safe: an operator paused the intake, and it does not say so"
     if state.mapping == "Disabled" and not owner:

@@ -27,7 +27,7 @@ class Message(NamedTuple):
     attributes: tuple[tuple[str, str, str], ...]  # name, type, value
     sent: float
     visible: float
-    count: int
+    count: int  # type: ignore[assignment]  # of a tuple it is a method
     holder: str
 
 
@@ -63,6 +63,7 @@ class State:
         self.elapsed = 0.0  # before the clock was set back
         self.idles = 0  # since an actor took a step
         self.objects: dict[tuple[str, str], tuple[Version, ...]] = {}
+        self.puts: tuple[tuple[str, int], ...] = ()  # how many versions each key has had: none comes again
         self.items: dict[str, FrozenItem] = {}
         self.messages: tuple[Message, ...] = ()
         self.mapping = "Enabled"
@@ -80,7 +81,8 @@ class State:
         self.ticks = 0
         self.watch_at = 0.0
         self.settled = False  # ReopenIntake has found nothing to change since anything changed
-        self.operator = ""  # "", paused or resumed: what an operator's last command that was done is
+        self.proved = False  # a cutout was written since the intake was reopened
+        self.operator = ""  # what an operator has done: pausing, paused, resuming, by hand
         self.last = ""  # the environment that moved last
         self.violation: str | None = None
 
@@ -104,9 +106,11 @@ class State:
             self.blocked,
             tuple([(running[0], running[2].number, running[5:]) for running in self.running]),
             self.script,
+            self.puts,
             self.starts,
             self.watch_at,
             self.settled,
+            self.proved,
             self.operator,
             self.idles,
         )

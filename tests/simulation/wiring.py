@@ -68,7 +68,7 @@ def simulated() -> Iterator[None]:
         logging.disable(before)
 
 
-Message = tuple[str, tuple[tuple[str, str, str], ...], float]  # body, attributes, when it was sent
+Message = tuple[str, tuple[tuple[str, str, str], ...], float, int]  # body, attributes, when it was sent, receives
 Work = Callable[[Any], Sequence[Callable[[], Any]]]
 
 
@@ -145,7 +145,7 @@ def _build_worker(process: Process, kind: str) -> Work:
         deadlines: list[Deadline] = []
 
         def handle(message: Message) -> tuple[str, bool]:
-            body, attributes, sent = message
+            body, attributes, sent, received = message
             if not deadlines:
                 deadlines.append(Deadline(TIMEOUT_SECONDS - LETTER_SECONDS))
                 worker.intake.begin()
@@ -153,6 +153,7 @@ def _build_worker(process: Process, kind: str) -> Work:
             delivery = Delivery(
                 body=body,
                 attempt=numbers.get("Attempts", 0) + 1,
+                received=received,
                 first_sent=numbers.get("FirstSent") or int(sent * 1000),
                 request_id=f"request-{process.serial}",
                 deadline=deadlines[0],
@@ -166,9 +167,9 @@ def _build_worker(process: Process, kind: str) -> Work:
 
 
 def _build_watch(process: Process, kind: str) -> Work:
-    from reopen_intake import handler  # noqa: PLC0415
     from remove_background.config import ReopenConfig  # noqa: PLC0415
     from remove_background.intake import IntakeItem  # noqa: PLC0415
+    from reopen_intake import handler  # noqa: PLC0415
 
     clients = _clients()
     service: Any = pixelcut.Service(handler._no_slot)
@@ -191,9 +192,7 @@ def _build_command(process: Process, kind: str) -> Work:
 
     def run() -> None:
         if kind == "pause":
-            intake_command._change(
-                deployed, lambda item, token: item.pause(intake_command.OPERATOR, "stocktaking", token)
-            )
+            intake_command._change(deployed, lambda item, token: item.pause("operator", "stocktaking", token))
         else:
             intake_command._change(deployed, lambda item, token: item.reopen(item.read(), token))
 

@@ -33,8 +33,9 @@ class World:
 
     `setup` is done first. Each of `actors` then takes its steps in order, whenever the scheduler lets it; a step that
     begins with "rest" waits until nothing else goes on. Steps:
-        put KEY BYTES [DELIVERIES], delete KEY, rollback KEY, letter KEY (waits for one), replay KEY (its letters, or its current version),
-        block CODE, unblock, pause, resume, watch, disable (the mapping, by hand)
+        put KEY BYTES [DELIVERIES], delete KEY, rollback KEY, letter KEY (waits for one),
+        replay KEY (its letters, or its current version), block CODE, unblock, pause, resume, watch,
+        disable (the mapping, by hand)
     """
 
     name: str
@@ -265,7 +266,9 @@ class Engine:
                 self._advance(state, min(self._timers(state)))
             case ("jump", "lease"):
                 state.jumps -= 1
-                self._advance(state, _later(min(self._leases(state))))
+                self._advance(state, min(self._leases(state)) + 1)
+                if not state.running:
+                    self._advance(state, _later(state.clock))
             case ("jump", "hour"):
                 state.jumps -= 1
                 self._advance(state, _later(min(until for _, until, _, _ in state.results if until > state.clock)))
@@ -308,7 +311,7 @@ class Engine:
             running, answer = self._pixelcut(state, running, call, more[0] if more else what)
         elif what == "failed":
             answer = Answer(None, FAILED)
-            if promises.is_fault_of_ledger(call):
+            if promises.is_fault_of_ledger(call) or (call.method == "get_object" and not self.world.versioned):
                 promises.excuse(state, serial)
         else:
             running, answer = self._serve(state, running, call)
@@ -341,7 +344,7 @@ class Engine:
             id_ = call.args[0]
             old, new = before.get(id_, ()), state.items[id_]
             if id_.startswith("cutout:"):
-                promises.on_ledger(state, running, old, new)
+                promises.on_ledger(state, running, old, new, versioned=self.world.versioned)
             else:
                 if any(
                     dict(old).get(name) != dict(new).get(name) and name in dict(new) for name in ("next_at", "probe")
@@ -356,7 +359,7 @@ class Engine:
             metadata = dict(call.args[3])
             promises.on_cutout(state, metadata["source-key"], metadata["source-etag"])
         elif call.method == "send_message" and call.args[0] == DEAD_LETTERS:
-            promises.on_letter(state, call.args[1], {name: value for name, _, value in call.args[3]})
+            promises.on_letter(state, {name: value for name, _, value in call.args[3]})
         return running, answer
 
     def _pixelcut(self, state: State, running: Running, call: Call, what: str) -> tuple[Running, Answer]:
@@ -437,7 +440,7 @@ class Engine:
     def _deliver(self, state: State, messages: list[Message]) -> None:
         if state.mapping != "Enabled":
             state.handed -= 1
-        payload = tuple((message.body, message.attributes, message.sent) for message in messages)
+        payload = tuple((message.body, message.attributes, message.sent, message.count + 1) for message in messages)
         running = self._run(state, "worker", payload)
         for message in messages:
             aws.receive(state, message, running.serial)
@@ -461,12 +464,12 @@ class Engine:
         match step:
             case ("put", key, name, *deliveries):
                 content = image(name)
-                version = f"{'v' if self.world.versioned else ''}{len(state.objects.get((INPUT, key), ())) + 1}"
+                version = self._new_version(state, key)
                 aws.put_version(state, INPUT, key, Version(version, aws.etag_of(content), content))
                 promises.on_owner(state, key, versioned=self.world.versioned)
                 self._send_event(state, key, int(deliveries[0]) if deliveries else 1)
             case ("delete", key):
-                version = f"v{len(state.objects.get((INPUT, key), ())) + 1}"
+                version = self._new_version(state, key)
                 aws.put_version(state, INPUT, key, Version(version, "", None))
                 promises.on_owner(state, key, versioned=self.world.versioned)
             case ("rollback", key):
@@ -482,15 +485,21 @@ class Engine:
             case ("unblock",):
                 state.blocked = ""
             case ("disable",):
+                state.operator = "by hand"
                 if not state.mapping.endswith("ing"):
                     serve(state, Call("lambda", "update_mapping", (False,)))
             case ("watch",):
                 self._run(state, "watch")
             case (("pause" | "resume") as kind,):
-                state.operator = "pausing" if kind == "pause" else ""
+                state.operator = "pausing" if kind == "pause" else "resuming"
                 self._run(state, kind)
             case _:
                 raise AssertionError(step)
+
+    def _new_version(self, state: State, key: str) -> str:
+        number = dict(state.puts).get(key, 0) + 1
+        state.puts = tuple(sorted((dict(state.puts) | {key: number}).items()))
+        return f"v{number}" if self.world.versioned else str(number)
 
     def _send_event(self, state: State, key: str, deliveries: int) -> None:
         found = aws.current(state, INPUT, key)
@@ -501,14 +510,19 @@ class Engine:
 
     def _replay(self, state: State, key: str) -> None:
         """An operator sends the letters of a key back, and the event of what stands there now where it has none."""
-        sent = set()
-        for letter in state.messages:
-            if letter.queue == DEAD_LETTERS and promises.letter_of(letter.body)[0] == key:
-                aws.replace_message(state, letter)
-                sent.add(promises.letter_of(letter.body)[1])
-                promises.on_replay(state, *promises.letter_of(letter.body))
-                serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, letter.body, 0.0, ())))
-        if aws.current(state, INPUT, key) and promises.current_etag(state, key) not in sent:
+        letters = [
+            letter
+            for letter in state.messages
+            if letter.queue == DEAD_LETTERS and promises.letter_of(letter.body)[0] == key
+        ]
+        etags = [promises.letter_of(letter.body)[1] for letter in letters]
+        for letter in letters:
+            aws.replace_message(state, letter)
+            serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, letter.body, 0.0, ())))
+        for etag in set(etags):
+            promises.on_replay(state, key, etag, etags.count(etag))
+        if aws.current(state, INPUT, key) and promises.current_etag(state, key) not in etags:
+            promises.on_replay(state, key, promises.current_etag(state, key), 1)
             self._send_event(state, key, 1)
 
 

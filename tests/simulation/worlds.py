@@ -17,6 +17,14 @@ WORLDS = [
         "A, B, A", setup=(("put", "a.jpg", "A"),), actors=((("put", "a.jpg", "B"), ("put", "a.jpg", "A")),), calm=True
     ),
     World(
+        "A, B twice, A",
+        setup=(("put", "a.jpg", "A"),),
+        actors=((("put", "a.jpg", "B", "2"), ("put", "a.jpg", "A")),),
+        calm=True,
+        faults=0,
+        jumps=0,
+    ),
+    World(
         "A, B, A without versions",
         setup=(("put", "a.jpg", "A"),),
         actors=((("put", "a.jpg", "B"), ("put", "a.jpg", "A")),),

@@ -94,6 +94,19 @@ def pay(clients: Clients) -> Callable[[Intake], None]:
     return reserve
 
 
+@pytest.fixture
+def fail_as_probe(pay: Callable[[Intake], None], fail: Callable[..., bool]) -> Callable[..., bool]:
+    """The same, of the upload that may be paid for on probation."""
+
+    def fail_one(intake: Intake, name: object, error: CutoutError | None = None) -> bool:
+        pay(intake)
+        counts = fail(intake, name, error)
+        intake.release()
+        return counts
+
+    return fail_one
+
+
 def refused_write(*, billed: Billed = Billed.YES) -> CutoutError:
     """S3 answers the PUT of a cutout with a 403."""
     error = StorageUnavailable("AccessDenied")
@@ -317,7 +330,9 @@ def test_a_table_that_fails_keeps_it_open_and_says_so(
     assert not fail(intake, "a", InsufficientCredits("Buy some."))
     assert "could not be paused (ResourceNotFoundException)" in caplog.text
     intake.check()
-    assert all(fail(intake, "a") for _ in range(FAILURES_IN_A_ROW))
+    # DynamoDB's own failures are no upload's fault.
+    assert not any(fail(intake, number) for number in range(FAILURES_IN_A_ROW))
+    assert fail(intake, "a", refused_write())
     assert "could not be written (ResourceNotFoundException)" in caplog.text
 
 
@@ -430,38 +445,46 @@ def probe(intake: Intake, item: IntakeItem, clock: Clock, seconds: float = 100) 
 
 
 def test_on_probation_a_failure_counts_and_a_few_uploads_that_fail_pause_it_again(
-    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail_as_probe: Callable[..., bool]
 ) -> None:
     pause_and_reopen(item, clock)
     cold = make_environment()
-    counted = [fail(cold, number) for number in range(FAILURES_ON_PROBATION)]
+    counted = [fail_as_probe(cold, number) for number in range(FAILURES_ON_PROBATION)]
     assert counted == [True, True, False]
     seen = item.read()
     assert (seen.paused_by, seen.reason, seen.fruitless) == (FUNCTION, "service_unavailable", 2)
 
 
-def test_on_probation_an_upload_that_fails_alone_uses_up_its_attempts(
+def test_on_probation_what_began_before_the_pause_counts_as_an_attempt_and_does_not_pause_it(
     make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
 ) -> None:
     pause_and_reopen(item, clock)
-    assert all(fail(make_environment(), "odd") for _ in range(5))
+    assert all(fail(make_environment(), number) for number in range(3 * FAILURES_IN_A_ROW))
+    assert (item.read().paused_by, item.read().failing) == (None, frozenset())
+
+
+def test_on_probation_an_upload_that_fails_alone_uses_up_its_attempts(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail_as_probe: Callable[..., bool]
+) -> None:
+    pause_and_reopen(item, clock)
+    assert all(fail_as_probe(make_environment(), "odd") for _ in range(5))
     assert item.read().paused_by is None
 
 
 def test_on_probation_a_refused_write_pauses_it_at_once_and_counts(
-    intake: Intake, item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+    intake: Intake, item: IntakeItem, clock: Clock, fail_as_probe: Callable[..., bool]
 ) -> None:
     pause_and_reopen(item, clock)
-    assert fail(intake, "a", refused_write())
+    assert fail_as_probe(intake, "a", refused_write())
     assert (item.read().paused_by, item.read().reason) == (FUNCTION, "storage_unavailable")
 
 
 @pytest.mark.parametrize("error", [refused_write(billed=Billed.NO), ResultUnavailable("Down.")])
 def test_on_probation_nothing_else_pauses_it_at_once(
-    intake: Intake, item: IntakeItem, clock: Clock, fail: Callable[..., bool], error: CutoutError
+    intake: Intake, item: IntakeItem, clock: Clock, fail_as_probe: Callable[..., bool], error: CutoutError
 ) -> None:
     pause_and_reopen(item, clock)
-    assert fail(intake, "a", error)
+    assert fail_as_probe(intake, "a", error)
     assert item.read().paused_by is None
 
 
@@ -571,6 +594,24 @@ def test_a_success_that_was_paid_before_the_pause_does_not_end_the_probation(
     assert item.read().fruitless == 1
 
 
+def test_nor_does_it_clear_the_failures_of_the_probation(
+    make_environment: Callable[[], Intake],
+    item: IntakeItem,
+    clock: Clock,
+    fail: Callable[..., bool],
+    fail_as_probe: Callable[..., bool],
+) -> None:
+    late = make_environment()
+    fail(late, "a")
+    fail(late, "b", InsufficientCredits("Buy some."))
+    clock.sleep(300)
+    reopen(item)
+    fail_as_probe(make_environment(), "c")
+    late.begin()
+    late.report_success()
+    assert len(item.read().failing) == 1
+
+
 def test_a_pause_in_the_meantime_outlasts_the_probes_success(
     intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
 ) -> None:
@@ -643,9 +684,24 @@ def test_what_is_read_is_what_was_written(item: IntakeItem, clients: Clients) ->
         reopened_at={"N": "13.5"},
         fruitless={"N": "3"},
         failing={"SS": ["a", "b"]},
+        closed={"N": "12.5"},
         switching={"SS": ["1-c"]},
     )
-    assert item.read() == State("operator", "new prices", 12.5, 13.5, 3, frozenset({"a", "b"}), frozenset({"1-c"}))
+    found = State("operator", "new prices", 12.5, 13.5, 3, frozenset({"a", "b"}), True, frozenset({"1-c"}))
+    assert item.read() == found
+
+
+def test_it_is_read_as_it_is_now(item: IntakeItem, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    get_item = clients.dynamodb.get_item
+
+    def get(**call: Any) -> Any:  # noqa: ANN401
+        asked.append(call)
+        return get_item(**call)
+
+    monkeypatch.setattr(clients.dynamodb, "get_item", get)
+    item.read()
+    assert [call["ConsistentRead"] for call in asked] == [True]  # moto has no other reads
 
 
 def test_a_pause_ends_a_probation(item: IntakeItem, clients: Clients, clock: Clock) -> None:
@@ -894,3 +950,27 @@ def test_a_transition_into_the_wanted_state_is_not_begun_again(item: IntakeItem)
     mapping.begin("Disabling", "Disabled")
     assert settle(item, mapping)
     assert (mapping.updates, mapping.refused) == ([], 0)
+
+
+def test_ten_uploads_that_the_function_is_stopped_over_pause_it(
+    intake: Intake, item: IntakeItem, make_upload: MakeUpload
+) -> None:
+    for number in range(FAILURES_IN_A_ROW):
+        assert item.read().paused_by is None
+        intake.report_stopped(make_upload(f"{number}.jpg"))
+        intake.report_stopped(make_upload(f"{number}.jpg"))
+    assert (item.read().paused_by, item.read().reason) == (FUNCTION, "unexpected_error")
+
+
+@pytest.mark.parametrize(("waited", "notices"), [(4.8, False), (5.1, True)])
+def test_a_call_that_waited_long_for_its_slot_looks_whether_it_was_paused_meanwhile(
+    intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], waited: float, notices: bool
+) -> None:
+    pay(intake)
+    item.pause(OPERATOR, "new prices")
+    clock.sleep(waited)
+    if notices:
+        with pytest.raises(IntakePaused):
+            intake.check_again()
+    else:
+        intake.check_again()

@@ -60,7 +60,7 @@ def test_a_key_with_control_characters_can_be_written(clients: Clients, queue: s
 
 @pytest.mark.parametrize("text", ["\ud800", "before \udfff after"])
 def test_a_message_with_a_lone_surrogate_can_be_written(clients: Clients, queue: str, text: str) -> None:
-    """Issue 12, 14: JSON can hold one, and UTF-8 cannot."""
+    """JSON can hold one, and UTF-8 cannot."""
     error = ResultGone(text)
     error.code = text  # type: ignore[misc]
     Letters(clients, queue).write("{}", error, source=f"s3://input/{text}", attempts=1, request_id="r-1")

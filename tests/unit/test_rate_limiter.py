@@ -344,6 +344,9 @@ class Admission:
         self.asked.append((item, until))
         return self.admits
 
+    def note_open(self) -> None:
+        pass
+
 
 def test_the_only_call_of_a_probation_is_made_soon_and_holds_its_right_for_the_whole_invocation(
     clients: Clients, clock: Clock

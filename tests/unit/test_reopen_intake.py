@@ -79,6 +79,7 @@ def pause(item: IntakeItem, mapping: EventSourceMapping, reason: str = "service_
     """By the function, and followed by the mapping."""
     assert item.pause(FUNCTION, reason)
     close(mapping)
+    assert item.settle(mapping, "uuid-1", new_token(), seconds=0)  # type: ignore[arg-type]
 
 
 def test_an_open_intake_is_left_alone(
@@ -119,6 +120,17 @@ def test_a_mapping_that_was_disabled_by_hand_is_adopted_as_the_operators(
     assert look() == "paused by an operator"
     assert (item.read().paused_by, item.read().reason) == (OPERATOR, DISABLED_BY_HAND)
     assert look() == "paused by an operator"
+    assert (mapping.state, mapping.updates) == ("Disabled", [])
+
+
+def test_a_mapping_that_is_disabled_by_hand_during_the_functions_pause_is_the_operators(
+    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, well: responses.RequestsMock
+) -> None:
+    assert item.pause(FUNCTION, "service_unavailable")
+    close(mapping)
+    for _ in range(2):
+        assert look() == "paused by an operator"
+        assert (item.read().paused_by, item.read().reason) == (OPERATOR, DISABLED_BY_HAND)
     assert (mapping.state, mapping.updates) == ("Disabled", [])
 
 
@@ -406,10 +418,12 @@ def test_whether_the_intake_is_paused_can_be_watched(
     paused: int,
 ) -> None:
     service.get(CREDITS, status=404 if by == "reopened" else 500)
-    if by:
+    if by == "by hand":
         close(mapping)
-    if by in (FUNCTION, OPERATOR, "reopened"):
-        item.pause(OPERATOR if by == OPERATOR else FUNCTION, "service_unavailable")
+    elif by == OPERATOR:
+        item.pause(OPERATOR, "new prices")
+    elif by:
+        pause(item, mapping)
     capsys.readouterr()
     look()
     (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)

@@ -106,7 +106,7 @@ def test_the_version_that_was_looked_at_is_read(clients: Clients, storage: Stora
 def test_an_upload_that_was_overwritten_after_the_look_is_not_read(
     clients: Clients, storage: Storage, make_upload: MakeUpload
 ) -> None:
-    """Issue 12, 15: without versions, other bytes would be sent, paid for, and written as this upload's cutout."""
+    """Without versions, other bytes would be sent, paid for, and written as this upload's cutout."""
     etag = clients.s3.put_object(Bucket="output", Key="photo.jpg", Body=b"older")["ETag"].strip('"')
     source = look(storage, make_upload(bucket="output", etag=etag, version_id=None))
     assert b"".join(storage.read(source)) == b"older"

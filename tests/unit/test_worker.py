@@ -70,7 +70,7 @@ class Shop:
 
     def handle(self, body: object, attempt: int = 1) -> tuple[list[Ending], bool]:
         text = body if isinstance(body, str) else json.dumps(body)
-        return self.worker.handle(Delivery(text, attempt, FIRST_SENT, "request-1", Deadline(60)))
+        return self.worker.handle(Delivery(text, attempt, 1, FIRST_SENT, "request-1", Deadline(60)))
 
     def read_log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.getvalue().splitlines()]
@@ -87,14 +87,16 @@ class Shop:
 def shop(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Shop:
     uploads, letters = (clients.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("uploads", "letters"))
     remover, log = Remover(), io.StringIO()
-    config = SimpleNamespace(upload_queue_url=uploads, max_attempts=5, backoff_seconds=0)
+    config = SimpleNamespace(
+        input_bucket="input", input_prefix="", upload_queue_url=uploads, max_attempts=5, backoff_seconds=0
+    )
     nothing: Any = None
     worker = Worker(
         config=config,  # type: ignore[arg-type]
         clients=clients,
         connections=nothing,
         remover=remover,  # type: ignore[arg-type]
-        ledger=Ledger(clients.dynamodb, "ledger", lambda _: None),
+        ledger=Ledger(clients.dynamodb, "ledger", lambda _: None, lambda _: None),
         letters=Letters(clients, letters),
         intake=Intake(clients.dynamodb, "ledger", failures_in_a_row=10),
         threads=ThreadPoolExecutor(1),
@@ -203,6 +205,15 @@ def test_an_upload_that_fails_alone_gets_its_letter_within_five_attempts(
     assert (attributes["ErrorCode"], attributes["Attempts"]) == (error.code, "5")
     assert shop.read(shop.uploads) == []
     assert item.read().paused_by is None
+
+
+def test_ten_uploads_that_fail_pause_the_intake(shop: Shop, make_record: MakeRecord) -> None:
+    item = IntakeItem(shop.clients.dynamodb, "ledger")
+    for number in range(10):
+        assert item.read().paused_by is None
+        shop.remover.fates = {f"{number}.jpg": ServiceUnavailable("Later.")}
+        shop.handle({"Records": [make_record(f"{number}.jpg")]})
+    assert item.read().paused_by == FUNCTION
 
 
 def test_a_rejected_upload_becomes_a_letter_at_once(shop: Shop, make_record: MakeRecord) -> None:

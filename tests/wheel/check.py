@@ -81,7 +81,8 @@ def install(folder: Path, requirement: str) -> Path:
     """Into a virtual environment of its own; the folder of its programs."""
     run([sys.executable, "-m", "venv", folder], folder.parent, dict(os.environ))
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    offline = dict(os.environ) | {"PIP_CONFIG_FILE": os.devnull}
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    offline = settings | {"PIP_CONFIG_FILE": os.devnull}
     run([*pip, "install", "--quiet", "--no-index", "--find-links", INDEX, requirement], folder, offline)
     run([*pip, "check"], folder, offline)
     return folder / "bin"

@@ -1,0 +1,39 @@
+"""python -m tests.simulation prove [SEEDS] | world NAME | seed NUMBER | seeds FIRST LAST | replay TOKEN"""
+
+import sys
+
+from . import fuzz, history, prove, wiring
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["prove", *seeds]:
+            return prove.prove(int(seeds[0]) if seeds else prove.SEEDS)
+        case ["world", name]:
+            found = prove.walk(name)
+            ended = found.violation or "kept"
+            print(f"{name}: {found.states:,} states, {found.edges:,} edges, {found.seconds:.1f} s: {ended}")
+            if found.violation:
+                print("\n".join(prove.tell(found)))
+            return int(found.violation is not None)
+        case ["seed", number]:
+            print("\n".join(prove.tell_seed(int(number))))
+        case ["seeds", first, last]:
+            seeds, steps, wrong = prove.draw(int(first), int(last))
+            print(f"{seeds} seeds, {steps} steps, broken: {wrong}")
+            return int(bool(wrong))
+        case ["replay", token]:
+            with wiring.simulated():
+                world, walked = fuzz.read_token(token)
+                violation, rows = history.replay(world, walked)
+            print("\n".join(history.table(rows)))
+            print(violation or "Every promise is kept.")
+            return int(violation is not None)
+        case _:
+            print(__doc__)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
