@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
+SEEDS ?=
 include functions/install.mk
 
 .PHONY: help
@@ -33,6 +34,10 @@ chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outa
 	$(BIN)/python -m tests.chaos.outage
 	$(BIN)/python -m tests.chaos.letters
 	$(BIN)/python -m tests.chaos.backfill
+
+.PHONY: prove
+prove: .venv/dev  ## Walk the histories of small worlds and of random ones; write tests/simulation/REPORT.md (SEEDS=100000)
+	$(BIN)/python -m tests.simulation prove $(SEEDS)
 
 .PHONY: bench
 bench: .venv/dev  ## Measure what an image costs; write bench/RESULTS.md

@@ -68,7 +68,7 @@ class EventSources:
         while not self._stopped.wait(LOOK_SECONDS):
             mappings = {m["UUID"]: m for m in self._functions.list_event_source_mappings()["EventSourceMappings"]}
             for uuid, poller in list(self._pollers.items()):
-                if not poller.serves(mappings.get(uuid)):
+                if poller.stopped or not poller.serves(mappings.get(uuid)):  # once stopped, it does not begin anew
                     poller.stop()
                     if poller.ended:  # only then another may begin, or there would be more at once than allowed
                         del self._pollers[uuid]
@@ -106,6 +106,10 @@ class _Poller:
     @property
     def ended(self) -> bool:
         return not any(thread.is_alive() for thread in self._threads)
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
 
     def serves(self, mapping: "EventSourceMappingConfigurationTypeDef | None") -> bool:
         """Whether it may go on: the mapping is neither disabled nor deleted nor changed."""

@@ -134,17 +134,14 @@ class Ledger:
         # Where another delivery has forgotten it, that one's call may be running.
         return seen.is_about(upload) and seen.lease is None and seen.charges >= MAX_CHARGES
 
-    def close(self, output_key: str, upload: Upload, written: float) -> None:
+    def close(self, output_key: str, account: "Account", written: float) -> None:
         """Say that the upload's letter is written: what was sent before has ended, and what is sent later may pay.
 
         `written` is when the letter was about to be written: a letter that is sent back at once is later than that.
+        Nothing is closed if the upload has been claimed since its account was read.
         """
-        self._update(
-            output_key,
-            "SET ended_at = :now",
-            {":now": written, ":source": upload.uri, ":etag": upload.etag},
-            condition="#source = :source AND etag = :etag",
-        )
+        if account.holder:
+            self._write(output_key, "SET ended_at = :now", {":now": written}, holder=account.holder)
 
     def check_nothing_in_flight(self, output_key: str) -> None:
         """Raises InProgress while a delivery that began earlier may still write a cutout under the key.
@@ -159,8 +156,8 @@ class Ledger:
         if _Seen.read(answer.get("Item", {})).writing_until >= time.time():
             raise InProgress("An earlier delivery for this output key is in flight.")
 
-    def read_billed(self, output_key: str, upload: Upload, *, retried: bool) -> Billed:
-        """The worst that the calls for an upload have cost. Raises nothing: where it cannot be known, it is `maybe`.
+    def read(self, output_key: str, upload: Upload, *, retried: bool) -> "Account":
+        """What the calls for an upload have cost. Raises nothing: where it cannot be known, it is `maybe`.
 
         What another upload of the output key has left tells nothing about one that was `retried`.
         """
@@ -168,12 +165,12 @@ class Ledger:
             answer = self._dynamodb.get_item(TableName=self._table, Key=_key(output_key), ConsistentRead=True)
         except AwsError as error:
             log.error("The ledger could not be read (%s).", error_code(error))
-            return Billed.MAYBE
+            return Account(Billed.MAYBE, None)
         item = answer.get("Item", {})
         seen = _Seen.read(item)
         if seen.is_about(upload):
-            return seen.worst_billed
-        return Billed.MAYBE if item and retried else Billed.NO
+            return Account(seen.worst_billed, seen.holder)
+        return Account(Billed.MAYBE if item and retried else Billed.NO, None)
 
     def _claim(
         self,
@@ -320,6 +317,14 @@ class Ledger:
             log.error("The ledger could not be written (%s).", error_code(error))
             return {}
         return answer.get("Attributes", {})
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The worst that the calls for an upload have cost, and the fencing token of the last of its claims."""
+
+    billed: Billed
+    holder: str | None
 
 
 @dataclass(frozen=True, slots=True)

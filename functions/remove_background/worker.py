@@ -154,10 +154,10 @@ class Worker:
                 return Ending("unavailable", True, counts, self._back_off(delivery.attempt, error))
         # Earlier deliveries may have cost something, unless there is no output key to pay for.
         key = None if isinstance(error, BadNotification | OutputKeyTooLong) else self._output_key(upload)
+        account = None
         if upload and key:
-            error.billed = self.ledger.read_billed(
-                key, upload, retried=max(delivery.attempt, delivery.received) > 1
-            ).or_worse(error.billed)
+            account = self.ledger.read(key, upload, retried=max(delivery.attempt, delivery.received) > 1)
+            error.billed = account.billed.or_worse(error.billed)
             fields["billed"] = error.billed
         written = time.time()
         try:
@@ -171,8 +171,8 @@ class Worker:
         except StorageUnavailable as failure:
             logger.error("letter not written", extra=fields | {"letter_error": failure.message})
             return Ending("unavailable", comes_back=True, stays=True)
-        if upload and key and error.billed is not Billed.NO:
-            self.ledger.close(key, upload, written)
+        if key and account and error.billed is not Billed.NO:
+            self.ledger.close(key, account, written)
         logger.warning("letter", extra=fields)
         return Ending("letter")
 

@@ -209,6 +209,19 @@ def test_what_was_received_before_a_mapping_was_disabled_is_handed_over_and_so_i
     assert not stack.is_empty
 
 
+def test_a_mapping_is_polled_again_though_it_was_enabled_before_its_last_batch_had_ended(stack: Stack) -> None:
+    stack.send("sleep 4")
+    wait_for(lambda: stack.deliveries("sleep 4"))
+    stack.update(Enabled=False)
+    wait_for(lambda: stack.state == "Disabled")
+    time.sleep(0.5)  # the poller has seen it
+    stack.update(Enabled=True)
+    wait_for(lambda: stack.state == "Enabled")
+    time.sleep(4)
+    stack.send("later")
+    wait_for(lambda: stack.deliveries("later"), seconds=5)
+
+
 def test_a_batch_that_is_throttled_was_received_and_comes_back(stack: Stack) -> None:
     stack.cloud.set_delivery_faults(DeliveryFault("throttled", contains="throttled", times=1))
     begun = time.monotonic()

@@ -212,8 +212,8 @@ MUTATIONS = [
     Mutation(
         "an upload's letter is closed after an operator may have replayed it",
         _WORKER,
-        "self.ledger.close(key, upload, written)",
-        "self.ledger.close(key, upload, written + 2)",
+        "self.ledger.close(key, account, written)",
+        "self.ledger.close(key, account, written + 2)",
         (LETTER,),
     ),
     # The intake

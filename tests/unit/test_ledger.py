@@ -147,7 +147,7 @@ class Desk:
 
     def close(self, upload: Upload) -> None:
         """Its letter is written now."""
-        self.ledger.close(KEY, upload, self.clock.now)
+        self.ledger.close(KEY, self.ledger.read(KEY, upload, retried=True), self.clock.now)
 
     def item(self) -> dict[str, Any]:
         found = self.network.client.get_item(TableName="ledger", Key={"id": {"S": f"cutout:{KEY}"}})
@@ -574,7 +574,7 @@ def test_a_result_that_is_kept_again_after_another_claim_changes_nothing(desk: D
     desk.network.loses_answer_to, desk.network.meanwhile = "result_url = :url", claim
     assert desk.pay(old) == "https://result/1"
     assert [desk.item()] == items
-    assert desk.ledger.read_billed(KEY, new, retried=True) is Billed.MAYBE
+    assert desk.ledger.read(KEY, new, retried=True).billed is Billed.MAYBE
     desk.clock.move(66)
     assert desk.pay(new) == "https://result/3"
 
@@ -717,7 +717,7 @@ def test_a_function_that_is_killed_after_a_result_expired_was_stopped(desk: Desk
     desk.clock.move(66)
     with pytest.raises(UnexpectedError, match="was stopped") as stopped:
         desk.pay(make_upload())
-    assert stopped.value.billed is desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.YES
+    assert stopped.value.billed is desk.ledger.read(KEY, make_upload(), retried=True).billed is Billed.YES
 
 
 def test_an_upload_that_the_function_was_stopped_over_is_noted(desk: Desk, make_upload: MakeUpload) -> None:
@@ -841,7 +841,7 @@ def test_a_letter_that_is_sent_back_at_once_is_a_replay(desk: Desk, make_upload:
     """It may be sent back before the ledger knows that it was written."""
     desk.pay_in_vain(make_upload(), no_result_url())
     desk.clock.move(10)
-    desk.ledger.close(KEY, make_upload(), START + 8)
+    desk.ledger.close(KEY, desk.ledger.read(KEY, make_upload(), retried=True), START + 8)
     assert desk.pay(make_upload(), sent=START + 9) == "https://result/2"
 
 
@@ -943,12 +943,12 @@ def test_a_failed_call_may_be_repeated_at_once(desk: Desk, make_upload: MakeUplo
 
 def test_billed_is_no_after_a_refusal(desk: Desk, make_upload: MakeUpload) -> None:
     assert desk.pay_in_vain(make_upload(), refused()).billed is Billed.NO
-    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.NO
+    assert desk.ledger.read(KEY, make_upload(), retried=True).billed is Billed.NO
 
 
 def test_billed_is_maybe_while_a_call_is_in_flight_and_after_it_was_killed(desk: Desk, make_upload: MakeUpload) -> None:
     desk.be_killed(make_upload())
-    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.MAYBE
+    assert desk.ledger.read(KEY, make_upload(), retried=True).billed is Billed.MAYBE
     desk.clock.move(66)
     assert desk.pay_in_vain(make_upload(), refused()).billed is Billed.MAYBE
 
@@ -958,9 +958,9 @@ def test_billed_includes_what_earlier_calls_have_cost(
     desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError], billed: Billed
 ) -> None:
     desk.pay_in_vain(make_upload(), fail())
-    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is billed
+    assert desk.ledger.read(KEY, make_upload(), retried=True).billed is billed
     assert desk.pay_in_vain(make_upload(), refused()).billed is billed
-    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is billed
+    assert desk.ledger.read(KEY, make_upload(), retried=True).billed is billed
 
 
 def test_billed_is_yes_after_a_paid_result_has_expired(desk: Desk, make_upload: MakeUpload) -> None:
@@ -973,7 +973,7 @@ def test_billed_is_maybe_after_another_upload_took_the_key(desk: Desk, make_uplo
     desk.pay(make_upload(etag="old"))
     desk.clock.move(66)  # what was in flight is over
     desk.pay(make_upload(etag="new"))
-    assert desk.ledger.read_billed(KEY, make_upload(etag="old"), retried=True) is Billed.MAYBE
+    assert desk.ledger.read(KEY, make_upload(etag="old"), retried=True).billed is Billed.MAYBE
 
 
 @pytest.mark.parametrize("seconds", [66, 3301])
@@ -984,7 +984,7 @@ def test_billed_of_the_upload_before_does_not_survive_a_claim(
     desk.pay(old)
     desk.clock.move(seconds)
     assert desk.pay_in_vain(new, refused()).billed is Billed.NO
-    assert desk.ledger.read_billed(KEY, new, retried=True) is Billed.NO
+    assert desk.ledger.read(KEY, new, retried=True).billed is Billed.NO
 
 
 def test_billed_of_the_upload_before_does_not_survive_a_claim_that_is_killed(
@@ -994,15 +994,15 @@ def test_billed_of_the_upload_before_does_not_survive_a_claim_that_is_killed(
     desk.pay(old)
     desk.clock.move(66)  # what was in flight is over
     desk.be_killed(new)
-    assert desk.ledger.read_billed(KEY, new, retried=True) is Billed.MAYBE
+    assert desk.ledger.read(KEY, new, retried=True).billed is Billed.MAYBE
 
 
 def test_billed_can_be_read(clients: Clients, desk: Desk, make_upload: MakeUpload) -> None:
-    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.NO
+    assert desk.ledger.read(KEY, make_upload(), retried=True).billed is Billed.NO
     desk.pay(make_upload())
-    assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.YES
+    assert desk.ledger.read(KEY, make_upload(), retried=True).billed is Billed.YES
     assert (
-        Ledger(clients.dynamodb, "nowhere", print, print).read_billed(KEY, make_upload(), retried=True) is Billed.MAYBE
+        Ledger(clients.dynamodb, "nowhere", print, print).read(KEY, make_upload(), retried=True).billed is Billed.MAYBE
     )
 
 
@@ -1010,9 +1010,9 @@ def test_billed_of_an_upload_that_was_not_retried_is_no_though_another_left_some
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     desk.pay(make_upload())
-    assert desk.ledger.read_billed(KEY, make_upload(etag="other"), retried=False) is Billed.NO
-    assert desk.ledger.read_billed(KEY, make_upload(etag="other"), retried=True) is Billed.MAYBE
-    assert desk.ledger.read_billed(KEY, make_upload(), retried=False) is Billed.YES
+    assert desk.ledger.read(KEY, make_upload(etag="other"), retried=False).billed is Billed.NO
+    assert desk.ledger.read(KEY, make_upload(etag="other"), retried=True).billed is Billed.MAYBE
+    assert desk.ledger.read(KEY, make_upload(), retried=False).billed is Billed.YES
 
 
 def test_each_credit_is_noted_with_what_was_billed_before(desk: Desk, make_upload: MakeUpload) -> None:
@@ -1096,7 +1096,7 @@ def test_the_ledger_is_read_consistently(clients: Clients, desk: Desk, make_uplo
         for _ in range(2):
             stub.add_response("get_item", {}, asked)
         desk.ledger.check_nothing_in_flight(KEY)
-        assert desk.ledger.read_billed(KEY, make_upload(), retried=True) is Billed.NO
+        assert desk.ledger.read(KEY, make_upload(), retried=True).billed is Billed.NO
 
 
 # A ledger that fails
@@ -1153,3 +1153,15 @@ def test_a_throttled_ledger_keeps_the_upload(clients: Clients, make_upload: Make
             Ledger(clients.dynamodb, "ledger", print, print).pay_once(
                 KEY, make_upload(), sent=START, pay=Till(), confirm=lambda: None, deadline=Deadline(60)
             )
+
+
+def test_a_letter_is_not_closed_again_once_its_replay_has_claimed(desk: Desk, make_upload: MakeUpload) -> None:
+    """The SDK repeats the update whose answer was lost, and meanwhile an operator has replayed the letter."""
+    for _ in range(2):
+        desk.pay_in_vain(make_upload(), answer_lost())
+    account = desk.ledger.read(KEY, make_upload(), retried=True)
+    desk.ledger.close(KEY, account, START)
+    desk.pay_in_vain(make_upload(), answer_lost(), sent=START + 1)
+    desk.ledger.close(KEY, account, START)
+    assert "ended_at" not in desk.item()
+    assert desk.pay_in_vain(make_upload(), answer_lost(), sent=START + 1).is_final
