@@ -11,21 +11,20 @@ def main(arguments: list[str]) -> int:
             return prove.prove(int(seeds[0]) if seeds else prove.SEEDS)
         case ["world", name]:
             found = prove.walk(name)
-            ended = found.violation or "kept"
-            print(f"{name}: {found.states:,} states, {found.edges:,} edges, {found.seconds:.1f} s: {ended}")
+            walked = f"{found.states:,} states, {found.edges:,} edges, {found.seconds:.1f} s"
+            print(f"{name}: {walked}: {found.violation or 'kept'}")
             if found.violation:
                 print("\n".join(prove.tell(found)))
             return int(found.violation is not None)
         case ["seed", number]:
             print("\n".join(prove.tell_seed(int(number))))
         case ["seeds", first, last]:
-            drawn, steps, wrong = prove.draw(int(first), int(last))
-            print(f"{drawn} seeds, {steps} steps, broken: {wrong}")
-            return int(bool(wrong))
+            drawn, steps, broken = prove.draw(int(first), int(last))
+            print(f"{drawn} seeds, {steps} steps, broken: {broken}")
+            return int(bool(broken))
         case ["replay", token]:
             with wiring.simulated():
-                world, walked = fuzz.read_token(token)
-                violation, rows = history.replay(world, walked)
+                violation, rows = history.replay(*fuzz.read_token(token))
             print("\n".join(history.table(rows)))
             print(violation or "Every promise is kept.")
             return int(violation is not None)

@@ -144,6 +144,7 @@ class Engine:
         if call.method == "put_object" and state.blocked == "put":
             return running, Answer(403, "AccessDenied")
         before = state.items
+        replaced = aws.current(state, *call.args[:2]) if call.method == "put_object" else None
         answer = aws.serve(state, call)
         if state.items is not before:
             running = self._on_item(state, running, before, call.args[0])
@@ -151,7 +152,7 @@ class Engine:
             state.settled = False
         elif call.method == "put_object" and answer.error is None:
             metadata = dict(call.args[3])
-            promises.on_cutout(state, metadata["source-key"], metadata["source-etag"])
+            promises.on_cutout(state, metadata["source-key"], metadata["source-etag"], replaced)
         elif call.method == "send_message" and call.args[0] == DEAD_LETTERS:
             promises.on_letter(state, {name: value for name, _, value in call.args[3]})
         return running, answer

@@ -2,6 +2,7 @@
 
 An item is a dict of names to typed values: ("S", text), ("N", Decimal) or ("SS", frozenset).
 """
+# what boto3 and the code under test hand over has many types
 
 import functools
 import re

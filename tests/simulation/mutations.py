@@ -35,6 +35,7 @@ TWO = "two versions, two deliveries each"
 ABA = "A, B, A"
 TWICE = "A, B twice, A"
 PLAIN = "A, B, A without versions"
+OCCUPIED = "somebody else writes under the output key"
 SHARED = "two uploads of one output key"
 DELETED = "delete and upload again"
 LETTER = "a letter is replayed at once"
@@ -106,8 +107,8 @@ MUTATIONS = [
     Mutation(
         "the result is not kept",
         _LEDGER,
-        '"SET result_url = :url, valid_until = :until, billed = :billed REMOVE lease",\n            {":url": result_url, ":until": asked + RESULT_SECONDS, ":billed": Billed.YES}',
-        '"SET billed = :billed REMOVE lease",\n            {":billed": Billed.YES}',
+        "SET result_url = :url, valid_until = :until, billed",
+        "SET no_url = :url, no_time = :until, billed",
         (ONE,),
     ),
     Mutation(
@@ -153,7 +154,7 @@ MUTATIONS = [
         (ABA,),
     ),
     # S3
-    Mutation("no If-None-Match", _STORAGE, 'else {"IfNoneMatch": "*"}', "else {}", (TWO,)),
+    Mutation("no If-None-Match", _STORAGE, 'else {"IfNoneMatch": "*"}', "else {}", (OCCUPIED,)),
     Mutation(
         "no If-Match on the cutout", _STORAGE, '{"IfMatch": replaces.etag} if replaces', "{} if replaces", (ABA, TWICE)
     ),
@@ -173,7 +174,8 @@ MUTATIONS = [
         "a result is forgotten before it is fetched",
         _USE_CASE,
         "with self.results.fetch(result_url, deadline) as result:",
-        "if self.ledger.forget(output_key, upload, result_url) or True:\n              with self.results.fetch(result_url, deadline) as result:",
+        "self.ledger.forget(output_key, upload, result_url)\n"
+        "            with self.results.fetch(result_url, deadline) as result:",
         (ONE,),
     ),
     # Messages
@@ -247,8 +249,9 @@ MUTATIONS = [
     Mutation(
         "reopened though it was paused anew",
         _INTAKE,
-        'condition = "paused_by = :by"\n        if seen.since is not None:\n            condition += " AND since = :since"',
-        'condition = "attribute_exists(id) OR paused_by = :by"\n        if seen.since is not None:\n            condition += " OR since = :since"',
+        'condition = "paused_by = :by"\n        if seen.since is not None:\n            condition += " AND',
+        'condition = "attribute_exists(id) OR paused_by = :by"\n'
+        '        if seen.since is not None:\n            condition += " OR',
         (CREDITS,),
     ),
     Mutation(

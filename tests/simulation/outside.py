@@ -8,8 +8,10 @@ from . import aws, promises
 from .pixelcut import image
 from .processes import Call
 from .state import State, Version
-from .wiring import DEAD_LETTERS, INPUT, UPLOAD_QUEUE
+from .wiring import DEAD_LETTERS, INPUT, OUTPUT, UPLOAD_QUEUE
 from .world import Step, World
+
+FOREIGN = b"somebody else's"
 
 
 def take(world: World, state: State, step: Step, start: Callable[[str], object]) -> None:
@@ -20,6 +22,9 @@ def take(world: World, state: State, step: Step, start: Callable[[str], object])
             _change_upload(world, state, step)
         case "replay":
             _replay(state, *arguments)
+        case "occupy":
+            place = OUTPUT, promises.output_key(arguments[0])
+            aws.put_version(state, *place, Version("", aws.etag_of(FOREIGN), FOREIGN), keep=False)
         case "block":
             (state.blocked,) = arguments
         case "unblock":

@@ -1,15 +1,19 @@
 """Execution environments that stop at each external call, so that a scheduler decides who goes on and what is answered.
 
-An environment is a deterministic function of what it was given: its invocations, and the answers to its calls. So the
-states of one form a tree (`Node`), each edge of which has to be run once only, however many histories share it; to get
-to a node whose environment has gone on meanwhile, a new one is fed the same history.
+An environment is a deterministic function of what it was given: its invocations, and the answers to its calls. So its
+states form a tree (`Node`), each edge of which has to be run once only, however many histories share it. To get to a
+node whose environment has gone on meanwhile, a new one is fed the same history.
 """
+# ruff: noqa: ANN401  # calls and answers have many types
 
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
+
+# What an execution environment is: from the payload of an invocation to the work of its threads.
+Work = Callable[[Any], Sequence[Callable[[], Any]]]
 
 
 class Call(NamedTuple):
@@ -34,7 +38,7 @@ class Killed(BaseException):
 class _Runner:
     """A thread of the operating system, used for one task after the other."""
 
-    free: ClassVar[deque["_Runner"]] = deque()
+    free: ClassVar["deque[_Runner]"] = deque()
 
     def __init__(self) -> None:
         self.go = threading.Lock()
@@ -99,7 +103,7 @@ class Process:
     baton.acquire()
     current: Task | None = None
 
-    def __init__(self, build: Callable[["Process"], Callable[[Hashable], Sequence[Callable[[], Any]]]], serial: str):
+    def __init__(self, build: Callable[["Process"], "Work"], serial: str) -> None:
         self.serial = serial
         self.now = 0.0
         self.killed = False

@@ -138,7 +138,7 @@ def on_owner(state: State, key: str, *, versioned: bool) -> None:
     etag = current_etag(state, key)
     for charge in state.charges:
         if charge.key == key and charge.state in ("flying", "kept") and not versioned:
-            change(state, charge, **EXCUSED | {"state": "displaced", "current": frozenset({etag})})
+            change(state, charge, **EXCUSED)
         elif charge.key == key and charge.state in ("kept", "displaced"):
             change(state, charge, current=charge.current | {etag})
     _forget_charges(state, key)
@@ -149,7 +149,9 @@ def on_replay(state: State, key: str, etag: str, letters: int) -> None:
     _forget_charges(state, key, etag, MAX_CHARGES * (letters - 1))
 
 
-def on_cutout(state: State, key: str, etag: str) -> None:
+def on_cutout(state: State, key: str, etag: str, replaced: Version | None) -> None:
+    if replaced is not None and _source(replaced) != key:
+        broken(state, "stale: an object that is not the cutout of an earlier upload was replaced")
     state.proved = "reopened_at" in dict(state.items.get("intake", ()))
     _forget_charges(state, key, etag)
 
@@ -173,11 +175,11 @@ def _letters_at_rest(state: State) -> str | None:
     said: dict[tuple[str, str], set[str]] = {}
     for message in state.messages:
         if message.queue == DEAD_LETTERS:
-            word = next(value for name, _, value in message.attributes if name == "Billed")
-            said.setdefault(letter_of(message.body), set()).add(word)
-    for name, billed in said.items():
+            billed = next(value for name, _, value in message.attributes if name == "Billed")
+            said.setdefault(letter_of(message.body), set()).add(billed)
+    for name, words in said.items():
         base = max([count for *of, count in state.bases if tuple(of) == name], default=0)
-        if billed == {"no"} and any(
+        if words == {"no"} and any(
             (charge.key, charge.etag) == name and charge.number > base for charge in state.charges
         ):
             return f"letter: the letters of {name[0]} say that nothing was billed"
@@ -234,8 +236,8 @@ def at_rest(state: State, expected: Mapping[str, str], *, watched: bool, faulted
         if is_cutout and cutout and found.content and cutout.content != cutout_of(found.content):
             return f"stale: the cutout of {key} says that it is of bytes that it is not of"
         if not is_cutout and not has_letter:
-            if _waits(state, key):
-                continue
+            if _waits(state, key) or (cutout is not None and _source(cutout) is None):
+                continue  # or somebody else has written there
             stale = cutout is not None and _source(cutout) == key
             return (
                 f"{'stale: the cutout is of other bytes of' if stale else 'lost: neither cutout nor letter of'} {key}"

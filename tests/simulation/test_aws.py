@@ -1,4 +1,5 @@
 """The AWS in memory gives the answers that moto gives, for any sequence of the calls that the code makes."""
+# ruff: noqa: ANN401  # what boto3 and the code under test hand over has many types
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -157,39 +158,28 @@ def _conditions(draw: st.DrawFn, depth: int = 2) -> str:
     return f"{draw(st.sampled_from(_NUMBERS))} < {draw(st.sampled_from(_NUMBERS))}"
 
 
+# Of each kind of action: its clause, the attributes that it may write, and how it is written.
+_ACTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("SET", _NUMBERS, ("{} = :one", "{} = :two", "{} = n + :one", "{} = m + :one")),
+    ("SET", _NUMBERS, ("{0} = if_not_exists({0}, :two) + :one", "{0} = if_not_exists({0}, :two) - :one")),
+    ("SET", _TEXTS, ("{} = :text", "{} = :other")),
+    ("REMOVE", _NUMBERS + _TEXTS + _SETS, ("{}",)),
+    ("ADD", _NUMBERS, ("{} :two",)),
+    ("ADD", _SETS, ("{} :set", "{} :part")),
+    ("DELETE", _SETS, ("{} :part",)),
+)
+
+
 @st.composite
 def _updates(draw: st.DrawFn) -> str:
-    free = list(_NUMBERS + _TEXTS + _SETS)
-
-    def take(names: tuple[str, ...]) -> str | None:
-        left = [name for name in names if name in free]
-        if not left:
-            return None
-        name = draw(st.sampled_from(left))
-        free.remove(name)
-        return name
-
+    written: set[str] = set()
     clauses: dict[str, list[str]] = {}
-    for _ in range(draw(st.integers(1, 4))):
-        kind = draw(st.integers(0, 7))
-        if kind == 0 and (name := take(_NUMBERS)):
-            clauses.setdefault("SET", []).append(f"{name} = {draw(st.sampled_from((':one', ':two')))}")
-        elif kind == 1 and (name := take(_NUMBERS)):
-            sign = draw(st.sampled_from("+-"))
-            clauses.setdefault("SET", []).append(f"{name} = if_not_exists({name}, :two) {sign} :one")
-        elif kind == 2 and (name := take(_NUMBERS)):
-            clauses.setdefault("SET", []).append(f"{name} = {draw(st.sampled_from(_NUMBERS))} + :one")
-        elif kind == 3 and (name := take(_TEXTS)):
-            clauses.setdefault("SET", []).append(f"{name} = {draw(st.sampled_from((':text', ':other')))}")
-        elif kind == 4 and (name := take(_NUMBERS + _TEXTS + _SETS)):
-            clauses.setdefault("REMOVE", []).append(name)
-        elif kind == 5 and (name := take(_NUMBERS)):
-            clauses.setdefault("ADD", []).append(f"{name} :two")
-        elif kind == 6 and (name := take(_SETS)):
-            clauses.setdefault("ADD", []).append(f"{name} {draw(st.sampled_from((':set', ':part')))}")
-        elif kind == 7 and (name := take(_SETS)):
-            clauses.setdefault("DELETE", []).append(f"{name} :part")
-    return " ".join(f"{clause} {', '.join(parts)}" for clause, parts in clauses.items()) or "REMOVE n"
+    for clause, names, texts in draw(st.lists(st.sampled_from(_ACTIONS), min_size=1, max_size=4)):
+        name = draw(st.sampled_from(names))
+        if name not in written:  # an attribute is written once
+            written.add(name)
+            clauses.setdefault(clause, []).append(draw(st.sampled_from(texts)).format(name))
+    return " ".join(f"{clause} {', '.join(parts)}" for clause, parts in clauses.items())
 
 
 _dynamodb_call = st.tuples(

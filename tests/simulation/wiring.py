@@ -1,4 +1,5 @@
 """The code under test, wired as its Lambda functions and the command wire it: the only module that knows how."""
+# ruff: noqa: ANN401  # what boto3 and the code under test hand over has many types
 
 import contextlib
 import importlib
@@ -10,7 +11,7 @@ from typing import Any
 
 from . import pixelcut
 from .modules import replaced
-from .processes import Process
+from .processes import Process, Work
 
 UPLOAD_QUEUE, DEAD_LETTERS = "uploads", "letters"
 INPUT, OUTPUT = "input", "output"
@@ -69,7 +70,6 @@ def simulated() -> Iterator[None]:
 
 
 Message = tuple[str, tuple[tuple[str, str, str], ...], float, int]  # body, attributes, when it was sent, receives
-Work = Callable[[Any], Sequence[Callable[[], Any]]]
 
 
 def repeats_put() -> bool:
@@ -180,6 +180,7 @@ def _build_watch(process: Process, kind: str) -> Work:
 
 def _build_command(process: Process, kind: str) -> Work:
     from cutout import intake_command  # noqa: PLC0415
+    from remove_background.intake import OPERATOR  # noqa: PLC0415
 
     clients = _clients()
     deployed: Any = types.SimpleNamespace(
@@ -192,7 +193,7 @@ def _build_command(process: Process, kind: str) -> Work:
 
     def run() -> None:
         if kind == "pause":
-            intake_command._change(deployed, lambda item, token: item.pause("operator", "stocktaking", token))
+            intake_command._change(deployed, lambda item, token: item.pause(OPERATOR, "stocktaking", token))
         else:
             intake_command._change(deployed, lambda item, token: item.reopen(item.read(), token))
 

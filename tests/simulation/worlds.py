@@ -38,6 +38,13 @@ WORLDS = [
         expected={"a.jpg": "any", "a.gif": "any"},
     ),
     World(
+        "somebody else writes under the output key",
+        setup=(("put", "a.jpg", "A", "2"),),
+        actors=((("occupy", "a.jpg"),),),
+        calm=True,
+        expected={"a.jpg": "any"},
+    ),
+    World(
         "delete and upload again",
         setup=(("put", "a.jpg", "A", "2"),),
         actors=((("delete", "a.jpg"), ("put", "a.jpg", "A")),),
