@@ -16,7 +16,8 @@ class World:
     begins with "rest" waits until nothing else goes on. Steps:
         put KEY BYTES [DELIVERIES], delete KEY, rollback KEY (to the version before),
         letter KEY (waits until there is one), replay KEY (its letters, or the event of what stands there now),
-        occupy KEY (somebody else's object under its output key), block CODE (the service refuses all), unblock, pause, resume, watch, disable (the mapping, by hand)
+        occupy KEY (somebody else's object under its output key),
+        block CODE (the service refuses all), unblock, pause, resume, watch, disable (the mapping, by hand)
     """
 
     name: str
