@@ -37,7 +37,7 @@ chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outa
 
 .PHONY: prove
 prove: .venv/dev  ## Walk the histories of small worlds and of random ones; write tests/simulation/REPORT.md (SEEDS=100000)
-	$(BIN)/python -m tests.simulation prove $(SEEDS)
+	PYTHONPATH=functions $(BIN)/python -m tests.simulation prove $(SEEDS)
 
 .PHONY: bench
 bench: .venv/dev  ## Measure what an image costs; write bench/RESULTS.md

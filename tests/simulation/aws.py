@@ -1,5 +1,4 @@
 """AWS in memory: what each call answers and changes, as a function of a state. Proved against moto in test_aws.py."""
-# ruff: noqa: ANN401  # calls and answers have many types
 
 import functools
 import hashlib

@@ -1,6 +1,4 @@
 """The client objects of boto3 that the code is given, over calls that the scheduler answers."""
-# ruff: noqa: ANN401  # what boto3 and the code under test hand over has many types
-# ruff: noqa: N803  # boto3 names its arguments so
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal

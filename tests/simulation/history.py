@@ -1,5 +1,4 @@
 """A history as a table of calls: who, which call, what happened to it, what it was answered."""
-# ruff: noqa: ANN401  # what boto3 and the code under test hand over has many types
 
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -1,5 +1,4 @@
 """What the code under test gets in place of `time`, `threading`, `uuid`, `random` and `datetime`: all deterministic."""
-# ruff: noqa: ANN401  # what boto3 and the code under test hand over has many types
 
 import contextlib
 import datetime as dt

@@ -4,7 +4,6 @@ An environment is a deterministic function of what it was given: its invocations
 states form a tree (`Node`), each edge of which has to be run once only, however many histories share it. To get to a
 node whose environment has gone on meanwhile, a new one is fed the same history.
 """
-# ruff: noqa: ANN401  # calls and answers have many types
 
 import threading
 from collections import OrderedDict, deque

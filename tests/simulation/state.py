@@ -1,5 +1,4 @@
 """The state of a simulated world: every part is immutable, so that a copy is cheap and can be compared and hashed."""
-# ruff: noqa: ANN401  # calls and answers have many types
 
 from typing import Any, NamedTuple
 

@@ -1,5 +1,4 @@
 """The AWS in memory gives the answers that moto gives, for any sequence of the calls that the code makes."""
-# ruff: noqa: ANN401  # what boto3 and the code under test hand over has many types
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal

@@ -1,5 +1,4 @@
 """The code under test, wired as its Lambda functions and the command wire it: the only module that knows how."""
-# ruff: noqa: ANN401  # what boto3 and the code under test hand over has many types
 
 import contextlib
 import importlib

@@ -2,26 +2,33 @@
 
 from .world import World
 
-_ALONE = {"watched": True, "faults": 0, "jumps": 0, "workers": 2, "expected": {"a.jpg": "letter"}}
+_ALONE = {"watched": True, "faults": 1, "jumps": 0, "workers": 2, "expected": {"a.jpg": "letter"}}
 _THREE = (("put", "a.jpg", "A"), ("put", "b.jpg", "B"), ("put", "c.jpg", "C"))
 
 WORLDS = [
-    World("one upload, three deliveries", setup=(("put", "a.jpg", "A", "3"),), calm=True),
+    World("one upload, three deliveries", setup=(("put", "a.jpg", "A", "3"),), calm=True, faults=2, jumps=1),
     World(
         "two versions, two deliveries each",
         setup=(("put", "a.jpg", "A", "2"),),
         actors=((("put", "a.jpg", "B", "2"),),),
         calm=True,
+        faults=1,
+        jumps=1,
     ),
     World(
-        "A, B, A", setup=(("put", "a.jpg", "A"),), actors=((("put", "a.jpg", "B"), ("put", "a.jpg", "A")),), calm=True
+        "A, B, A",
+        setup=(("put", "a.jpg", "A"),),
+        actors=((("put", "a.jpg", "B"), ("put", "a.jpg", "A")),),
+        calm=True,
+        faults=1,
+        jumps=1,
     ),
     World(
         "A, B twice, A",
         setup=(("put", "a.jpg", "A"),),
         actors=((("put", "a.jpg", "B", "2"), ("put", "a.jpg", "A")),),
         calm=True,
-        faults=0,
+        faults=1,
         jumps=0,
     ),
     World(
@@ -30,12 +37,16 @@ WORLDS = [
         actors=((("put", "a.jpg", "B"), ("put", "a.jpg", "A")),),
         calm=True,
         versioned=False,
+        faults=1,
+        jumps=1,
     ),
     World(
         "two uploads of one output key",
         setup=(("put", "a.jpg", "A", "2"), ("put", "a.gif", "B", "2")),
         calm=True,
         expected={"a.jpg": "any", "a.gif": "any"},
+        faults=2,
+        jumps=1,
     ),
     World(
         "somebody else writes under the output key",
@@ -43,18 +54,24 @@ WORLDS = [
         actors=((("occupy", "a.jpg"),),),
         calm=True,
         expected={"a.jpg": "any"},
+        faults=2,
+        jumps=1,
     ),
     World(
         "delete and upload again",
         setup=(("put", "a.jpg", "A", "2"),),
         actors=((("delete", "a.jpg"), ("put", "a.jpg", "A")),),
         calm=True,
+        faults=1,
+        jumps=1,
     ),
     World(
         "roll back and replay",
         setup=(("put", "a.jpg", "A"), ("put", "a.jpg", "B")),
         actors=((("rollback", "a.jpg"), ("replay", "a.jpg")),),
         calm=True,
+        faults=2,
+        jumps=1,
     ),
     World(
         "a letter is replayed at once",
@@ -63,12 +80,16 @@ WORLDS = [
         service={"a.jpg": "no_url"},
         calm=True,
         expected={"a.jpg": "letter"},
+        faults=2,
+        jumps=0,
     ),
     World(
         "an operator pauses and resumes",
         setup=(("put", "a.jpg", "A"),),
         actors=((("pause",),), (("watch",),), (("rest", "resume"),)),
         watched=True,
+        faults=1,
+        jumps=0,
     ),
     World(
         "no credits, a reopening, and an operator",
@@ -91,7 +112,7 @@ WORLDS = [
         setup=(("block", "put"), ("put", "a.jpg", "A"), ("put", "b.jpg", "B")),
         actors=((("unblock",),),),
         watched=True,
-        faults=1,
+        faults=2,
         jumps=0,
     ),
     World(
@@ -99,6 +120,8 @@ WORLDS = [
         setup=(("put", "a.jpg", "A"),),
         actors=((("disable",),), (("watch",), ("rest", "resume"))),
         watched=True,
+        faults=2,
+        jumps=1,
     ),
     *(
         World(f"one upload always fails ({kind})", setup=_THREE, service={"a.jpg": kind}, **_ALONE)  # type: ignore[arg-type]
