@@ -87,9 +87,14 @@ class Pause:
     def __init__(self) -> None:
         self._woken = threading.Event()
 
-    def __call__(self, seconds: float) -> bool:
-        """Whether it was ended early."""
-        return seconds > 0 and self._woken.wait(seconds)
+    @property
+    def woken(self) -> threading.Event:
+        """Set by the next `wake`."""
+        return self._woken
+
+    def __call__(self, seconds: float) -> None:
+        if seconds > 0:
+            self._woken.wait(seconds)
 
     def wake(self) -> None:
         """Ends the sleeps of now; the next ones sleep again."""

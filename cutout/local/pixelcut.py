@@ -191,7 +191,7 @@ class StandIn:
                 return _error(error.status, error.code, str(error))
 
         def view(**path: str) -> Response:
-            source = self._sources.get(path["name"], "") if endpoint == "download" else _source_of(request)
+            source = self._sources.get(path["name"], "") if endpoint == "download" else source_of(request)
             rule = self._faults.next(endpoint, source) or Rule(on=endpoint)
             with self._lock:
                 self._asked[endpoint][source] += 1
@@ -364,7 +364,7 @@ def _fetch(url: object) -> tuple[bytes, str]:
     return bytes(content), parts.path
 
 
-def _source_of(request: Request) -> str:
+def source_of(request: Request) -> str:
     """Path of the image_url that is asked for; nothing for an image that is sent, and for what cannot be read."""
     if request.mimetype != "application/json":
         return ""

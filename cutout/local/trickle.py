@@ -17,7 +17,7 @@ class Slow:
 
     def __init__(self, rule: Rule, pause: Pause) -> None:
         self._rule = rule
-        self._pause = pause
+        self._woken = pause.woken  # of now, so that a reset is not missed between two waits
         self._sent = 0
 
     def send_header(self, channel: HTTPChannel, header: bytes) -> None:
@@ -39,13 +39,13 @@ class Slow:
 
     def _stall(self, channel: HTTPChannel) -> None:
         """Until the client has left, or the stand-in is reset."""
-        while channel.connected and not self._pause(GLANCE_SECONDS):
+        while channel.connected and not self._woken.wait(GLANCE_SECONDS):
             pass
 
     def _wait(self, channel: HTTPChannel, seconds: float) -> None:
         ends = time.monotonic() + seconds
         while channel.connected and (left := ends - time.monotonic()) > 0:
-            if self._pause(min(left, GLANCE_SECONDS)):
+            if self._woken.wait(min(left, GLANCE_SECONDS)):
                 return
 
 

@@ -29,7 +29,8 @@ from tests.chaos.bed import (
     picture,
     report,
 )
-from tests.chaos.judgement import PAST_PATIENCE_SECONDS, judge_charges, judge_keys
+from tests.chaos.judgement import judge_charges, judge_keys
+from tests.chaos.witness import PAST_PATIENCE_SECONDS
 
 FUNCTION_SECONDS = 15
 # How long the event source mapping is Disabling or Enabling.

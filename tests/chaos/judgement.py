@@ -13,13 +13,12 @@ from typing import Protocol
 from tests.chaos.bed import Bed, Figure
 from tests.chaos.witness import Removal
 
-# Longer than the function waits for the paid call.
-PAST_PATIENCE_SECONDS = 16.0
 # Between an answer that was sent and its result_url in the ledger, on a busy machine, where the SDK repeats the update.
 CHECKPOINT_SECONDS = 6.0
-# Letters of an upload of which two calls were, or may have been, charged in vain: a third is not made.
-TWICE_IN_VAIN = {"service_unavailable", "unexpected_error"}
+# An upload of which two calls were, or may have been, charged in vain gets its letter: a third is not made.
 MOST_CHARGES_IN_VAIN = 2
+ATTEMPTS = 5
+ERRORS = 500
 
 
 class Played(Protocol):
@@ -41,11 +40,9 @@ def excuse(
     earlier: Removal, later: Removal, checkpoints: Mapping[str, float], kills: Sequence[tuple[float, float]]
 ) -> str:
     """Why an input that was charged for was charged for again."""
-    if earlier.result_url is None:
-        return "answer lost"
-    if earlier.result_url in checkpoints:
+    if earlier.result_url and earlier.result_url in checkpoints:
         return "known" if checkpoints[earlier.result_url] <= later.came else "at the same time"
-    if earlier.slow or earlier.answered - earlier.came >= PAST_PATIENCE_SECONDS:
+    if earlier.answer_is_lost:
         return "answer lost"
     ends = earlier.answered + CHECKPOINT_SECONDS
     return "killed" if any(begun <= ends and ended >= earlier.came for begun, ended in kills) else "unexplained"
@@ -66,6 +63,16 @@ def judge_charges(
     return found
 
 
+def is_in_vain(code: str, asked: Sequence[Removal]) -> bool:
+    """Whether the calls for an image that is fine explain its letter.
+
+    `unexpected_error` says that the function was killed each time, which leaves no trace at the stand-in.
+    """
+    lost = any(removal.answer_is_lost for removal in asked)
+    failed = sum(removal.status >= ERRORS for removal in asked)
+    return code == "unexpected_error" or (code == "service_unavailable" and (lost or failed >= ATTEMPTS))
+
+
 def judge_keys(bed: Bed, keys: Sequence[Played]) -> list[Figure]:
     """What became of each upload."""
     made_of: dict[str | None, set[str | None]] = defaultdict(set)
@@ -73,6 +80,9 @@ def judge_keys(bed: Bed, keys: Sequence[Played]) -> list[Figure]:
     for charge in bed.stand_in.charges():
         made_of[charge.result_sha256].add(charge.input_sha256)
         charges[charge.input_sha256] += 1
+    asked: dict[str, list[Removal]] = defaultdict(list)
+    for removal in bed.stand_in.removals():
+        asked[removal.source.rpartition("/")[2]].append(removal)
     cutouts = {
         name: hashlib.sha256(bed.s3.get_object(Bucket=bed.output, Key=name)["Body"].read()).hexdigest()
         for name in bed.cutouts()
@@ -89,7 +99,7 @@ def judge_keys(bed: Bed, keys: Sequence[Played]) -> list[Figure]:
         if cutout and has_letter:
             ends["both"] += 1
         if has_letter and (code := codes[key.name, key.versions[-1]]) != key.code:
-            ends["twice in vain" if code in TWICE_IN_VAIN else "undeserved"] += 1
+            ends["twice in vain" if is_in_vain(code, asked[key.name]) else "undeserved"] += 1
         if has_letter and charges[inputs[-1]] > MOST_CHARGES_IN_VAIN:
             ends["charged on"] += 1
         if key.fate == "deleted":

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.judgement import judge_charges
+from tests.chaos.judgement import is_in_vain, judge_charges
 from tests.chaos.witness import Removal
 
 FIRST = Removal(came=0, answered=1, status=200, input_sha256="i", result_sha256="r", result_url="u")
@@ -32,6 +32,22 @@ def test_a_second_charge_is_judged_by_what_could_be_known(
     first: Removal, checkpoints: dict[str, float], kills: list[tuple[float, float]], judged: str
 ) -> None:
     assert judge_charges([first, AGAIN], checkpoints, kills) == {judged: 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "asked", "in_vain"),
+    [
+        ("service_unavailable", [replace(FIRST, result_url=None)], True),
+        ("service_unavailable", [replace(FIRST, slow=True)], True),
+        ("service_unavailable", [replace(FIRST, status=503)] * 5, True),
+        ("service_unavailable", [replace(FIRST, status=503)] * 4, False),
+        ("service_unavailable", [FIRST], False),
+        ("unexpected_error", [FIRST], True),
+        ("result_unavailable", [replace(FIRST, slow=True)], False),
+    ],
+)
+def test_a_letter_of_a_good_image_is_explained_by_its_calls(code: str, asked: list[Removal], *, in_vain: bool) -> None:
+    assert is_in_vain(code, asked) == in_vain
 
 
 def test_charges_for_different_images_are_first_ones() -> None:

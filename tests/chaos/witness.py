@@ -15,8 +15,12 @@ from typing import cast
 
 from flask import Flask, Response, g, request
 
-from cutout.local.pixelcut import StandIn
+from cutout.local.pixelcut import StandIn, source_of
 from cutout.local.trickle import SLOW
+
+# Longer than the function waits for the paid call.
+PAST_PATIENCE_SECONDS = 16.0
+OK = 200  # also of an answer that was dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,17 @@ class Removal:
     input_sha256: str | None  # None: nothing was charged
     result_sha256: str | None
     result_url: str | None  # as it was told; None: it was not
+    source: str = ""  # the path of the image_url
     slow: bool = False  # the answer came by the byte, or in part
+
+    @property
+    def answer_is_lost(self) -> bool:
+        """Whether the function may not have got the answer that was sent, or none was."""
+        return (
+            self.slow
+            or self.answered - self.came >= PAST_PATIENCE_SECONDS
+            or (self.status == OK and not self.result_url)
+        )
 
 
 class WitnessedStandIn(StandIn):
@@ -83,6 +97,7 @@ class WitnessedStandIn(StandIn):
                     input_sha256=image,
                     result_sha256=result,
                     result_url=told.get("result_url"),
+                    source=source_of(request),
                     slow=SLOW in request.environ,
                 )
             )
