@@ -3,7 +3,7 @@
 One item per output key, since two uploads may have the same one: while one is in flight the other waits, and learns of
 the conflict before it is paid for. Times are in seconds since the epoch.
 
-    source, etag             the upload that the item is about: the URI of its key, and its bytes
+    source, etag, sequencer  the upload that the item is about: the URI of its key, its bytes, and its event
     holder                   fencing token: each claim writes a new one, and what follows the claim requires it
     lease                    until when the holder may be paying
     writing_until            until when any delivery that has claimed or reused a result may still write its cutout
@@ -33,6 +33,7 @@ from botocore.exceptions import ClientError
 from .aws_errors import AwsError, error_code
 from .deadline import Deadline
 from .errors import Billed, CutoutError, InProgress, ResultGone, StorageUnavailable, UnexpectedError
+from .models import Cutout
 from .uploads import Outcome, Upload
 
 if TYPE_CHECKING:
@@ -83,12 +84,13 @@ class Ledger:
         pay: Callable[[], str],
         confirm: Callable[[], object],
         deadline: Deadline,
+        standing: Cutout | None = None,
     ) -> str | Outcome:
         """The `result_url` of an upload: the one that was paid for while it is valid, else that of a new `pay()`.
 
         `sent` is when the upload was first sent to the queue. `confirm()` looks whether the upload is what stands under
-        its key now; its Outcome, if that is what it returns, is the upload's. DUPLICATE is returned for an upload whose
-        letter was written already.
+        its key now; its Outcome, if that is what it returns, is the upload's. `standing` is the cutout that was found.
+        DUPLICATE is returned for an upload whose letter was written already.
 
         Raises InProgress while another invocation pays for it, or for another upload of the same output key;
         StorageUnavailable before anything is paid; UnexpectedError, final, after MAX_CHARGES calls that were killed;
@@ -96,7 +98,7 @@ class Ledger:
         includes what earlier calls have cost, and it is final after MAX_CHARGES.
         """
         asked = time.time()
-        claim = self._claim(output_key, upload, sent, asked, confirm, deadline)
+        claim = self._claim(output_key, upload, sent, asked, confirm, standing, deadline)
         if not isinstance(claim, _Claim):
             return claim
         try:
@@ -179,6 +181,7 @@ class Ledger:
         sent: float,
         now: float,
         confirm: Callable[[], object],
+        standing: Cutout | None,
         deadline: Deadline,
     ) -> "str | Outcome | _Claim":
         """A result that is still valid, how the upload has ended already, or the right to pay."""
@@ -200,14 +203,16 @@ class Ledger:
             claim = self._claim_again(upload, seen, sent, holder)
         else:
             claim = _Claim(holder, Billed.NO, 1, seen.writing_until)
-            if seen.is_of_key(upload) and (ended := self._give_way(seen, now, confirm)):
+            if seen.is_of_key(upload) and (ended := self._give_way(seen, now, confirm, standing)):
                 return ended
         again = self._try(output_key, upload, claim, deadline, *seen.unchanged())
         if again is not None and again.holder != holder:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         return claim
 
-    def _give_way(self, seen: "_Seen", now: float, confirm: Callable[[], object]) -> Outcome | None:
+    def _give_way(
+        self, seen: "_Seen", now: float, confirm: Callable[[], object], standing: Cutout | None
+    ) -> Outcome | None:
         """How an upload has ended that would claim over other bytes of its key; None when it may.
 
         They were paid for, and give way to these only if these stand under the key now. Raises InProgress while they
@@ -217,7 +222,7 @@ class Ledger:
         found = confirm()
         if isinstance(found, Outcome):
             return found
-        if seen.writing_until >= now:
+        if seen.writing_until >= now and not seen.is_written(standing):
             raise InProgress("Other bytes of the same key are in flight.")
         return None
 
@@ -264,6 +269,7 @@ class Ledger:
         values: dict[str, str | float] = {
             ":source": upload.uri,
             ":etag": upload.etag,
+            ":sequencer": upload.sequencer or "",
             ":holder": claim.holder,
             ":lease": lease,
             ":until": max(claim.writing_until, lease),
@@ -276,8 +282,8 @@ class Ledger:
             self._dynamodb.update_item(
                 TableName=self._table,
                 Key=_key(output_key),
-                UpdateExpression="SET #source = :source, etag = :etag, holder = :holder, lease = :lease,"
-                " writing_until = :until, billed = :billed, charges = :charges, expires = :expires"
+                UpdateExpression="SET #source = :source, etag = :etag, sequencer = :sequencer, holder = :holder,"
+                " lease = :lease, writing_until = :until, billed = :billed, charges = :charges, expires = :expires"
                 " REMOVE result_url, valid_until, reuses, ended_at",
                 ConditionExpression=condition,
                 ExpressionAttributeNames=_NAMES,
@@ -353,6 +359,8 @@ class _Seen:
     valid_until: float
     billed: Billed
     charges: int
+    reuses: int
+    sequencer: str
     ended_at: float | None
     expires: float
 
@@ -368,6 +376,8 @@ class _Seen:
             valid_until=_number(item, "valid_until"),
             billed=Billed(item.get("billed", {}).get("S", Billed.NO)),
             charges=int(_number(item, "charges")),
+            reuses=int(_number(item, "reuses")),
+            sequencer=item.get("sequencer", {}).get("S", ""),
             ended_at=_number(item, "ended_at") if "ended_at" in item else None,
             expires=_number(item, "expires"),
         )
@@ -380,6 +390,12 @@ class _Seen:
 
     def is_valid(self, now: float) -> bool:
         return bool(self.result_url) and self.valid_until >= now
+
+    def is_written(self, standing: Cutout | None) -> bool:
+        """Whether its cutout stands there, written by the only delivery that ever had a result of it."""
+        alone = self.charges == 1 and self.reuses == 0 and self.sequencer != ""
+        found = standing and (standing.source_etag, standing.source_sequencer)
+        return alone and found == (self.etag, self.sequencer)
 
     def is_leased(self, now: float) -> bool:
         return self.lease is not None and self.lease >= now
@@ -406,6 +422,11 @@ class _Seen:
             values[":seen_url"] = self.result_url
         else:
             conditions.append("attribute_not_exists(result_url)")
+        if self.reuses:
+            conditions.append("reuses = :seen_reuses")
+            values[":seen_reuses"] = self.reuses
+        else:
+            conditions.append("attribute_not_exists(reuses)")
         return " AND ".join(conditions), values
 
 

@@ -49,6 +49,7 @@ class Ledger(Protocol):
         pay: Callable[[], str],
         confirm: Callable[[], object],
         deadline: Deadline,
+        standing: Cutout | None,
     ) -> str | Outcome: ...
     def forget(self, output_key: str, upload: Upload, result_url: str) -> bool: ...
     def check_nothing_in_flight(self, output_key: str) -> None: ...
@@ -84,6 +85,7 @@ class BackgroundRemover:
             sent=sent,
             pay=lambda: self._pay(source, header.format, deadline),
             confirm=lambda: self.storage.look_at(upload),
+            standing=present,
             deadline=deadline,
         )
         if isinstance(paid, Outcome):

@@ -79,7 +79,7 @@ MUTATIONS = [
     Mutation(
         "other bytes do not wait for those that may still be written",
         _LEDGER,
-        "if seen.writing_until >= now:",
+        "if seen.writing_until >= now and not seen.is_written(standing):",
         "if now < 0:",
         (TWICE,),
     ),

@@ -28,6 +28,7 @@ from remove_background.errors import (
     UnexpectedError,
 )
 from remove_background.ledger import Ledger
+from remove_background.models import Cutout, cutout_metadata
 from remove_background.uploads import Outcome, Upload
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Desk:
     stopped: list[Upload] = field(default_factory=list)
     standing: Upload | None = None  # None: whatever is asked about
     confirmed: list[Upload] = field(default_factory=list)
+    cutout: Cutout | None = None  # that was found
 
     @property
     def ledger(self) -> Ledger:
@@ -125,6 +127,7 @@ class Desk:
             sent=sent,
             pay=pay or self.till,
             confirm=confirm or (lambda: self.confirm(upload)),
+            standing=self.cutout,
             deadline=Deadline(seconds),
         )
 
@@ -1165,3 +1168,31 @@ def test_a_letter_is_not_closed_again_once_its_replay_has_claimed(desk: Desk, ma
     desk.ledger.close(KEY, account, START)
     assert "ended_at" not in desk.item()
     assert desk.pay_in_vain(make_upload(), answer_lost(), sent=START + 1).is_final
+
+
+@pytest.mark.parametrize("found", ["its cutout", "none", "of another event", "of other bytes", "a duplicate reused it"])
+def test_other_bytes_need_not_wait_for_a_cutout_that_its_only_delivery_has_written(
+    desk: Desk, make_upload: MakeUpload, found: str
+) -> None:
+    old, new = make_upload(etag="old", sequencer="01"), make_upload(etag="new", sequencer="02")
+    desk.pay(old)
+    if found == "a duplicate reused it":
+        desk.pay(old)
+    stands = {"of another event": make_upload(etag="old", sequencer="00"), "of other bytes": new}.get(found, old)
+    desk.cutout = None if found == "none" else Cutout.from_metadata('"etag"', cutout_metadata(stands))
+    if found == "its cutout":
+        assert desk.pay(new) == "https://result/2"
+    else:
+        with pytest.raises(InProgress, match="Other bytes"):
+            desk.pay(new)
+
+
+def test_other_bytes_do_not_claim_over_a_result_that_a_duplicate_has_just_taken_up(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    old, new = make_upload(etag="old", sequencer="01"), make_upload(etag="new", sequencer="02")
+    desk.pay(old)
+    desk.cutout = Cutout.from_metadata('"etag"', cutout_metadata(old))
+    with pytest.raises(InProgress, match="Another upload"):
+        desk.pay(new, confirm=lambda: desk.pay(old))
+    assert desk.till.calls == 1

@@ -120,6 +120,7 @@ class Payments:
         pay: Callable[[], str],
         confirm: Callable[[], object],
         deadline: Deadline,
+        standing: Cutout | None = None,
     ) -> str | Outcome:
         self.sent.append(sent)
         self.confirm = confirm

@@ -412,6 +412,7 @@ class Service:
         pay: Callable[[], str],
         confirm: Callable[[], object],
         deadline: Deadline,
+        standing: object,
     ) -> str:
         return pay()
 
