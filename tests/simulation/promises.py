@@ -171,13 +171,19 @@ def on_letter(state: State, attributes: dict[str, str]) -> None:
 
 
 def _letters_at_rest(state: State) -> str | None:
-    """Of an upload's letters one has to say that it was, or may have been, billed. A duplicate's need not know."""
+    """Of an upload's letters one has to say that it was, or may have been, billed. A duplicate's need not know.
+
+    Nor need those of an upload whose output key another one has: the ledger may be about that one by now.
+    """
     said: dict[tuple[str, str], set[str]] = {}
     for message in state.messages:
         if message.queue == DEAD_LETTERS:
             billed = next(value for name, _, value in message.attributes if name == "Billed")
             said.setdefault(letter_of(message.body), set()).add(billed)
+    keys = [key for bucket, key in state.objects if bucket == INPUT]
     for name, words in said.items():
+        if sum(output_key(key) == output_key(name[0]) for key in keys) > 1:
+            continue
         base = max([count for *of, count in state.bases if tuple(of) == name], default=0)
         if words == {"no"} and any(
             (charge.key, charge.etag) == name and charge.number > base for charge in state.charges

@@ -38,7 +38,7 @@ WORLDS = [
         calm=True,
         versioned=False,
         faults=1,
-        jumps=1,
+        jumps=0,
     ),
     World(
         "two uploads of one output key",
@@ -54,7 +54,7 @@ WORLDS = [
         actors=((("occupy", "a.jpg"),),),
         calm=True,
         expected={"a.jpg": "any"},
-        faults=2,
+        faults=1,
         jumps=1,
     ),
     World(
@@ -70,7 +70,7 @@ WORLDS = [
         setup=(("put", "a.jpg", "A"), ("put", "a.jpg", "B")),
         actors=((("rollback", "a.jpg"), ("replay", "a.jpg")),),
         calm=True,
-        faults=2,
+        faults=1,
         jumps=1,
     ),
     World(
@@ -80,8 +80,8 @@ WORLDS = [
         service={"a.jpg": "no_url"},
         calm=True,
         expected={"a.jpg": "letter"},
-        faults=2,
-        jumps=0,
+        faults=1,
+        jumps=1,
     ),
     World(
         "an operator pauses and resumes",
@@ -112,7 +112,7 @@ WORLDS = [
         setup=(("block", "put"), ("put", "a.jpg", "A"), ("put", "b.jpg", "B")),
         actors=((("unblock",),),),
         watched=True,
-        faults=2,
+        faults=1,
         jumps=0,
     ),
     World(
@@ -120,7 +120,7 @@ WORLDS = [
         setup=(("put", "a.jpg", "A"),),
         actors=((("disable",),), (("watch",), ("rest", "resume"))),
         watched=True,
-        faults=2,
+        faults=1,
         jumps=1,
     ),
     *(
