@@ -6,6 +6,7 @@ killed before the result_url was in the ledger. A result_url is known from the m
 """
 
 import hashlib
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -108,6 +109,10 @@ def judge_keys(bed: Bed, keys: Sequence[Played]) -> list[Figure]:
             ends["cutout" if cutout else "letter"] += 1
         else:
             ends["unaccounted"] += 1
+            of_key = {version: code for (name, version), code in codes.items() if name == key.name}
+            print(
+                f"unaccounted for: {key.name}, {key.fate}, versions {key.versions}, letters {of_key}", file=sys.stderr
+            )
     ends["wrong source"] += len(cutouts)  # of no upload at all
     return [
         Figure("keys", len(keys)),

@@ -19,12 +19,13 @@ from remove_background.aws import Clients
 from remove_background.deadline import Deadline
 from remove_background.errors import MalformedImage
 from remove_background.letters import Letters, notification
-from remove_background.models import Cutout, Result, cutout_metadata
+from remove_background.models import Result, cutout_metadata
 from remove_background.output_key import OutputKey
 from remove_background.process_upload import BackgroundRemover
 from remove_background.storage import Storage
 from remove_background.uploads import Outcome, Upload, read_records, read_upload
 
+Cutout: TypeAlias = Callable[..., Any]
 Process: TypeAlias = Callable[[Upload], Outcome]
 Refuse: TypeAlias = Callable[[Callable[[str], bool]], list[int]]
 ODD_KEYS = ["été/a b+c%2Fd&é.jpg", "[red]\x1b[31m\n🐈.jpg", "a//b.jpg", "q\"uo'te\\.jpg"]
@@ -411,7 +412,7 @@ class Service:
         pay: Callable[[], str],
         confirm: Callable[[], object],
         deadline: Deadline,
-        standing: Cutout | None,
+        standing: object,
     ) -> str:
         return pay()
 
