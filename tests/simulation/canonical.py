@@ -52,6 +52,12 @@ def canonical(state: State) -> None:
     state.clock = float(START)
 
 
+def has_hours(state: State) -> bool:
+    """Whether something in a state in its one form will be over in an hour."""
+    lasting = Decimal(START + KEPT_SECONDS)
+    return bool(state.results) or any(dict(item).get("expires") == ("N", lasting) for item in state.items.values())
+
+
 def _moments(item: dict[str, Value], clock: float) -> list[Decimal]:
     """What the code compares the time with at which a message was sent: an hour after the claim, and the letter."""
     moments = [item["expires"][1] - KEPT_SECONDS + 3600] if "expires" in item else []

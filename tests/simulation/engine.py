@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 from . import aws, outside, promises, service
-from .canonical import canonical
+from .canonical import canonical, has_hours
 from .clients import FAILED, LOST
 from .options import Options
 from .processes import Answer, Call, Tree
@@ -14,6 +14,8 @@ from .world import Choice, World
 
 WATCH_SECONDS = 300.0
 JUMP_SECONDS = 200.0  # the first back-off: fewer moments differ
+HOUR_SECONDS = 3600.0
+OUTLAST: Choice = ("outlast",)  # everything waits until the hours that have begun are over: not a choice like others
 TIMEOUTS = {"worker": TIMEOUT_SECONDS, "watch": 60.0}
 
 
@@ -36,6 +38,10 @@ class Engine:
     def choices(self, state: State) -> list[Choice]:
         return self.options.choices(state)
 
+    def can_outlast(self, state: State) -> bool:
+        """Whether an hour can be waited for that is not over: everything else waits already."""
+        return not state.running and has_hours(state)
+
     def at_rest(self, state: State) -> str | None:
         """What is broken where nothing can happen any more."""
         faulted = (state.faults, state.jumps) != (self.world.faults, self.world.jumps)
@@ -53,7 +59,7 @@ class Engine:
                 self._run(state, "watch")
             case ("step", actor):
                 self._step(state, actor)
-            case ("idle",) | ("tick",) | ("jump", _):
+            case ("idle",) | ("tick",) | ("outlast",) | ("jump", _):
                 self._wait(state, choice)
             case (what, serial, thread, *more):
                 self._go(state, what, serial, thread, *more)
@@ -84,6 +90,8 @@ class Engine:
             case ("tick",):
                 state.ticks -= 1
                 self._advance(state, min(self.options.timers(state)))
+            case ("outlast",):
+                self._advance(state, _later(state.clock + HOUR_SECONDS))
             case ("jump", "lease"):
                 state.jumps -= 1
                 self._advance(state, min(self.options.leases(state)) + 1)

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from .engine import Engine
+from .engine import OUTLAST, Engine
 from .processes import Tree
 from .state import State
 from .wiring import build
@@ -94,6 +94,9 @@ class _Search:
         if not self._engine.options.is_alone:
             place = hash(state.key()), (state.faults, state.jumps, state.ticks)
             if place in self._on_path:
+                # What waits for an hour to be over comes back to the state that it was in: see canonical.py.
+                if self._engine.can_outlast(state):
+                    return _Stage(state, [OUTLAST], None)
                 state.violation = "live: it goes round in circles"
                 return None
             if not self._is_new(*place):

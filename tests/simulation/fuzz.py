@@ -7,7 +7,8 @@ import random
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 
-from .engine import Engine
+from .canonical import has_hours
+from .engine import OUTLAST, Engine
 from .processes import Tree
 from .state import State
 from .wiring import build
@@ -107,7 +108,7 @@ def follow(world: World, history: Iterable[Choice]) -> tuple[str | None, list[Ch
 
     def choose(state: State, choices: list[Choice]) -> Choice:
         for choice in left:
-            if choice in choices:
+            if choice in choices or (choice == OUTLAST and not state.running and has_hours(state)):
                 return choice
         return choices[0]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import promises
-from .engine import Engine
+from .engine import OUTLAST, Engine
 from .options import RESPOND
 from .processes import Answer, Call, Tree
 from .state import START, State
@@ -28,7 +28,7 @@ def replay(world: World, choices: Iterable[Choice]) -> tuple[str | None, list[tu
     state = engine.start()
     rows: list[tuple[str, ...]] = []
     for choice in choices:
-        if choice not in engine.choices(state):
+        if choice not in engine.choices(state) and not (choice == OUTLAST and engine.can_outlast(state)):
             continue
         before, state = state, engine.apply(state, choice)
         rows.append(_row(engine, before, state, choice))

@@ -4,7 +4,7 @@
 2. Nothing is paid twice while its result can be had. A call may be charged again when the answer of the one before was
    lost, its environment was killed, its result is gone or broken, or its hour is over; or when the owner's newer upload
    took its place, and its bytes have been uploaded again since. What never becomes a cutout is charged twice at most,
-   for each replay.
+   for each replay; where two uploads share an output key, this is remembered for an hour.
 3. Nothing stale wins: at rest the cutout is of the bytes that stand in the input bucket.
 4. The account is safe: no paid call whose slot was reserved after the intake was paused; what an operator paused, only
    an operator resumes; a closed intake has an owner; on probation one upload at a time is paid for, and each reopening
@@ -17,12 +17,14 @@ from decimal import Decimal
 from typing import Any
 
 from . import aws
+from .expressions import Item
 from .pixelcut import cutout_of
 from .processes import Call
 from .state import Charge, FrozenItem, Running, State, Version
 from .wiring import DEAD_LETTERS, INPUT, MAX_ATTEMPTS, OUTPUT, UPLOAD_QUEUE
 
 MAX_CHARGES = 2
+KEPT_SECONDS = 14 * 24 * 3600.0
 REOPEN_SECONDS, MOST_WAIT_SECONDS = 300.0, 3_600.0
 
 
@@ -98,6 +100,7 @@ def result_url(key: str, etag: str, number: int) -> str:
 
 def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenItem, *, versioned: bool) -> None:
     old, new = _url(before), _url(after)
+    _forget_after_an_hour(state, dict(before), dict(after))
     if not versioned and not new and "lease" not in dict(after):
         # What the service was given may have been another upload: its result is not kept.
         excuse(state, running.serial)
@@ -117,6 +120,14 @@ def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenI
         ):
             seen = frozenset({current_etag(state, charge.key)})
             change(state, charge, state="displaced", current=seen)
+
+
+def _forget_after_an_hour(state: State, old: Item, new: Item) -> None:
+    """Where two uploads share an output key, the ledger remembers for an hour what the other one was charged."""
+    if "source" in old and old["source"] != new.get("source"):
+        claimed_at = float(old["expires"][1]) - KEPT_SECONDS
+        if claimed_at < state.clock - 3600:
+            _forget_charges(state, str(old["source"][1]).removeprefix(f"s3://{INPUT}/"))
 
 
 def _url(item: FrozenItem) -> str:
