@@ -160,7 +160,7 @@ class Engine:
             state.settled = False
         elif call.method == "put_object" and answer.error is None:
             metadata = dict(call.args[3])
-            promises.on_cutout(state, metadata["source-key"], metadata["source-etag"], replaced)
+            promises.on_cutout(state, running, metadata["source-key"], metadata["source-etag"], replaced)
         elif call.method == "send_message" and call.args[0] == DEAD_LETTERS:
             promises.on_letter(state, {name: value for name, _, value in call.args[3]})
         return running, answer

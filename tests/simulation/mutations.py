@@ -59,7 +59,7 @@ MUTATIONS = [
         _LEDGER,
         'condition="holder = :holder")',
         'condition="attribute_exists(id) OR holder = :holder")',
-        (TWO, ABA),
+        (LETTER, ONE),
     ),
     Mutation("no lease", _LEDGER, "return self.lease is not None and self.lease >= now", "return False", (ONE,)),
     Mutation(
@@ -72,8 +72,8 @@ MUTATIONS = [
     Mutation(
         "claimed by ETag only: older bytes as well",
         _LEDGER,
-        "if isinstance(found, Outcome):",
-        "if not found:",
+        "found = confirm()",
+        "return None",
         (TWO,),
     ),
     Mutation(
@@ -156,7 +156,7 @@ MUTATIONS = [
     # S3
     Mutation("no If-None-Match", _STORAGE, 'else {"IfNoneMatch": "*"}', "else {}", (OCCUPIED,)),
     Mutation(
-        "no If-Match on the cutout", _STORAGE, '{"IfMatch": replaces.etag} if replaces', "{} if replaces", (ABA, TWICE)
+        "no If-Match on the cutout", _STORAGE, '{"IfMatch": replaces.etag} if replaces', "{} if replaces", (OCCUPIED,)
     ),
     Mutation("the SDK repeats PutObject", _AWS, '"attempt=1" not in', '"attempt=" not in', (ABA,)),
     Mutation(
@@ -229,7 +229,7 @@ MUTATIONS = [
         _INTAKE,
         "paused = self._item.pause(FUNCTION, reason)",
         "paused = True",
-        (CREDITS, DOWN),
+        (CREDITS,),
     ),
     Mutation("nothing pauses the intake", _INTAKE, "if len(state.failing) < limit:", "if limit:", (DOWN,)),
     Mutation(

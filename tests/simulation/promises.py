@@ -52,6 +52,13 @@ def on_post(state: State, running: Running) -> None:
         broken(state, "safe: a paid call without a slot")
 
 
+def on_refused(state: State, most: int) -> None:
+    """Without a fault, each environment that was at work may learn for itself that the account has no credits."""
+    state.refused += 1
+    if state.refused > most:
+        broken(state, "safe: calls that the account has no credits for go on")
+
+
 def on_charge(state: State, running: Running, key: str, etag: str, *, flying: bool) -> int:
     """Returns the number of the charge among those of its upload."""
     earlier = [charge for charge in state.charges if (charge.key, charge.etag) == (key, etag)]
@@ -160,10 +167,11 @@ def on_replay(state: State, key: str, etag: str, letters: int) -> None:
     _forget_charges(state, key, etag, MAX_CHARGES * (letters - 1))
 
 
-def on_cutout(state: State, key: str, etag: str, replaced: Version | None) -> None:
+def on_cutout(state: State, running: Running, key: str, etag: str, replaced: Version | None) -> None:
     if replaced is not None and _source(replaced) != key:
         broken(state, "stale: an object that is not the cutout of an earlier upload was replaced")
-    state.proved = "reopened_at" in dict(state.items.get("intake", ()))
+    # One that was paid for before tells nothing about the service.
+    state.proved |= bool(running.slot) and "reopened_at" in dict(state.items.get("intake", ()))
     _forget_charges(state, key, etag)
 
 
@@ -209,6 +217,8 @@ def _letters_at_rest(state: State) -> str | None:
 def on_intake(state: State, running: Running, before: FrozenItem, after: FrozenItem) -> None:
     old, new = dict(before), dict(after)
     owner = old.get("paused_by", ("S", ""))[1]
+    if "paused_by" in new:
+        state.refused = 0
     if "reopened_at" in new and new["reopened_at"] != old.get("reopened_at"):
         state.proved = False
         in_vain = int(old.get("fruitless", ("N", 0))[1]) - 1

@@ -46,6 +46,8 @@ def _post(world: World, state: State, running: Running, image_url: str, what: st
     if state.blocked and outcome == "ok":
         outcome = {"down": "failed", "put": "ok"}.get(state.blocked, state.blocked)
     outcome = "ok" if outcome == "gone" else outcome  # it is only gone later
+    if outcome == "credits":
+        promises.on_refused(state, world.workers * world.batch + world.faults - state.faults)
     version = _version(state, key, version_id)
     if version.content is None:
         outcome = "400"  # the service cannot fetch it

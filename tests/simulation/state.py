@@ -81,6 +81,7 @@ class State:
         self.ticks = 0
         self.watch_at = 0.0
         self.settled = False  # ReopenIntake has found nothing to change since anything changed
+        self.refused = 0  # paid calls that the account was too poor for, since the intake was paused
         self.proved = False  # a cutout was written since the intake was reopened
         self.operator = ""  # what an operator has done: pausing, paused, resuming, by hand
         self.last = ""  # the environment that moved last
@@ -111,6 +112,7 @@ class State:
             self.watch_at,
             self.settled,
             self.proved,
+            self.refused,
             self.operator,
             self.idles,
         )
