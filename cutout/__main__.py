@@ -51,7 +51,7 @@ def load(name: str) -> Any:  # noqa: ANN401  # a class that Typer keeps to itsel
     """The command itself."""
     import logging  # noqa: PLC0415  # --help can do without
 
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # below, it tells of full pools, with paths and queries
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # below, it reports full pools, with paths and queries
     module, attribute, _ = COMMANDS[name]
     part = getattr(import_module(module), attribute)
     parts = typer.Typer(**PLAIN)

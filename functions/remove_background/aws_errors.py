@@ -1,5 +1,8 @@
 """What the errors of boto3 say. Importing it changes nothing, so that the command may as well."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from botocore.exceptions import BotoCoreError, ClientError
 
 AwsError = (ClientError, BotoCoreError)
@@ -21,4 +24,15 @@ def error_code(error: BaseException | None) -> str:
 def http_status(error: Exception) -> int | None:
     if isinstance(error, ClientError):
         return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return None
+
+
+def refused_item(error: Exception) -> Mapping[str, Any] | None:
+    """The item as it is, where the condition of a write to DynamoDB failed; None for any other error.
+
+    Empty without `ReturnValuesOnConditionCheckFailure`, or where there is no item.
+    """
+    if isinstance(error, ClientError) and error_code(error) == "ConditionalCheckFailedException":
+        item: Mapping[str, Any] = error.response.get("Item", {})  # type: ignore[assignment]  # not in the stubs
+        return item
     return None

@@ -30,9 +30,7 @@ from .aws import Clients
 from .config import Config, ConfigError
 from .connections import Connections
 from .deadline import Deadline
-from .errors import (
-    Billed,
-)
+from .errors import Billed
 from .intake import Intake
 from .ledger import Ledger
 from .letters import Letters

@@ -25,9 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from botocore.exceptions import ClientError
-
-from .aws_errors import AwsError, error_code
+from .aws_errors import AwsError, error_code, refused_item
 from .errors import (
     AccountBlocked,
     Billed,
@@ -61,7 +59,6 @@ IN_A_ROW_SECONDS = 600.0
 SWITCHING_SECONDS = 900.0
 SWITCH_REST_SECONDS = 1.0
 
-_CONDITION_FAILED = "ConditionalCheckFailedException"
 # Lambda refuses to change a mapping that is changing its state.
 _BUSY = ("ResourceInUseException", "ResourceConflictException", "TooManyRequestsException")
 # What ends with a pause, and with a reopening.
@@ -259,7 +256,7 @@ class Intake:
         try:
             return self._item.update(expression, values, condition)
         except AwsError as error:
-            if error_code(error) != _CONDITION_FAILED:
+            if refused_item(error) is None:
                 log.error("The state of the intake could not be written (%s).", error_code(error))
             return None
 
@@ -306,10 +303,10 @@ class IntakeItem:
         for expression, condition in (_ONE_MORE, _THE_FIRST, _ONE_MORE):
             try:
                 return self.update(expression, values, f"{condition} AND {counts}")
-            except ClientError as error:
-                if error_code(error) != _CONDITION_FAILED:
+            except AwsError as error:
+                if (item := refused_item(error)) is None:
                     raise
-                seen = State.of(error.response.get("Item", {}))  # type: ignore[arg-type]  # not in the stubs
+                seen = State.of(item)
                 if seen.paused_by or (seen.reopened_at is not None and not probe):
                     break
         return seen
@@ -331,14 +328,13 @@ class IntakeItem:
         With a token the caller goes on to `settle`.
         """
         values = {":by": {"S": by}, ":reason": {"S": reason}, ":now": _time(time.time())}
-        expression = f"SET paused_by = :by, reason = :reason, since = :now REMOVE closed, {_OF_A_PROBATION}"
+        expression, condition = _PAUSED, "attribute_not_exists(paused_by)"
         if by == FUNCTION:
-            expression = expression.replace(" REMOVE", ", fruitless = if_not_exists(fruitless, :none) + :one REMOVE")
+            expression += ", fruitless = if_not_exists(fruitless, :none) + :one"
             values |= {":none": {"N": "0"}, ":one": {"N": "1"}}
-            condition = "attribute_not_exists(paused_by)"
         else:
-            condition = "attribute_not_exists(paused_by) OR paused_by <> :by"
-        return self._apply(expression, values, condition, token)
+            condition += " OR paused_by <> :by"
+        return self._apply(f"{expression} REMOVE closed, {_OF_A_PROBATION}", values, condition, token)
 
     def adopt(self, seen: State) -> bool:
         """Name the operator as who paused it, where the mapping was disabled by hand and the item is as it was seen."""
@@ -351,11 +347,7 @@ class IntakeItem:
             else:
                 condition += f" AND {name} = :{name}"
                 values[f":{name}"] = {"S": value} if isinstance(value, str) else _time(value)
-        return self._apply(
-            f"SET paused_by = :by, reason = :reason, since = :now, closed = :now REMOVE {_OF_A_PROBATION}",
-            values,
-            condition,
-        )
+        return self._apply(f"{_PAUSED}, closed = :now REMOVE {_OF_A_PROBATION}", values, condition)
 
     def reopen(self, seen: State, token: str) -> bool:
         """Put it on probation if it is still paused as it was seen. The caller goes on to `settle`."""
@@ -387,14 +379,10 @@ class IntakeItem:
             seen = self.read()
             wanted = seen.paused_by is None
             if state == ("Enabled" if wanted else "Disabled"):
-                done: dict[str, Any] = {":tokens": {"SS": [token, *filter(_is_stale, seen.switching)]}}
-                if wanted or seen.since is None:
-                    self.update("DELETE switching :tokens", done, None)
-                else:  # this pause's
-                    self._apply(
-                        "SET closed = since DELETE switching :tokens", done | {":since": _time(seen.since)}, _SINCE
-                    )
-                    self.update("DELETE switching :tokens", done, None)
+                if seen.since is not None:  # of this pause, unless another one has begun
+                    self._apply("SET closed = since", {":since": _time(seen.since)}, "since = :since")
+                done = [token, *filter(_is_stale, seen.switching)]
+                self.update("DELETE switching :tokens", {":tokens": {"SS": done}}, None)
                 return True
             if state in ("Enabled", "Disabled"):
                 try:
@@ -411,21 +399,15 @@ class IntakeItem:
             expression += " ADD switching :tokens"
             values = {**values, ":tokens": {"SS": [token]}}
         try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=ITEM,
-                UpdateExpression=expression,
-                ConditionExpression=condition,
-                ExpressionAttributeValues=values,
-            )
+            self.update(expression, values, condition)
         except AwsError as error:
-            if error_code(error) != _CONDITION_FAILED:
+            if refused_item(error) is None:
                 raise
             return False
         return True
 
 
-_SINCE = "since = :since"
+_PAUSED = "SET paused_by = :by, reason = :reason, since = :now"
 # Failures in a row, and the one that begins them.
 _ONE_MORE = "ADD failing :name SET failed_at = :now", "failed_at > :lately"
 _THE_FIRST = (

@@ -28,9 +28,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from botocore.exceptions import ClientError
-
-from .aws_errors import AwsError, error_code
+from .aws_errors import AwsError, error_code, refused_item
 from .deadline import Deadline
 from .errors import Billed, CutoutError, InProgress, ResultGone, StorageUnavailable, UnexpectedError
 from .models import Cutout
@@ -52,8 +50,6 @@ MAX_CHARGES = 2
 UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
 MAX_REUSES = 10
-
-_CONDITION_FAILED = "ConditionalCheckFailedException"
 
 log = logging.getLogger(__name__)
 
@@ -152,10 +148,10 @@ class Ledger:
         before may be about to replace it. Only when it cannot any more has the second upload of A ended.
         """
         try:
-            answer = self._dynamodb.get_item(TableName=self._table, Key=_key(output_key), ConsistentRead=True)
+            item = self._get(output_key)
         except AwsError as error:
             raise _unavailable(error) from None
-        if _Seen.read(answer.get("Item", {})).writing_until >= time.time():
+        if _Seen.read(item).writing_until >= time.time():
             raise InProgress("An earlier delivery for this output key is in flight.")
 
     def read(self, output_key: str, upload: Upload, *, retried: bool) -> "Account":
@@ -164,11 +160,10 @@ class Ledger:
         What another upload of the output key has left tells nothing about one that was `retried`.
         """
         try:
-            answer = self._dynamodb.get_item(TableName=self._table, Key=_key(output_key), ConsistentRead=True)
+            item = self._get(output_key)
         except AwsError as error:
             log.error("The ledger could not be read (%s).", error_code(error))
             return Account(Billed.MAYBE, None)
-        item = answer.get("Item", {})
         seen = _Seen.read(item)
         if seen.is_about(upload):
             return Account(seen.worst_billed, seen.holder)
@@ -291,10 +286,14 @@ class Ledger:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except AwsError as error:
-            if error_code(error) != _CONDITION_FAILED or not isinstance(error, ClientError):
+            if (item := refused_item(error)) is None:
                 raise _unavailable(error) from None
-            return _Seen.read(error.response.get("Item", {}))  # type: ignore[arg-type]  # not in the stubs
+            return _Seen.read(item)
         return None
+
+    def _get(self, output_key: str) -> Mapping[str, Any]:
+        answer = self._dynamodb.get_item(TableName=self._table, Key=_key(output_key), ConsistentRead=True)
+        return answer.get("Item", {})
 
     def _write(self, output_key: str, expression: str, values: dict[str, str | float], *, holder: str) -> None:
         """Fenced: nothing is written once another claim has been made."""
@@ -317,8 +316,7 @@ class Ledger:
                 **({"ExpressionAttributeNames": names} if names else {}),  # type: ignore[arg-type]
             )
         except AwsError as error:
-            if error_code(error) == _CONDITION_FAILED and isinstance(error, ClientError):
-                item: Mapping[str, Any] = error.response.get("Item", {})  # type: ignore[assignment]
+            if (item := refused_item(error)) is not None:
                 return item
             log.error("The ledger could not be written (%s).", error_code(error))
             return {}

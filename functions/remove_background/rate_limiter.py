@@ -12,9 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from botocore.exceptions import ClientError
-
-from .aws_errors import AwsError, error_code
+from .aws_errors import AwsError, error_code, refused_item
 from .deadline import Deadline
 from .errors import OutOfTime, RateLimitExceeded, StorageUnavailable
 from .intake import IS_OPEN, ITEM
@@ -90,9 +88,8 @@ class RateLimiter:
         """
         with self._lock:
             self._wanted += 1
-        with (
-            self._reserving
-        ):  # who holds it counts as one that wants a slot: each slot that is reserved is used at once
+        # Who holds the lock counts as one that wants a slot: each slot that is reserved is used at once.
+        with self._reserving:
             try:
                 if not self._reserved:
                     self._reserved.extend(self._reserve(deadline))
@@ -148,11 +145,11 @@ class RateLimiter:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except AwsError as error:
-            if error_code(error) != "ConditionalCheckFailedException" or not isinstance(error, ClientError):
+            if (item := refused_item(error)) is None:
                 raise StorageUnavailable(
                     f"DynamoDB did not reserve a slot for the request ({error_code(error)})."
                 ) from None
-            return False, error.response.get("Item", {})  # type: ignore[return-value]  # not in the stubs
+            return False, item
         return True, answer.get("Attributes", {})
 
 

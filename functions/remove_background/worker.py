@@ -1,4 +1,4 @@
-"""One SQS message: what becomes of its records, the back-off, putting back, the letter."""
+"""One SQS message: what becomes of its records, the backoff, putting back, the letter."""
 
 import random
 import time
@@ -153,9 +153,9 @@ class Worker:
                 logger.warning("unavailable", extra=fields | {"counts": counts})
                 return Ending("unavailable", True, counts, self._back_off(delivery.attempt, error))
         # Earlier deliveries may have cost something, unless there is no output key to pay for.
-        key = None if isinstance(error, BadNotification | OutputKeyTooLong) else self._output_key(upload)
-        account = None
-        if upload and key:
+        key = account = None
+        if upload and not isinstance(error, BadNotification | OutputKeyTooLong):
+            key = self.remover.output_key.of(upload.key)
             account = self.ledger.read(key, upload, retried=max(delivery.attempt, delivery.received) > 1)
             error.billed = account.billed.or_worse(error.billed)
             fields["billed"] = error.billed
@@ -175,9 +175,6 @@ class Worker:
             self.ledger.close(key, account, written)
         logger.warning("letter", extra=fields)
         return Ending("letter")
-
-    def _output_key(self, upload: Upload | None) -> str | None:
-        return self.remover.output_key.of(upload.key) if upload else None
 
     def _back_off(self, attempt: int, error: CutoutError) -> int:
         """Seconds until the next attempt: exponential with full jitter, and not before the service wants it.

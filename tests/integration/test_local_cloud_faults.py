@@ -166,7 +166,7 @@ def test_a_call_may_take_effect_and_be_answered_with_an_error(stack: Stack) -> N
 
 
 def test_a_proxy_may_answer_instead_of_the_service(stack: Stack) -> None:
-    page = "<html><hr><h1>Bad Gateway</h1></html>"  # which is no XML
+    page = "<html><hr><h1>Bad Gateway</h1></html>"  # which is not XML
     stack.cloud.set_faults(
         AwsFault("UpdateItem", status=502, page=page), AwsFault("ListObjectsV2", status=200, page=page)
     )

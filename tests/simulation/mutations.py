@@ -235,8 +235,8 @@ MUTATIONS = [
     Mutation(
         "the function takes an operator's pause over",
         _INTAKE,
-        'condition = "attribute_not_exists(paused_by)"',
-        'condition = "attribute_not_exists(paused_by) OR attribute_exists(id)"',
+        'expression, condition = _PAUSED, "attribute_not_exists(paused_by)"',
+        'expression, condition = _PAUSED, "attribute_not_exists(paused_by) OR attribute_exists(id)"',
         (CREDITS,),
     ),
     Mutation(
