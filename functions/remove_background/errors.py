@@ -21,6 +21,7 @@ CutoutError
 │   ├── ResultGone                result_gone
 │   ├── ResultInvalid             result_invalid
 │   ├── StorageUnavailable        storage_unavailable
+│   ├── ChargedInVain             the code of an earlier letter
 │   ├── InProgress                in_progress
 │   ├── IntakePaused              intake_paused
 │   ├── OutOfTime                 out_of_time
@@ -210,6 +211,21 @@ class StorageUnavailable(Unavailable):
     """S3, SQS, DynamoDB or Secrets Manager refused or failed."""
 
     code = "storage_unavailable"
+
+
+class ChargedInVain(Unavailable):
+    """Another upload of the same bytes under the same key was charged for, and became a letter: with its code."""
+
+    code = "unexpected_error"
+    is_final = True
+    may_be_general = False
+
+    def __init__(self, code: str) -> None:
+        super().__init__(
+            "The same image was uploaded under this key before, was charged for, and became a letter. "
+            "Send either letter back to try again."
+        )
+        self.code = code or self.code  # type: ignore[misc]  # narrower than its class, on purpose
 
 
 class InProgress(Unavailable):

@@ -12,6 +12,7 @@ the conflict before it is paid for. Times are in seconds since the epoch.
     charges                  its calls that were or may have been charged, of which none has become a cutout
     reuses                   how often its paid result was handed out again
     ended_at                 when its letter was written: what was sent to the queue later is a replay, and may pay
+    ended_event, ended_as    the sequencer and the error code of that letter
     expires                  when DynamoDB may delete the item
 
 Every claim but the first is conditional on the item being just as it was seen (optimistic locking), and every write
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .aws_errors import AwsError, error_code, refused_item
 from .deadline import Deadline
-from .errors import Billed, CutoutError, InProgress, ResultGone, StorageUnavailable, UnexpectedError
+from .errors import Billed, ChargedInVain, CutoutError, InProgress, ResultGone, StorageUnavailable, UnexpectedError
 from .models import Cutout
 from .uploads import Outcome, Upload
 
@@ -90,7 +91,8 @@ class Ledger:
 
         Raises InProgress while another invocation pays for it, or for another upload of the same output key;
         StorageUnavailable before anything is paid; UnexpectedError, final, after MAX_CHARGES calls that were killed;
-        ResultGone, final, when a result expired and no other call may be charged; and what `pay` raises: its `billed`
+        ResultGone, final, when a result expired and no other call may be charged; ChargedInVain, final, when another
+        upload of the same bytes has become a letter since this one was sent; and what `pay` raises: its `billed`
         includes what earlier calls have cost, and it is final after MAX_CHARGES.
         """
         asked = time.time()
@@ -132,14 +134,20 @@ class Ledger:
         # Where another delivery has forgotten it, that one's call may be running.
         return seen.is_about(upload) and seen.lease is None and seen.charges >= MAX_CHARGES
 
-    def close(self, output_key: str, account: "Account", written: float) -> None:
+    def close(self, output_key: str, upload: Upload, account: "Account", written: float, code: str) -> None:
         """Say that the upload's letter is written: what was sent before has ended, and what is sent later may pay.
 
         `written` is when the letter was about to be written: a letter that is sent back at once is later than that.
-        Nothing is closed if the upload has been claimed since its account was read.
+        `code` is its error code. Nothing is closed if the upload has been claimed since its account was read, or if a
+        letter was written before: that one may have been sent back since.
         """
         if account.holder:
-            self._write(output_key, "SET ended_at = :now", {":now": written}, holder=account.holder)
+            self._update(
+                output_key,
+                "SET ended_at = :now, ended_event = :event, ended_as = :code",
+                {":now": written, ":event": upload.sequencer or "", ":code": code, ":holder": account.holder},
+                condition="holder = :holder AND attribute_not_exists(ended_at)",
+            )
 
     def check_nothing_in_flight(self, output_key: str) -> None:
         """Raises InProgress while a delivery that began earlier may still write a cutout under the key.
@@ -189,7 +197,9 @@ class Ledger:
         mine = seen.is_about(upload)
         replayed = seen.ended_at is not None and sent > seen.ended_at
         if mine and seen.ended_at is not None and not replayed:
-            return Outcome.DUPLICATE
+            if seen.ended_event == (upload.sequencer or ""):
+                return Outcome.DUPLICATE
+            raise ChargedInVain(seen.ended_as)
         if mine and seen.is_valid(now):
             return self._reuse(output_key, seen, deadline, replayed=replayed)
         if seen.is_leased(now) or (not seen.is_of_key(upload) and (seen.is_valid(now) or seen.is_unsettled(now))):
@@ -236,7 +246,7 @@ class Ledger:
         until = max(seen.writing_until, _end_of(deadline))
         item = self._update(
             output_key,
-            "SET writing_until = :until, reuses = :one, charges = :one REMOVE ended_at"
+            f"SET writing_until = :until, reuses = :one, charges = :one REMOVE {_OF_A_LETTER}"
             if replayed
             else "SET writing_until = :until ADD reuses :one",
             {":until": until, ":one": 1, ":url": seen.result_url},
@@ -279,7 +289,7 @@ class Ledger:
                 Key=_key(output_key),
                 UpdateExpression="SET #source = :source, etag = :etag, sequencer = :sequencer, holder = :holder,"
                 " lease = :lease, writing_until = :until, billed = :billed, charges = :charges, expires = :expires"
-                " REMOVE result_url, valid_until, reuses, ended_at",
+                f" REMOVE result_url, valid_until, reuses, {_OF_A_LETTER}",
                 ConditionExpression=condition,
                 ExpressionAttributeNames=_NAMES,
                 ExpressionAttributeValues=_values(values),
@@ -360,6 +370,8 @@ class _Seen:
     reuses: int
     sequencer: str
     ended_at: float | None
+    ended_event: str
+    ended_as: str
     expires: float
 
     @classmethod
@@ -377,6 +389,8 @@ class _Seen:
             reuses=int(_number(item, "reuses")),
             sequencer=item.get("sequencer", {}).get("S", ""),
             ended_at=_number(item, "ended_at") if "ended_at" in item else None,
+            ended_event=item.get("ended_event", {}).get("S", ""),
+            ended_as=item.get("ended_as", {}).get("S", ""),
             expires=_number(item, "expires"),
         )
 
@@ -434,6 +448,7 @@ _NOTHING_TO_LOSE = (
     "attribute_not_exists(holder) OR"
     " ((#source <> :source OR etag <> :etag) AND attribute_not_exists(lease) AND expires < :settled)"
 )
+_OF_A_LETTER = "ended_at, ended_event, ended_as"
 _NAMES = {"#source": "source"}  # a word that DynamoDB reserves
 
 

@@ -171,8 +171,8 @@ class Worker:
         except StorageUnavailable as failure:
             logger.error("letter not written", extra=fields | {"letter_error": failure.message})
             return Ending("unavailable", comes_back=True, stays=True)
-        if key and account and error.billed is not Billed.NO:
-            self.ledger.close(key, account, written)
+        if key and upload and account and error.billed is not Billed.NO:
+            self.ledger.close(key, upload, account, written, error.code)
         logger.warning("letter", extra=fields)
         return Ending("letter")
 

@@ -39,6 +39,7 @@ OCCUPIED = "somebody else writes under the output key"
 SHARED = "two uploads of one output key"
 DELETED = "delete and upload again"
 LETTER = "a letter is replayed at once"
+SAME = "the same bytes twice, and no cutout of them"
 OPERATOR = "an operator pauses and resumes"
 CREDITS = "no credits, a reopening, and an operator"
 DOWN = "an outage of all, two environments"
@@ -153,6 +154,13 @@ MUTATIONS = [
         '":until": 0.0',
         (ABA,),
     ),
+    Mutation(
+        "an upload of the same bytes shares another one's letter",
+        _LEDGER,
+        'if seen.ended_event == (upload.sequencer or ""):',
+        "if seen.ended_at:",
+        (SAME,),
+    ),
     # S3
     Mutation("no If-None-Match", _STORAGE, 'else {"IfNoneMatch": "*"}', "else {}", (OCCUPIED,)),
     Mutation(
@@ -212,8 +220,8 @@ MUTATIONS = [
     Mutation(
         "an upload's letter is closed after an operator may have replayed it",
         _WORKER,
-        "self.ledger.close(key, account, written)",
-        "self.ledger.close(key, account, written + 2)",
+        "self.ledger.close(key, upload, account, written, error.code)",
+        "self.ledger.close(key, upload, account, written + 2, error.code)",
         (LETTER,),
     ),
     # The intake

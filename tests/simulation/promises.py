@@ -184,6 +184,14 @@ def letter_of(body: str) -> tuple[str, str]:
     return object_["key"], object_["eTag"]
 
 
+def _is_letter_of(body: str, key: str, found: Version) -> bool:
+    """Whether a letter is about just this version; without versions, about these bytes."""
+    object_ = json.loads(body)["Records"][0]["s3"]["object"]
+    return letter_of(body) == (key, found.etag.strip('"')) and object_.get("versionId", found.version_id) == (
+        found.version_id
+    )
+
+
 def on_letter(state: State, attributes: dict[str, str]) -> None:
     if int(attributes["Attempts"]) > MAX_ATTEMPTS:
         broken(state, "live: a letter after more attempts than are allowed")
@@ -252,14 +260,15 @@ def _source(cutout: Version) -> str | None:
 
 def at_rest(state: State, expected: Mapping[str, str], *, watched: bool, faulted: bool) -> str | None:
     """What is broken when nothing goes on any more."""
-    letters = {letter_of(message.body) for message in state.messages if message.queue == DEAD_LETTERS}
+    letters = [message.body for message in state.messages if message.queue == DEAD_LETTERS]
     for bucket, key in sorted(state.objects):
         found = aws.current(state, bucket, key)
         if bucket != INPUT or not found:
             continue
         etag = found.etag.strip('"')
         cutout = aws.current(state, OUTPUT, output_key(key))
-        is_cutout, has_letter = _is_cutout(state, key, etag), (key, etag) in letters
+        is_cutout = _is_cutout(state, key, etag)
+        has_letter = any(_is_letter_of(body, key, found) for body in letters)
         if is_cutout and cutout and found.content and cutout.content != cutout_of(found.content):
             return f"stale: the cutout of {key} says that it is of bytes that it is not of"
         if not is_cutout and not has_letter:

@@ -84,6 +84,15 @@ WORLDS = [
         jumps=1,
     ),
     World(
+        "the same bytes twice, and no cutout of them",
+        setup=(("put", "a.jpg", "A"), ("put", "a.jpg", "A")),
+        service={"a.jpg": "no_url"},
+        calm=True,
+        expected={"a.jpg": "letter"},
+        faults=1,
+        jumps=1,
+    ),
+    World(
         "an operator pauses and resumes",
         setup=(("put", "a.jpg", "A"),),
         actors=((("pause",),), (("watch",),), (("rest", "resume"),)),

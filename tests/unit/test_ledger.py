@@ -17,6 +17,7 @@ from remove_background.aws import Clients
 from remove_background.deadline import Deadline
 from remove_background.errors import (
     Billed,
+    ChargedInVain,
     CutoutError,
     InProgress,
     OutOfTime,
@@ -150,7 +151,8 @@ class Desk:
 
     def close(self, upload: Upload) -> None:
         """Its letter is written now."""
-        self.ledger.close(KEY, self.ledger.read(KEY, upload, retried=True), self.clock.now)
+        account = self.ledger.read(KEY, upload, retried=True)
+        self.ledger.close(KEY, upload, account, self.clock.now, "unexpected_answer")
 
     def item(self) -> dict[str, Any]:
         found = self.network.client.get_item(TableName="ledger", Key={"id": {"S": f"cutout:{KEY}"}})
@@ -844,7 +846,8 @@ def test_a_letter_that_is_sent_back_at_once_is_a_replay(desk: Desk, make_upload:
     """It may be sent back before the ledger knows that it was written."""
     desk.pay_in_vain(make_upload(), no_result_url())
     desk.clock.move(10)
-    desk.ledger.close(KEY, desk.ledger.read(KEY, make_upload(), retried=True), START + 8)
+    account = desk.ledger.read(KEY, make_upload(), retried=True)
+    desk.ledger.close(KEY, make_upload(), account, START + 8, "unexpected_answer")
     assert desk.pay(make_upload(), sent=START + 9) == "https://result/2"
 
 
@@ -917,6 +920,42 @@ def test_a_replay_may_pay_once_more_when_the_result_that_it_took_up_is_gone(
     assert not desk.ledger.forget(KEY, make_upload(), "https://result/2")
     assert desk.pay(make_upload(), sent=START + 1) == "https://result/3"
     assert desk.ledger.forget(KEY, make_upload(), "https://result/3")
+
+
+def test_another_upload_of_the_same_bytes_gets_a_letter_of_its_own_for_nothing(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    first, second = make_upload(sequencer="01"), make_upload(sequencer="02")
+    for _ in range(2):
+        desk.pay_in_vain(first, no_result_url())
+    desk.close(first)
+    with pytest.raises(ChargedInVain) as caught:
+        desk.pay(second)
+    assert caught.value.code == "unexpected_answer"
+    assert caught.value.is_final
+    assert desk.till.calls == 2
+    assert desk.ledger.read(KEY, second, retried=False).billed is Billed.YES
+    assert desk.pay(first) is Outcome.DUPLICATE
+
+
+def test_a_second_letter_does_not_hold_up_a_replay_of_the_first(desk: Desk, make_upload: MakeUpload) -> None:
+    first, second = make_upload(sequencer="01"), make_upload(sequencer="02")
+    desk.pay_in_vain(first, no_result_url())
+    desk.close(first)
+    desk.clock.move(10)
+    desk.close(second)
+    assert desk.pay(first, sent=START + 5) == "https://result/2"
+
+
+@pytest.mark.parametrize("reused", [True, False])
+def test_nothing_is_left_of_a_letter_that_was_replayed(desk: Desk, make_upload: MakeUpload, *, reused: bool) -> None:
+    if reused:
+        desk.pay(make_upload())
+    else:
+        desk.pay_in_vain(make_upload(), no_result_url())
+    desk.close(make_upload())
+    desk.pay(make_upload(), sent=START + 1)
+    assert not {"ended_at", "ended_event", "ended_as"} & desk.item().keys()
 
 
 def test_the_letter_of_an_upload_does_not_end_another_one(desk: Desk, make_upload: MakeUpload) -> None:
@@ -1163,9 +1202,9 @@ def test_a_letter_is_not_closed_again_once_its_replay_has_claimed(desk: Desk, ma
     for _ in range(2):
         desk.pay_in_vain(make_upload(), answer_lost())
     account = desk.ledger.read(KEY, make_upload(), retried=True)
-    desk.ledger.close(KEY, account, START)
+    desk.ledger.close(KEY, make_upload(), account, START, "service_unavailable")
     desk.pay_in_vain(make_upload(), answer_lost(), sent=START + 1)
-    desk.ledger.close(KEY, account, START)
+    desk.ledger.close(KEY, make_upload(), account, START, "service_unavailable")
     assert "ended_at" not in desk.item()
     assert desk.pay_in_vain(make_upload(), answer_lost(), sent=START + 1).is_final
 
