@@ -56,8 +56,6 @@ class Results:
                 try:
                     result = self._download(result_url, file, deadline)
                     break
-                except ResultGone:
-                    raise
                 except ResultUnavailable:
                     if attempt == FETCH_ATTEMPTS or deadline.left(reserve=RESERVE) <= 0:
                         raise

@@ -131,7 +131,8 @@ CASES = {
     "fetch-times-out": Case(result("fetch-times-out", times=1, delay_seconds=HANGS), "cutout", 1, 1),
     "fetch-cut": Case(result("fetch-cut", times=4, cut=0.5), "cutout", 1, 1),
     "fetch-dropped-late": Case(result("fetch-dropped-late", times=4, cut=0), "cutout", 1, 1),
-    "fetch-gone": Case(result("fetch-gone", times=1, status=404), "cutout", 2, 2),
+    "fetch-gone-once": Case(result("fetch-gone-once", times=1, status=404), "cutout", 1, 1),
+    "fetch-gone": Case(result("fetch-gone", times=3, status=404), "cutout", 2, 2),
     "fetch-always-gone": Case(result("fetch-always-gone", status=404), "result_gone", 2, 2, "yes"),
     "fetch-killed": Case(aws("PutObject", "fetch-killed", kill=True), "cutout", 1, 1),
     # The ledger: a paid result is taken up again, or forgotten
@@ -143,11 +144,11 @@ CASES = {
         for name, how in {"once": {}, "throttled": THROTTLED, "killed": KILLED_AFTER, "lost": LOST}.items()
     },
     "forget-once": Case(
-        aws("UpdateItem", "forget-once", FORGET), "cutout", 2, 2, also=result("forget-once", times=1, status=404)
+        aws("UpdateItem", "forget-once", FORGET), "cutout", 2, 2, also=result("forget-once", times=3, status=404)
     ),
     "forget-lost": Case(
         aws("UpdateItem", "forget-lost", FORGET, **LOST),
-        "cutout", 2, 2, also=result("forget-lost", times=1, status=404),
+        "cutout", 2, 2, also=result("forget-lost", times=3, status=404),
     ),
     "forget-always": Case(
         aws("UpdateItem", "forget-always", FORGET, **ALWAYS),

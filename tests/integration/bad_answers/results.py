@@ -41,10 +41,10 @@ def _result_statuses() -> Iterator[Row]:
         for name, body in {"nothing": b"", "a page": HTML, "a PNG": PNG}.items():
             gone = status in ("404", "410")
             answers = [[say(answer(f"{status} Whatever", body)), close]]
-            yield Row(f"{status} and {name}", answers, *(GONE if gone else UNAVAILABLE), requests=1 if gone else TRIES)
+            yield Row(f"{status} and {name}", answers, *(GONE if gone else UNAVAILABLE), requests=TRIES)
     yield Row("503 and then a PNG", [[say(answer("503 No"))], [say(answer("200 OK", PNG))]], None, requests=2)
     yield Row("cut short and then a PNG", [[say(head("Content-Length: 999") + PNG), close], [say(answer("200 OK", PNG))]], None, requests=2)  # fmt: skip  # noqa: E501
-    yield Row("broken and then gone", [[say(answer("200 OK", HTML))], [say(answer("404 No"))]], *GONE, requests=2)
+    yield Row("broken and then gone", [[say(answer("200 OK", HTML))], [say(answer("404 No"))]], *GONE, requests=TRIES)
 
 
 def _result_bodies() -> Iterator[Row]:
@@ -98,7 +98,7 @@ def _redirects() -> Iterator[Row]:
     for status in ("301", "302", "303", "307", "308"):
         yield Row(f"{status} to a PNG", [to("b.png", f"{status} There"), good], None, requests=2)
         yield Row(f"{status} to nowhere", [[say(answer(f"{status} There", HTML)), close]], *UNAVAILABLE, requests=TRIES)
-        yield Row(f"{status} to what is gone", [to("b", f"{status} There"), [say(answer("404 No")), close]], *GONE, requests=2)  # fmt: skip  # noqa: E501
+        yield Row(f"{status} to what is gone", [to("b", f"{status} There"), [say(answer("404 No")), close]], *GONE, requests=1 + TRIES)  # fmt: skip  # noqa: E501
     for status in ("201", "300", "304", "305", "399"):
         yield Row(f"{status} with a Location", [to("b.png", f"{status} There")], *UNAVAILABLE, requests=TRIES)
     for name, location in {
