@@ -58,6 +58,8 @@ _ABOUT_THE_IMAGE: Mapping[str, type[Rejected]] = {
         UnsupportedImageFormat,
     )
 }
+# The other codes of a 400 that the reference lists. What it does not list, such as a moderation's, may be charged.
+_ABOUT_THE_REQUEST = {"invalid_request_body", "missing_parameter", "invalid_parameter", "unsupported_content_type"}
 
 
 class Pixelcut:
@@ -231,7 +233,9 @@ def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any], k
         case 400 if code and code in _ABOUT_THE_IMAGE:
             return _ABOUT_THE_IMAGE[code](f"Pixelcut cannot process this image{said}.")
         case 400:
-            return RequestRefused(f"Pixelcut refused the request, not the image{said}.", code)
+            refused = RequestRefused(f"Pixelcut refused the request, not the image{said}.", code)
+            refused.billed = Billed.NO if code in _ABOUT_THE_REQUEST else Billed.MAYBE
+            return refused
         case 401:
             return InvalidApiKey("Pixelcut does not know the API key. Put the right one into the stack's secret.")
         case 403 if code == InsufficientCredits.code:

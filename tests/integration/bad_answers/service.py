@@ -42,11 +42,13 @@ from tests.integration.bad_answers.rows import (
 )
 from tests.integration.peers import Step, answer, close, endlessly, head, say, trickle
 
+ABOUT_THE_REQUEST = ("invalid_request_body", "missing_parameter", "invalid_parameter", "unsupported_content_type")
+
 
 def _of_status(status: int, code: str = "") -> tuple[type[CutoutError], str, Billed]:
     match status:
         case 400:
-            return RequestRefused, code or "request_refused", NO
+            return RequestRefused, code or "request_refused", NO if code in ABOUT_THE_REQUEST else MAYBE
         case 401:
             return InvalidApiKey, "invalid_auth_token", NO
         case 403:
@@ -186,15 +188,15 @@ def _service_errors() -> Iterator[Row]:
 
     for rejected in (MalformedImage, UnsupportedImageFormat, FileSizeTooLarge, ResolutionTooHigh, UnknownForeground):
         yield Row(f"400 {rejected.code}", says(400, rejected.code), rejected, rejected.code, NO)
-    for known in ("invalid_request_body", "missing_parameter", "invalid_parameter", "unsupported_content_type", "new"):
-        yield Row(f"400 {known}", says(400, known), RequestRefused, known, NO)
+    for known in (*ABOUT_THE_REQUEST, "new"):
+        yield Row(f"400 {known}", says(400, known), *_of_status(400, known))
     codes: list[object] = [
         "no_reason", "not_delivered", "in_progress", "intake_paused", "out_of_time", "unexpected_error",
         "insufficient_api_credits", "invalid_auth_token", "rate_limit_exceeded", "forbidden", "result_gone",
         "bad_notification", "resolution_too_low", "Upper", "a b", "x" * 65, "", "\ud800", 5, ["x"], None, {},
     ]  # fmt: skip
     for code in codes:
-        yield Row(f"400 {str(code)[:20]!a}", says(400, code), RequestRefused, "request_refused", NO)
+        yield Row(f"400 {str(code)[:20]!a}", says(400, code), RequestRefused, "request_refused", MAYBE)
     texts: list[object] = [
         "\ud800",
         "\x00\x1b[31m",
@@ -206,7 +208,7 @@ def _service_errors() -> Iterator[Row]:
         "https://a/5ec4e7?X-Amz-Signature=5ec4e7",
     ]
     for error in texts:
-        yield Row(f"400 saying {str(error)[:20]!a}", says(400, "new", error), RequestRefused, "new", NO)
+        yield Row(f"400 saying {str(error)[:20]!a}", says(400, "new", error), RequestRefused, "new", MAYBE)
     yield Row(
         "403 of credits", says(403, "insufficient_api_credits"), InsufficientCredits, "insufficient_api_credits", NO
     )
