@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report import Part, Table, as_text
-from cutout.local.faults import Rule
+from cutout.local.pixelcut.faults import Rule
 from tests.chaos.bed import BACKOFF, ENABLED, Bed, await_end, deployed, picture
 
 # Two rounds of four batches, the most at once, at an API of 3 s.

@@ -9,27 +9,27 @@ from typer.core import TyperCommand
 
 # Each with its module, what it is there (a function, or an app of its own), and the help that `cutout --help` lists.
 COMMANDS = {
-    "demo": ("cutout.demo", "demo", "Turn some photos into cutouts, and show them on a page."),
-    "local": ("cutout.local_command", "local", "Keep the stack up on this machine until Ctrl-C."),
-    "upload": ("cutout.upload_command", "upload", "Send images to be turned into cutouts."),
+    "demo": ("cutout.commands.demo", "demo", "Turn some photos into cutouts, and show them on a page."),
+    "local": ("cutout.commands.local", "local", "Keep the stack up on this machine until Ctrl-C."),
+    "upload": ("cutout.commands.upload", "upload", "Send images to be turned into cutouts."),
     "status": (
-        "cutout.status_command",
+        "cutout.commands.status",
         "status",
         "Show the intake, the queue, the letters by code, and the credits left.",
     ),
     "backfill": (
-        "cutout.backfill_command",
+        "cutout.commands.backfill",
         "backfill",
         "Tell which inputs have no current cutout, and enqueue them.",
     ),
     "pause": (
-        "cutout.intake_command",
+        "cutout.commands.intake",
         "pause",
         "Pause the intake: uploads wait in the queue, at no cost, until `cutout resume`.",
     ),
-    "resume": ("cutout.intake_command", "resume", "Reopen the intake, whoever paused it."),
+    "resume": ("cutout.commands.intake", "resume", "Reopen the intake, whoever paused it."),
     "letters": (
-        "cutout.letters_command",
+        "cutout.commands.letters",
         "letters",
         "Read the letters of uploads that could not become cutouts; replay or discard them.",
     ),

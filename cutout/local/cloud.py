@@ -14,14 +14,16 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-import cutout.local.resources  # noqa: F401 moto finds them by their being defined
-from cutout.local import aws, moto_patches, stack
-from cutout.local.aws_faults import AwsFault, Call, FunctionCalls
-from cutout.local.environments import Environments
-from cutout.local.event_faults import DeliveryFault, DeliveryFaults, EventFault
-from cutout.local.event_source import EventSources
-from cutout.local.permissions import Permissions, Use
-from cutout.local.schedules import Schedules
+import cutout.local.aws.moto_resources  # noqa: F401 moto finds them by their being defined
+from cutout.local.aws import deploy as stack
+from cutout.local.aws import moto_patches
+from cutout.local.aws import server as aws
+from cutout.local.aws.event_faults import DeliveryFault, DeliveryFaults, EventFault
+from cutout.local.aws.middleware import AwsFault, Call, FunctionCalls
+from cutout.local.aws.permissions import Permissions, Use
+from cutout.local.lambda_runtime.environments import Environments
+from cutout.local.lambda_runtime.event_source_mapping import EventSources
+from cutout.local.lambda_runtime.schedules import Schedules
 
 ACCESS_KEY = "local"  # moto takes any
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})

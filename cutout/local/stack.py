@@ -1,121 +1,54 @@
-"""A SAM template becomes a stack: its code is packaged, its transform expanded, the rest is CloudFormation's."""
+"""The stack on the local cloud, with the stand-in or another API behind it."""
 
-import hashlib
-import io
-import json
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.exceptions import ClientError
-from botocore.parsers import ResponseParserError
-from samtranslator.metrics.metrics import DummyMetricsPublisher, Metrics
-from samtranslator.model.exceptions import InvalidDocumentException
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.yaml_helper import yaml_parse
-from yaml import YAMLError
+from cutout.local.cloud import LocalCloud
+from cutout.local.pixelcut.server import API_KEY, StandIn
 
-if TYPE_CHECKING:
-    from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_s3 import S3Client
-
-ARTEFACTS = "local-artefacts"  # the bucket that `sam deploy` names with --s3-bucket
-UNCHANGING = (1980, 1, 1, 0, 0, 0)  # a time of file that leaves an artefact's hash to its content
+_STACK = "cutout"
 
 
-class DeployError(Exception):
-    """The template or its parameters are wrong; the text says how."""
+@dataclass(frozen=True)
+class Pixelcut:
+    url: str
+    key: str
+    parameters: dict[str, str]  # of the stack that uses it
 
 
-def deploy(
-    template: Path,
-    stack_name: str,
-    parameters: Mapping[str, str],
-    session: boto3.Session,
-    cloudformation: "CloudFormationClient",
-    storage: "S3Client",
-) -> dict[str, str]:
-    """Makes or changes the stack, as `sam deploy` would; returns its Outputs.
+@dataclass(frozen=True)
+class LocalStack:
+    cloud: LocalCloud
+    pixelcut_url: str
+    outputs: dict[str, str]
+    function_log: Path
 
-    A parameter that is not given keeps its value. Raises DeployError.
+
+@contextmanager
+def pixelcut(api: tuple[str, str] | None = None) -> Iterator[Pixelcut]:
+    """The stand-in, until the end of the block, or `api`: the base URL and the key of another.
+
+    The other gets the images by upload, as it may be unable to reach a bucket on this machine.
     """
-    body = _read(template)
-    _package(body, template.parent, storage)
-    request: dict[str, Any] = {
-        "StackName": stack_name,
-        "TemplateBody": json.dumps(expand(body, parameters, session.region_name)),
-        "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
-        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-    }
-    change = cloudformation.update_stack if _exists(stack_name, cloudformation) else cloudformation.create_stack
-    try:
-        change(**request)
-    except (ClientError, ResponseParserError) as error:  # moto words some errors of resources as their own service does
-        raise DeployError(str(error)) from error
-    stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
-    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    if api:
+        url, key = api
+        yield Pixelcut(url, key, {"PixelcutApiUrl": url, "ImageDelivery": "upload"})
+    else:
+        with StandIn() as stand_in:
+            yield Pixelcut(stand_in.url, API_KEY, {"PixelcutApiUrl": stand_in.url})
 
 
-def _read(template: Path) -> dict[str, Any]:
-    try:
-        body = yaml_parse(template.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise DeployError(f"{template} is no YAML: {error}") from error
-    if not isinstance(body, dict) or not isinstance(body.get("Resources"), dict):
-        raise DeployError(f"{template} is no template: it has no Resources")
-    return body
+@contextmanager
+def local_stack(
+    template: Path, log_dir: Path, *, port: int = 0, api: tuple[str, str] | None = None
+) -> Iterator[LocalStack]:
+    """Deploys the template and fills in the API key; all of it is gone at the end of the block.
 
-
-def _exists(stack_name: str, cloudformation: "CloudFormationClient") -> bool:
-    try:
-        cloudformation.describe_stacks(StackName=stack_name)
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ValidationError":
-            return False
-        raise
-    return True
-
-
-def expand(body: dict[str, Any], parameters: Mapping[str, str], region: str) -> Any:  # noqa: ANN401 JSON
-    """Without its SAM transform. Changes `body`; raises DeployError."""
-    metrics = Metrics("local", DummyMetricsPublisher())
-    session = SimpleNamespace(region_name=region)  # all that the translator asks of it
-    # Without a map of AWS's managed policies, whose names IAM would have to look up: the templates name none.
-    try:
-        expanded = Translator({}, Parser(), boto_session=session, metrics=metrics).translate(body, dict(parameters))
-    except InvalidDocumentException as error:
-        raise DeployError(f"{error}: {'; '.join(str(cause) for cause in error.causes)}") from error
-    finally:
-        metrics.publish()  # to nowhere: it complains of those that were not
-    return json.loads(json.dumps(expanded))  # plain dictionaries instead of the translator's
-
-
-def _package(body: dict[str, Any], folder: Path, storage: "S3Client") -> None:
-    """Uploads each local CodeUri, as `sam package` does; one that is in S3 already stays."""
-    storage.create_bucket(Bucket=ARTEFACTS)
-    functions = [body.get("Globals", {}).get("Function", {})] + [
-        resource.get("Properties", {})
-        for resource in body["Resources"].values()
-        if resource["Type"] == "AWS::Serverless::Function"
-    ]
-    for properties in functions:
-        code = properties.get("CodeUri")
-        if isinstance(code, str) and not code.startswith("s3://"):
-            artefact = _zip(folder / code)
-            key = f"{hashlib.sha256(artefact).hexdigest()}.zip"
-            storage.put_object(Bucket=ARTEFACTS, Key=key, Body=artefact)
-            properties["CodeUri"] = f"s3://{ARTEFACTS}/{key}"
-
-
-def _zip(folder: Path) -> bytes:
-    """The same content is the same artefact, so that deploying it again keeps warm environments warm."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for file in sorted(folder.rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts:
-                archive.writestr(zipfile.ZipInfo(str(file.relative_to(folder)), UNCHANGING), file.read_bytes())
-    return content.getvalue()
+    `api` as in `pixelcut`. Raises OSError when the port is taken.
+    """
+    with LocalCloud(port=port, log_dir=log_dir) as cloud, pixelcut(api) as service:
+        outputs = cloud.deploy(template, stack_name=_STACK, parameters=service.parameters)
+        cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=service.key)
+        yield LocalStack(cloud, service.url, outputs, log_dir / f"{outputs['FunctionName']}.log")

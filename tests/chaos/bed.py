@@ -29,7 +29,7 @@ from rich.table import Table
 from samtranslator.yaml_helper import yaml_parse
 
 from cutout.local.cloud import LocalCloud
-from cutout.local.pixelcut import API_KEY
+from cutout.local.pixelcut.server import API_KEY
 from tests.chaos.witness import WitnessedStandIn, witnessed
 
 _TEMPLATE = Path(__file__).parents[2] / "template.yaml"

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from cutout.local.aws_faults import AwsFault
-from cutout.local.event_faults import DeliveryFault
-from cutout.local.faults import Rule
+from cutout.local.aws.event_faults import DeliveryFault
+from cutout.local.aws.middleware import AwsFault
+from cutout.local.pixelcut.faults import Rule
 from tests.chaos.bed import (
     BACKOFF,
     REOPEN,

@@ -16,8 +16,8 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 from moto.sqs.models import Queue, sqs_backends
 
-from cutout.dead_letters import BATCH, THREADS
 from cutout.local.cloud import ACCESS_KEY
+from cutout.operations.dead_letters import BATCH, THREADS
 from tests.chaos.bed import ENABLED, Bed, Figure, deployed, parser, report
 
 CODES = ("service_unavailable", "invalid_parameter", "storage_unavailable")

@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
-from cutout.local.faults import Rule
+from cutout.local.pixelcut.faults import Rule
 from tests.chaos.bed import BACKOFF, REOPEN, Figure, await_end, deployed, parser, picture, report
 
 # A breaker's ten failures in a row, and as many again as are worked on beside them: two batches of ten.

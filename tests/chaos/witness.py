@@ -15,8 +15,8 @@ from typing import cast
 
 from flask import Flask, Response, g, request
 
-from cutout.local.pixelcut import StandIn, source_of
-from cutout.local.trickle import SLOW
+from cutout.local.pixelcut.server import StandIn, source_of
+from cutout.local.pixelcut.trickle import SLOW
 
 # Longer than the function waits for the paid call.
 PAST_PATIENCE_SECONDS = 16.0

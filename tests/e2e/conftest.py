@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cutout.local.cloud import LocalCloud
-from cutout.local.pixelcut import API_KEY, StandIn
+from cutout.local.pixelcut.server import API_KEY, StandIn
 
 LAST_POLL_SECONDS = 1.5  # nothing tells that it has ended
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"

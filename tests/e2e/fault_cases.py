@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from cutout.local.aws_faults import AwsFault
-from cutout.local.event_faults import DeliveryFault, EventFault
-from cutout.local.faults import Rule
+from cutout.local.aws.event_faults import DeliveryFault, EventFault
+from cutout.local.aws.middleware import AwsFault
+from cutout.local.pixelcut.faults import Rule
 
 Fault = AwsFault | Rule | DeliveryFault | EventFault
 UNCHANGED: Mapping[str, str] = MappingProxyType({})

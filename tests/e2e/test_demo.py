@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from cutout import demo
 from cutout.__main__ import app
-from cutout.local.pixelcut import API_KEY, StandIn
+from cutout.commands import demo
+from cutout.local.pixelcut.server import API_KEY, StandIn
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cutout.local.cloud import LocalCloud
-from cutout.local.pixelcut import API_KEY, StandIn
+from cutout.local.pixelcut.server import API_KEY, StandIn
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 

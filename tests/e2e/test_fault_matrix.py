@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cutout.local.aws_faults import AwsFault
+from cutout.local.aws.event_faults import DeliveryFault, EventFault
+from cutout.local.aws.middleware import AwsFault
 from cutout.local.cloud import LocalCloud
-from cutout.local.event_faults import DeliveryFault, EventFault
-from cutout.local.faults import Rule
-from cutout.local.pixelcut import API_KEY, StandIn
+from cutout.local.pixelcut.faults import Rule
+from cutout.local.pixelcut.server import API_KEY, StandIn
 from tests.e2e.fault_cases import ALL_CASES, CASES, HANDFUL, MAPPING, OTHER_TWIN, OWN_CASES, SLOW_CASES, Case, Fault
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 
-from cutout.local.faults import Rule
-from cutout.local.permissions import Use
+from cutout.local.aws.permissions import Use
+from cutout.local.pixelcut.faults import Rule
 
 # What no call of a function shows: Lambda's own work, under the function's role.
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cutout.local.faults import Rule
+from cutout.local.pixelcut.faults import Rule
 
 # The stack of conftest.py: test modules cannot import from it.
 Stack = Any

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cutout.local.event_faults import DeliveryFault
-from cutout.local.faults import Rule
+from cutout.local.aws.event_faults import DeliveryFault
+from cutout.local.pixelcut.faults import Rule
 
 # A metric: namespace, name, dimension, its value.
 Metric = tuple[str, str, str, str]

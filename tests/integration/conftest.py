@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from cutout.local.pixelcut import StandIn
+from cutout.local.pixelcut.server import StandIn
 
 LOOPBACK = ["127.0.0.1", "::ffff:127.0.0.1"]
 

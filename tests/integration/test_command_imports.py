@@ -24,11 +24,11 @@ def state():
     return httpsession.create_urllib3_context, loggers, logging.root.level, logging.root.handlers
 
 before = state()
-modules = {path.stem for path in Path("cutout").glob("*.py")} - {"__main__", "local_stack"}
+sources = [path for path in Path("cutout").rglob("*.py") if "local" not in path.parts and path.stem != "__main__"]
+modules = {".".join(path.with_suffix("").parts) for path in sources}
 for module in sorted(modules):
-    import_module(f"cutout.{module}")
-sources = "".join(path.read_text() for path in Path("cutout").glob("*.py"))
-shared = set(re.findall(r"from (remove_background[.]\\w+) import", sources))
+    import_module(module)
+shared = set(re.findall(r"from (remove_background[.]\\w+) import", "".join(map(Path.read_text, sources))))
 for module in sorted(shared):
     import_module(module)
 print(len(modules), len(shared))

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from cutout.local.aws.deploy import DeployError
+from cutout.local.aws.event_faults import EventFault
 from cutout.local.cloud import LocalCloud
-from cutout.local.event_faults import EventFault
-from cutout.local.stack import DeployError
 
 TEMPLATE = Path(__file__).parent / "functions" / "template.yaml"
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import urllib3
 
-from cutout.local.aws_faults import AwsFault
+from cutout.local.aws.deploy import DeployError
+from cutout.local.aws.middleware import AwsFault
 from cutout.local.cloud import LocalCloud
-from cutout.local.stack import DeployError
 
 TEMPLATE = Path(__file__).parent / "functions" / "caller.yaml"
 SPEED = 120  # rate(1 minute) is every half second

@@ -13,8 +13,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from cutout.local.faults import Rule
-from cutout.local.pixelcut import API_KEY, StandIn
+from cutout.local.pixelcut.faults import Rule
+from cutout.local.pixelcut.server import API_KEY, StandIn
 from remove_background import handler, worker
 
 

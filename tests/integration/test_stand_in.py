@@ -16,8 +16,8 @@ import pytest
 import requests
 from PIL import Image
 
-from cutout.local.faults import Rule
-from cutout.local.pixelcut import API_KEY, MAX_IMAGE_BYTES, Settings, StandIn
+from cutout.local.pixelcut.faults import Rule
+from cutout.local.pixelcut.server import API_KEY, MAX_IMAGE_BYTES, Settings, StandIn
 
 KEY = {"X-API-KEY": API_KEY}
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -416,7 +416,7 @@ def test_answers_quickly_enough_for_load_tests(post: Post) -> None:
 
 
 def test_runs_as_a_process_that_removes_backgrounds(photo: bytes) -> None:
-    command = [sys.executable, "-m", "cutout.local.pixelcut", "--key", "k", "--credits", "1"]
+    command = [sys.executable, "-m", "cutout.local.pixelcut.server", "--key", "k", "--credits", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

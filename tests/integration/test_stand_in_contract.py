@@ -6,7 +6,7 @@ from hypothesis import strategies
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
-from cutout.local.pixelcut import API_KEY, StandIn
+from cutout.local.pixelcut.server import API_KEY, StandIn
 
 
 def test_schemathesis_finds_no_violation(stand_in: StandIn, photo: bytes) -> None:

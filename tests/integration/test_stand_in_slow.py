@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from cutout.local.faults import Rule
-from cutout.local.pixelcut import API_KEY, StandIn
+from cutout.local.pixelcut.faults import Rule
+from cutout.local.pixelcut.server import API_KEY, StandIn
 
 
 @dataclass

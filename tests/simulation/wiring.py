@@ -47,7 +47,7 @@ MODULES = [
     "remove_background.storage",
     "remove_background.worker",
     "reopen_intake.handler",
-    "cutout.intake_command",
+    "cutout.commands.intake",
 ]
 
 
@@ -178,7 +178,7 @@ def _build_watch(process: Process, kind: str) -> Work:
 
 
 def _build_command(process: Process, kind: str) -> Work:
-    from cutout import intake_command  # noqa: PLC0415
+    from cutout.commands import intake as intake_command  # noqa: PLC0415
     from remove_background.intake import OPERATOR  # noqa: PLC0415
 
     clients = _clients()

@@ -1,0 +1,128 @@
+"""`cutout local`: the local cloud, with the stack deployed or not, kept up for as long as a person works with it."""
+
+import errno
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cutout.extras import require_local
+from cutout.project import TEMPLATE
+
+if TYPE_CHECKING:
+    from cutout.local.cloud import LocalCloud
+    from cutout.local.stack import LocalStack, Pixelcut
+
+
+def local(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the local cloud; 0 lets the system choose one.")
+    ] = 0,
+    pixelcut_url: Annotated[
+        str | None,
+        typer.Option(help="Base URL of another API than the stand-in; its key is read from PIXELCUT_API_KEY."),
+    ] = None,
+    template: Annotated[
+        Path,
+        typer.Option(
+            exists=True, dir_okay=False, show_default=False, help="SAM template to deploy instead of template.yaml."
+        ),
+    ] = TEMPLATE,
+    no_deploy: Annotated[
+        bool, typer.Option("--no-deploy", help="Leave it to `sam deploy` to deploy the stack.")
+    ] = False,
+) -> None:
+    """Keep the stack up on this machine until Ctrl-C.
+
+    What it prints says how to use it, from another terminal.
+
+    Example: cutout local --port 4566
+    """
+    require_local()
+    api = None
+    if pixelcut_url:
+        key = os.environ.get("PIXELCUT_API_KEY", "").strip()
+        if not key:
+            raise typer.BadParameter("set PIXELCUT_API_KEY to the key of that API.", param_hint="--pixelcut-url")
+        api = (pixelcut_url.rstrip("/"), key)
+
+    # They load moto and OpenCV, which --help can do without.
+    from cutout.local.aws.deploy import DeployError  # noqa: PLC0415
+    from cutout.local.cloud import LocalCloud  # noqa: PLC0415
+    from cutout.local.stack import local_stack, pixelcut  # noqa: PLC0415
+
+    # Both end it: a shell starts what runs in the background deaf to SIGINT, and SIGTERM would leave no time to stop.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    log_dir = Path(tempfile.mkdtemp(prefix="cutout-"))
+    typer.echo("Starting the local cloud ...")
+    try:
+        if no_deploy:
+            with LocalCloud(port=port, log_dir=log_dir) as cloud, pixelcut(api) as service:
+                _tell(cloud, _how_to_deploy(service, log_dir, stand_in=api is None))
+        else:
+            with local_stack(template, log_dir, port=port, api=api) as stack:
+                _tell(stack.cloud, _how_to_use(stack, stand_in=api is None))
+    except KeyboardInterrupt:
+        typer.echo("Stopped.")
+    except DeployError as error:
+        raise typer.BadParameter(str(error), param_hint="--template") from error
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise typer.BadParameter(f"{port} is taken.", param_hint="--port") from error
+
+
+def _tell(cloud: "LocalCloud", text: str) -> None:
+    """How the cloud is reached, and `text`; then waits for Ctrl-C."""
+    typer.echo(f"""
+The clients of AWS find it by these variables; it takes any credentials:
+
+  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_REGION={cloud.region} AWS_DEFAULT_REGION={cloud.region}
+  export AWS_ENDPOINT_URL={cloud.endpoint_url}
+
+{text}
+
+Ready at {cloud.endpoint_url} until Ctrl-C.""")
+    signal.pause()
+
+
+def _how_to_use(stack: "LocalStack", *, stand_in: bool) -> str:
+    outputs = stack.outputs
+    return f"""Upload an image, and fetch its cutout a few seconds later:
+
+  aws s3 cp photo.jpg s3://{outputs["InputBucketName"]}/
+  aws s3 cp s3://{outputs["OutputBucketName"]}/photo.png .
+
+Or with the command, which also reads the letters of what could not become a cutout:
+
+  cutout upload photos/ --wait --out cutouts/
+  cutout status
+  cutout letters list
+
+The function's log: {stack.function_log}
+Pixelcut: {_describe(stack.pixelcut_url, stand_in=stand_in)}"""
+
+
+def _how_to_deploy(service: "Pixelcut", log_dir: Path, *, stand_in: bool) -> str:
+    parameters = " ".join(f"{name}={value}" for name, value in service.parameters.items())
+    key = service.key if stand_in else '"$PIXELCUT_API_KEY"'
+    return f"""Deploy the stack, and fill in the API key; SECRET is the stack's output ApiKeySecretName:
+
+  sam build
+  sam deploy --parameter-overrides {parameters}
+  aws secretsmanager put-secret-value --secret-id SECRET --secret-string {key}
+
+The functions' logs: {log_dir}
+Pixelcut: {_describe(service.url, stand_in=stand_in)}"""
+
+
+def _describe(url: str, *, stand_in: bool) -> str:
+    if stand_in:
+        from cutout.local.pixelcut.server import API_KEY  # noqa: PLC0415  # as above
+
+        return f"the stand-in at {url} (key {API_KEY}; its switches are under /_stand_in/)"
+    return f"{url}, which may charge for each image"

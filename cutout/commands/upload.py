@@ -1,0 +1,285 @@
+"""`cutout upload`: files and folders go into the input bucket, and are followed to their cutouts."""
+
+import functools
+import mimetypes
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.box import SIMPLE_HEAD
+from rich.filesize import decimal
+from rich.table import Column, Table
+from rich.text import Text
+
+from cutout.commands import intake as intake_command
+from cutout.commands.intake import Intake, word_pause
+from cutout.failures import Failure, describe
+from cutout.operations import credits as balance
+from cutout.operations import deployment, output_keys
+from cutout.operations import files as local_files
+from cutout.operations.deployment import STACK_NAME, THREADS, Deployment, EndpointUrl, StackName
+from cutout.operations.files import Became, File
+from cutout.operations.follow import Following
+from cutout.terminal import AsJson, Yes, agree, console, print_json, printable, progress
+from remove_background.uploads import Upload
+
+# Of what there may be thousands, so many are shown.
+SHOWN = 20
+# So many files that AWS did not take, without one that it took between them, end the sending.
+FAILURES_IN_A_ROW = 20
+_DONE = (Became.SENT, Became.CUTOUT)
+_BEFORE_THE_END = (Became.NOT_SENT, Became.SENT)
+# Made here, to be the same on every machine; Python 3.11 does not know all of these.
+_TYPES = mimetypes.MimeTypes()
+for _extension in ("avif", "heic", "heif", "webp"):
+    _TYPES.add_type(f"image/{_extension}", f".{_extension}")
+
+
+def upload(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE|FOLDER",
+            exists=True,
+            readable=True,
+            show_default=False,
+            help="What to send, folders whole.",
+        ),
+    ],
+    prefix: Annotated[str, typer.Option(show_default=False, help="What all keys begin with, such as `2024/`.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Follow each upload to its cutout or its letter.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False, writable=True, show_default=False, help="Folder to fetch the cutouts into; implies --wait."
+        ),
+    ] = None,
+    stack_name: StackName = STACK_NAME,
+    endpoint_url: EndpointUrl = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send images to be turned into cutouts.
+
+    A file in a folder goes by its path in that folder: photos/trip/a.jpg of the folder photos is sent as trip/a.jpg.
+    Hidden files in it are left out.
+
+    Sending a file again costs nothing while its cutout is there, so a call that was interrupted can be repeated. Not in
+    a bucket that encrypts with SSE-KMS: there each upload counts as another image.
+
+    Example: cutout upload photos/ --wait --out cutouts/
+    """
+    deployed = deployment.find(stack_name, endpoint_url)
+    if not prefix.startswith(needed := deployed.settings["INPUT_PREFIX"]):
+        raise typer.BadParameter(f"the stack takes only keys that begin with {needed}.", param_hint="--prefix")
+    files, left_out = local_files.find(paths, prefix, output_keys.output_key(deployed))
+    intake = intake_command.read(deployed)
+    _tell(deployed, files, left_out, intake, out)
+    agree(yes=yes)
+    if out:
+        _make_folder(out)
+    try:
+        with progress() as shown:
+            sending = shown.add_task("Sending", total=len(files))
+            _Sending(deployed, files, lambda: shown.advance(sending)).run()
+        sent = [file for file in files if file.upload]
+        if wait or out:
+            _say(f"Sent {len(sent):,} of {_count_files(len(files))}.")
+            with progress() as shown:
+                following = shown.add_task("Becoming cutouts", total=len(sent))
+                shown.advance(following, 0)  # the rate counts from now
+                say = functools.partial(shown.console.print, soft_wrap=True)
+                Following(deployed, intake, out, lambda: shown.advance(following), say).follow(sent)
+    except (KeyboardInterrupt, Failure, BotoCoreError, ClientError):
+        _tell_where_it_stopped(files)
+        raise
+    if as_json:
+        print_json(_as_json(deployed, files, left_out))
+    else:
+        _report(files, out)
+    if any(file.became not in _DONE for file in files):
+        raise typer.Exit(1)
+
+
+def _tell(
+    deployed: Deployment, files: Sequence[File], left_out: Counter[str], intake: Intake, out: Path | None
+) -> None:
+    """What is going to happen; on stderr."""
+    for why, count in left_out.items():
+        _say(f"Left out of folders: {count:,} {why}.")
+    size = decimal(sum(file.size for file in files))
+    first = f"s3://{deployed.input_bucket}/{files[0].key}"
+    _say(f"To be sent: {_count_files(len(files))}, {size}, to {first}{' and so on' if files[1:] else ''}.")
+    shared = local_files.find_shared_cutouts(files)
+    for sharing in shared[:SHOWN]:
+        names = ", ".join(file.key for file in sharing[:SHOWN])
+        _say(f"Only one of these can become {sharing[0].output_key}, the others letters: {names}.")
+    if shared[SHOWN:]:
+        _say(f"So it is with {len(shared) - SHOWN:,} more cutouts. Names that differ keep them apart.")
+    if out and (replaced := local_files.count_replaced(files, out)):
+        _say(f"{_count_files(replaced)} in {out} will be replaced by cutouts.")
+    if intake.paused_by:
+        _say(word_pause(intake))
+    left = balance.read(deployed)
+    cost = f"That may cost up to {len(files):,} credit{'' if len(files) == 1 else 's'}; "
+    if isinstance(left, str):
+        _say(f"{cost}how many are left is not known: {left}")
+    elif left < len(files):
+        _say(f"{cost}only {left:,.0f} are left. Once they are used up, the intake pauses, and uploads wait.")
+    else:
+        _say(f"{cost}{left:,.0f} are left.")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(f"{error.filename}: {error.strerror}.", param_hint="--out") from None
+
+
+class _Sending:
+    """Whether a file was sent, or why not, is written into it."""
+
+    def __init__(self, deployed: Deployment, files: Sequence[File], advance: Callable[[], None]) -> None:
+        self._deployed = deployed
+        self._waiting = deque(files)
+        self._advance = advance
+        self._lock = threading.Lock()
+        self._failures = 0  # of AWS, in a row
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(THREADS) as threads:
+            try:
+                for worker in [threads.submit(self._work) for _ in range(THREADS)]:
+                    worker.result()
+            finally:
+                left = list(self._waiting)
+                self._waiting.clear()  # after Ctrl-C: what runs is finished
+        for file in left:
+            file.reason = f"Not tried: AWS had failed to take {FAILURES_IN_A_ROW} in a row."
+
+    def _work(self) -> None:
+        while self._failures < FAILURES_IN_A_ROW:
+            try:
+                file = self._waiting.popleft()
+            except IndexError:
+                return
+            try:
+                self._put(file)
+            except (BotoCoreError, ClientError) as error:  # first: some are OSErrors, such as a timeout
+                file.reason = describe(error)
+                with self._lock:
+                    self._failures += 1
+            except OSError as error:
+                file.reason = f"It cannot be read: {error.strerror}."
+            else:
+                with self._lock:
+                    self._failures = 0
+            self._advance()
+
+    def _put(self, file: File) -> None:
+        """In one request, whatever the size: its answer tells the ETag, the version, and the time by AWS's clock."""
+        bucket = self._deployed.input_bucket
+        with file.path.open("rb") as body:
+            answer = self._deployed.s3.put_object(
+                Bucket=bucket, Key=file.key, Body=body, ContentType=_guess_type(file.path)
+            )
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        file.upload = Upload(
+            bucket,
+            file.key,
+            answer["ETag"].strip('"'),
+            answer.get("VersionId"),
+            time=parsedate_to_datetime(date).timestamp() if date else None,
+        )
+        file.became = Became.SENT
+
+
+def _guess_type(path: Path) -> str:
+    return _TYPES.guess_type(f"file{path.suffix}")[0] or "application/octet-stream"
+
+
+def _tell_where_it_stopped(files: Sequence[File]) -> None:
+    became = Counter(file.became for file in files)
+    sent = len(files) - became[Became.NOT_SENT]
+    ends = [f"{_word(kind)} {became[kind]:,}" for kind in Became if kind not in _BEFORE_THE_END and became[kind]]
+    _say(f"Stopped. Sent {sent:,} of {_count_files(len(files))}; these go on without this command.")
+    if ends:
+        _say(f"Ended so far: {', '.join(ends)}.")
+    _say(
+        "The same call sends all of them again, which costs nothing for those that have a cutout or are in work "
+        "(in a bucket that encrypts with SSE-KMS each is paid for again)."
+    )
+
+
+def _report(files: Sequence[File], out: Path | None) -> None:
+    became = Counter(file.became for file in files)
+    codes = Counter(file.code for file in files if file.code)
+    table = Table("Became", Column("Files", justify="right"), box=SIMPLE_HEAD)
+    for kind in Became:
+        if became[kind]:
+            table.add_row(_word(kind), f"{became[kind]:,}")
+        if kind is Became.LETTER:
+            for code, count in codes.most_common():
+                table.add_row(Text(f"  {printable(code)}"), f"{count:,}")
+    screen = console()
+    screen.print(table)
+    failed = [file for kind in Became if kind not in _DONE for file in files if file.became is kind]
+    if failed:
+        screen.print(_list(failed[:SHOWN]))
+    if failed[SHOWN:]:
+        screen.print(f"And {len(failed) - SHOWN:,} more.")
+    if codes:
+        screen.print("`cutout letters list` shows the letters, and what to do with each.")
+    if became[Became.SENT]:
+        screen.print("`cutout status` shows how they get on.")
+    if out and became[Became.CUTOUT]:
+        screen.print(Text(f"The cutouts are in {printable(out)}."), soft_wrap=True)
+
+
+def _list(files: Sequence[File]) -> Table:
+    table = Table(Column("File", overflow="fold"), "Became", Column("Why", overflow="fold"), box=SIMPLE_HEAD)
+    for file in files:
+        why = ": ".join(part for part in (file.code, file.reason) if part)
+        table.add_row(Text(printable(file.path)), _word(file.became), Text(printable(why)))
+    return table
+
+
+def _as_json(deployed: Deployment, files: Sequence[File], left_out: Counter[str]) -> dict[str, Any]:
+    became = Counter(file.became for file in files)
+    return {
+        "input_bucket": deployed.input_bucket,
+        "output_bucket": deployed.output_bucket,
+        "left_out": left_out.total(),
+        "became": {kind.value: became[kind] for kind in Became if became[kind]},
+        "letters": dict(Counter(file.code for file in files if file.code).most_common()),
+        "files": [
+            {
+                "file": str(file.path),
+                "key": file.key,
+                "became": file.became,
+                "output_key": file.output_key,
+                "code": file.code,
+                "reason": file.reason,
+            }
+            for file in files
+        ],
+    }
+
+
+def _word(became: Became) -> str:
+    return became.replace("_", " ")
+
+
+def _count_files(count: int) -> str:
+    return f"{count:,} file{'' if count == 1 else 's'}"
+
+
+def _say(text: str) -> None:
+    typer.echo(printable(text), err=True)

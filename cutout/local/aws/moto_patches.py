@@ -1,0 +1,216 @@
+"""What moto 5.2.5 leaves out, gets wrong or is slow at, and the local cloud needs: patched while `applied` lasts.
+
+Beside each patch stands what is wrong. A newer moto may need fewer of them.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TypeAlias
+from urllib.parse import urlparse
+
+from moto import backends
+from moto.awslambda.models import LambdaFunction
+from moto.cloudformation import models, parsing
+from moto.cloudformation.models import CloudFormationBackend
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.table import Table
+from moto.events.exceptions import ValidationException
+from moto.events.models import EventsBackend
+from moto.iam.models import Role
+from moto.s3.exceptions import BucketNotEmpty
+from moto.sqs import models as queues
+from moto.sqs.exceptions import ReceiptHandleIsInvalid
+from moto.sqs.models import Message, Queue, SQSBackend
+
+from cutout.local.aws import change_sets, s3_patches
+from cutout.local.aws.event_faults import EventFault
+from cutout.local.aws.mappings import MappingStates
+from cutout.local.lambda_runtime.runtime import Outcome
+from cutout.local.lambda_runtime.schedules import period
+
+Untyped: TypeAlias = Any  # of moto, which has no types, or of JSON
+
+
+@contextmanager
+def applied(
+    invoke: Callable[[str, object], Outcome],
+    endpoint_url: str,
+    *,
+    mapping_seconds: Callable[[], float],
+    event_faults: Callable[[], Sequence[EventFault]],
+) -> Iterator[None]:
+    """`invoke` is given the ARN of a function and the event; `mapping_seconds`: see `MappingStates`."""
+    replacements = [
+        # Speed: lists its modules at each call, counts a queue's messages for each that is received, and more.
+        (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),
+        (SQSBackend, "is_message_valid_based_on_retention_period", _check_retention),
+        (queues, "unix_time_millis", lambda _: lambda: time.time() * 1000),
+        (Message, "had_receipt_handle", lambda _: _had_receipt),
+        # SQS: not safe with several callers, and a deletion replaces the queue by a copy.
+        (Queue, "pending_message_groups", lambda _: property(_pending_groups)),
+        (Queue, "delete_message", _delete_in_place),
+        *s3_patches.replacements(event_faults),
+        # CloudFormation gives queues URLs of AWS, tables no time to live, stacks no changes to look at,
+        (Queue, "physical_resource_id", lambda _: _queue_url(endpoint_url)),
+        (Table, "create_from_cloudformation_json", _create_table),
+        (models, "Stack", lambda _: change_sets.Stack),
+        (models, "ChangeSet", lambda _: change_sets.ChangeSet),
+        # keeps stacks that failed, forgets those that hold objects,
+        (CloudFormationBackend, "create_stack", _forget_failed_stack),
+        (CloudFormationBackend, "delete_stack", _keep_stack_that_holds_objects),
+        (CloudFormationBackend, "create_change_set", change_sets.forget_what_is_in_review),
+        (CloudFormationBackend, "execute_change_set", change_sets.forget_what_failed),
+        # and forgets a resource of a kind that it cannot change.
+        (parsing, "parse_and_update_resource", _keep_what_cannot_change),
+        # EventBridge takes any schedule, IAM keeps a policy as Python's notation.
+        (EventsBackend, "put_rule", _check_schedule),
+        (Role, "put_policy", _keep_policy_as_json),
+        # Lambda switches a mapping at once, has its queues invoke the function, and runs it in a container.
+        *MappingStates(mapping_seconds).replacements(),
+        (LambdaFunction, "_invoke_lambda", lambda original: _invoke_in_environment(original, invoke)),
+    ]
+    with ExitStack() as stack:
+        for owner, name, replacement in replacements:
+            stack.enter_context(_replaced(owner, name, replacement))
+        yield
+
+
+@contextmanager
+def _replaced(owner: object, name: str, replacement: Callable[[Any], object]) -> Iterator[None]:
+    saved = vars(owner)[name]
+    setattr(owner, name, replacement(getattr(owner, name)))
+    try:
+        yield
+    finally:
+        setattr(owner, name, saved)
+
+
+def _keep_stack_that_holds_objects(original: Untyped) -> Untyped:
+    """DELETE_FAILED, with the reason; moto would forget the stack."""
+
+    def delete_stack(backend: CloudFormationBackend, name_or_stack_id: str) -> None:
+        stack: Untyped = backend.stacks.get(name_or_stack_id)  # None of a name: moto looks up its ID, and comes back
+        try:
+            original(backend, name_or_stack_id)
+        except BucketNotEmpty as error:
+            backend.stacks[stack.stack_id] = stack
+            stack.status, stack.status_reason = "DELETE_FAILED", str(error)
+            stack._add_stack_event("DELETE_FAILED", resource_status_reason=str(error))  # noqa: SLF001 as moto does
+
+    return delete_stack
+
+
+def _check_retention(_original: Untyped) -> Untyped:
+    """For each message received moto would count all those of the queue, three times over."""
+
+    def is_message_valid(backend: SQSBackend, queue_name: str, message: Message) -> bool:
+        queue: Untyped = backend.get_queue(queue_name)
+        return bool(queue.message_retention_period + (message.sent_timestamp or 0) / 1000 > time.time())
+
+    return is_message_valid
+
+
+def _had_receipt(message: Message, receipt_handle: str) -> bool:
+    """Asked of each message of a queue, for each that is deleted: Moto would make a list each time."""
+    return receipt_handle == message.receipt_handle or receipt_handle in message._old_receipt_handles  # noqa: SLF001
+
+
+def _pending_groups(queue: Queue) -> set[str]:
+    """Only FIFO queues have groups. Moto goes through a set that other calls change meanwhile."""
+    return (
+        {message.group_id for message in list(queue.pending_messages) if message.group_id}
+        if queue.fifo_queue
+        else set()
+    )
+
+
+def _delete_in_place(_original: Untyped) -> Untyped:
+    """Moto would replace the queue by a copy without the message: two at a time bring back what the other deleted."""
+
+    def delete_message(queue: Queue, receipt_handle: str) -> None:
+        for message in list(queue._messages):  # noqa: SLF001
+            if message.had_receipt_handle(receipt_handle):
+                queue.pending_messages.discard(message)
+                queue.deleted_messages.update(handle for handle in message.all_receipt_handles if handle)
+                with suppress(ValueError):  # another call has deleted it meanwhile
+                    queue._messages.remove(message)  # noqa: SLF001
+                return
+        if receipt_handle not in queue.deleted_messages:
+            raise ReceiptHandleIsInvalid
+
+    return delete_message
+
+
+def _queue_url(endpoint_url: str) -> property:
+    """For SDKs that send their calls to the URL of the queue; moto's would lead them to AWS."""
+    return property(lambda queue: queue.url(urlparse(endpoint_url)))
+
+
+def _create_table(original: Untyped) -> Untyped:
+    def create_from_cloudformation_json(
+        resource_name: str, cloudformation_json: Untyped, account_id: str, region_name: str, **rest: Untyped
+    ) -> Untyped:
+        table = original(resource_name, cloudformation_json, account_id, region_name, **rest)
+        if time_to_live := cloudformation_json["Properties"].get("TimeToLiveSpecification"):
+            dynamodb_backends[account_id][region_name].update_time_to_live(table.name, time_to_live)
+        return table
+
+    return create_from_cloudformation_json
+
+
+def _forget_failed_stack(original: Untyped) -> Untyped:
+    """A stack that could not be made is gone: moto would keep it, and then fail to describe any."""
+
+    def create_stack(backend: CloudFormationBackend, *args: Untyped, **properties: Untyped) -> Untyped:
+        known = set(backend.stacks)
+        try:
+            return original(backend, *args, **properties)
+        except Exception:
+            for stack_id in backend.stacks.keys() - known:
+                del backend.stacks[stack_id]
+            raise
+
+    return create_stack
+
+
+def _keep_what_cannot_change(original: Untyped) -> Untyped:
+    """A changed resource of a kind that moto cannot change stays as it was; moto would forget it."""
+
+    def parse_and_update_resource(logical_id: str, resource_json: Untyped, stack: Untyped, **rest: Untyped) -> Untyped:
+        return original(logical_id, resource_json, stack, **rest) or stack[logical_id]
+
+    return parse_and_update_resource
+
+
+def _keep_policy_as_json(original: Untyped) -> Untyped:
+    """A policy of a template: moto keeps its Python, and answers with the notation of that."""
+
+    def put_policy(role: Role, name: str, document: Untyped) -> None:
+        original(role, name, document if isinstance(document, str) else json.dumps(document))
+
+    return put_policy
+
+
+def _check_schedule(original: Untyped) -> Untyped:
+    def put_rule(backend: EventsBackend, *args: Untyped, **properties: Untyped) -> Untyped:
+        if expression := properties["scheduled_expression"]:
+            try:
+                period(expression)
+            except ValueError as error:
+                raise ValidationException(str(error)) from error
+        return original(backend, *args, **properties)
+
+    return put_rule
+
+
+def _invoke_in_environment(_original: Untyped, invoke: Callable[[str, object], Outcome]) -> Untyped:
+    """Lambda's Invoke: moto would start a container."""
+
+    def invoke_lambda(function: LambdaFunction, event: object = None) -> tuple[str, bool, str]:
+        outcome = invoke(function.function_arn, event)
+        return outcome.payload.decode(), outcome.failed, ""
+
+    return invoke_lambda

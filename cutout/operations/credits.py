@@ -1,0 +1,38 @@
+"""The credits that are left at Pixelcut, asked for with the deployed stack's own key."""
+
+import contextlib
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cutout.failures import describe
+from cutout.operations.deployment import Deployment
+from remove_background.api_key_value import check
+from remove_background.errors import CutoutError
+
+
+def read(deployed: Deployment) -> float | str:
+    """The credits; a sentence where they cannot be known, since nothing else depends on them."""
+    # They load an HTTP client, which --help can do without.
+    import requests  # noqa: PLC0415
+
+    from remove_background.pixelcut import Pixelcut  # noqa: PLC0415
+
+    try:
+        secret = deployed.settings["PIXELCUT_API_KEY_SECRET"]
+        value = deployed.secrets.get_secret_value(SecretId=secret).get("SecretString")
+    except deployed.secrets.exceptions.ResourceNotFoundException:
+        return "The stack's secret has no value. Put the Pixelcut API key into it."
+    except (ClientError, BotoCoreError) as error:
+        return describe(error)
+    with requests.Session() as session:
+        pixelcut = Pixelcut(
+            session,
+            deployed.settings["PIXELCUT_API_URL"],
+            lambda _: check(value, secret),
+            lambda _: contextlib.nullcontext(),
+        )
+        try:
+            left = pixelcut.read_credits()
+        except CutoutError as error:
+            return error.message
+    return "Pixelcut does not say." if left is None else left

@@ -1,0 +1,282 @@
+"""Uploads followed until each has ended: as a cutout, as a letter, or because its owner overwrote or deleted it."""
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cutout.commands import intake as intake_command
+from cutout.commands.intake import Intake, word_pause
+from cutout.failures import describe
+from cutout.operations import queues
+from cutout.operations.dead_letters import DeadLetters, Letter
+from cutout.operations.deployment import THREADS, Deployment
+from cutout.operations.files import Became, File
+from remove_background.aws_errors import http_status
+from remove_background.models import Cutout
+from remove_background.uploads import Upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+
+# Uploads that are looked at in one round. Between rounds nothing is asked for REST_SHARE times as long as the round
+# took, so that a cloud that is slow to answer, such as a local one, has time for its work.
+ROUND = 200
+FIRST_SECONDS = 0.5
+REST_SECONDS = 1.0
+REST_SHARE = 2
+# To read letters hides them for a moment from whoever else wants to, so it is done seldom, and only when their number
+# has changed; but SQS's count is approximate, so at times they are read anyway.
+LETTERS_SECONDS = 3.0
+LETTERS_SHARE = 5
+REREAD_SECONDS = 60.0
+# By so much S3's clock and SQS's may differ.
+CLOCKS_SECONDS = 5.0
+# What is still on its way after so long may have been overwritten or deleted.
+LONG_SECONDS = 60.0
+STATE_SECONDS = 30.0
+# With nothing in the queue for so long, what is left does not end any more.
+IDLE_SECONDS = 150.0
+# For so long AWS may fail to answer: a laptop may lose its network.
+OUTAGE_SECONDS = 900.0
+# The rest while nothing is to be expected.
+LONG_REST_SECONDS = 10.0
+CHUNK_BYTES = 1_048_576
+
+
+class _Pending:
+    """A file on its way. Times are those of time.monotonic()."""
+
+    __slots__ = ("file", "looked", "source_due", "upload")
+
+    def __init__(self, file: File, upload: Upload, now: float) -> None:
+        self.file = file
+        self.upload = upload
+        self.looked = now
+        self.source_due = now + LONG_SECONDS
+
+
+class Following:
+    """What has become of each file is written into it.
+
+    `intake` is how it was last found, `out` the folder that the cutouts are fetched to. `ended` is called for each
+    file that has ended, `say` with sentences for a person.
+    """
+
+    def __init__(
+        self,
+        deployed: Deployment,
+        intake: Intake,
+        out: Path | None,
+        ended: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._deployed = deployed
+        self._out = out
+        self._ended = ended
+        self._say = say
+        self._pending: dict[tuple[str, str, str | None], _Pending] = {}
+        self._intake = intake
+        self._letters_known = 0
+        self._letters_due = self._reread_due = self._state_due = 0.0
+        self._idle_since: float | None = None
+
+    def follow(self, files: Iterable[File]) -> None:
+        """Returns when each of these, which have been sent, has ended.
+
+        Raises ClientError and BotoCoreError when AWS refuses to answer, or does not for OUTAGE_SECONDS.
+        """
+        now = time.monotonic()
+        for file in files:
+            if file.upload:
+                self._pending[_identity(file.upload)] = _Pending(file, file.upload, now)
+        turns = deque(self._pending.values())
+        failing_since = None
+        rest = FIRST_SECONDS
+        with ThreadPoolExecutor(THREADS) as threads:
+            while self._pending:
+                time.sleep(rest)
+                began = time.monotonic()
+                try:
+                    self._look_at_some(turns, threads)
+                    least = LONG_REST_SECONDS if self._intake.paused_by else REST_SECONDS
+                    rest = max(least, REST_SHARE * (time.monotonic() - began))
+                    self._look_at_letters()
+                    self._look_at_state()
+                    failing_since = None
+                except (BotoCoreError, ClientError) as error:
+                    if not _may_pass(error) or began - (failing_since or began) > OUTAGE_SECONDS:
+                        raise
+                    if failing_since is None:
+                        self._say(f"{describe(error)} It is asked again.")
+                        failing_since = began
+                    rest = LONG_REST_SECONDS
+
+    def _look_at_some(self, turns: deque[_Pending], threads: ThreadPoolExecutor) -> None:
+        batch: list[_Pending] = []
+        while turns and len(batch) < ROUND:
+            pending = turns.popleft()
+            if pending.file.became is Became.SENT:
+                batch.append(pending)
+        looks = [threads.submit(self._look_at, pending) for pending in batch]
+        try:
+            wait(looks)
+        finally:
+            for look in looks:
+                look.cancel()  # after Ctrl-C; what runs is finished
+        turns.extend(pending for pending in batch if pending.file.became is Became.SENT)
+        for look in looks:
+            look.result()
+
+    def _look_at(self, pending: _Pending) -> None:
+        if self._find_cutout(pending):
+            return
+        now = time.monotonic()
+        if now > pending.source_due:
+            upload = pending.upload
+            found = self._head(upload.bucket, upload.key)
+            gone, overwritten = found is None, found is not None and found["ETag"].strip('"') != upload.etag
+            # The cutout may have come since, and the upload have been cleared away.
+            if (gone or overwritten) and not self._find_cutout(pending):
+                if gone:
+                    self._end(pending, Became.DELETED, reason="Somebody deleted it from the input bucket.")
+                else:
+                    self._end(pending, Became.SUPERSEDED, reason="Somebody uploaded another image under its key.")
+            pending.source_due = now + LONG_SECONDS
+        pending.looked = now
+
+    def _find_cutout(self, pending: _Pending) -> bool:
+        """Ends the upload when its cutout is there."""
+        found = self._head(self._deployed.output_bucket, pending.file.output_key)
+        if found is None:
+            return False
+        cutout = Cutout.from_metadata(found["ETag"], found["Metadata"])
+        if not cutout.is_of(pending.upload):
+            return False
+        reason = None
+        if self._out:
+            try:
+                if not self._fetch(pending.file.output_key, cutout, self._out):
+                    return False
+            except BotoCoreError:  # some are OSErrors, such as a timeout
+                raise
+            except OSError as error:
+                reason = f"{error.filename or self._out}: {error.strerror}."
+        self._end(pending, Became.NOT_FETCHED if reason else Became.CUTOUT, reason=reason)
+        return True
+
+    def _fetch(self, key: str, cutout: Cutout, out: Path) -> bool:
+        """False when another stands there by now. Raises OSError when it cannot be written."""
+        try:
+            answer = self._deployed.s3.get_object(Bucket=self._deployed.output_bucket, Key=key, IfMatch=cutout.etag)
+        except ClientError as error:
+            if http_status(error) in (HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED):
+                return False
+            raise
+        destination = out / key
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        part = destination.with_name(f".{uuid.uuid4().hex}.part")
+        try:
+            with part.open("xb") as file:
+                for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
+                    file.write(chunk)
+            part.replace(destination)
+        finally:
+            part.unlink(missing_ok=True)
+        return True
+
+    def _look_at_letters(self) -> None:
+        began = time.monotonic()
+        if began < self._letters_due:
+            return
+        waiting = queues.count(self._deployed.sqs, self._deployed.dead_letter_queue).waiting
+        if waiting and (waiting != self._letters_known or began > self._reread_due):
+            self._read_letters()
+            self._reread_due = time.monotonic() + REREAD_SECONDS
+        self._letters_known = waiting
+        now = time.monotonic()
+        self._letters_due = now + max(LETTERS_SECONDS, LETTERS_SHARE * (now - began))
+
+    def _read_letters(self) -> None:
+        DeadLetters(self._deployed.sqs, self._deployed.dead_letter_queue).work_through(self._read)
+
+    def _read(self, letters: Sequence[Letter]) -> list[Letter]:
+        for letter in letters:
+            for upload in letter.uploads:
+                pending = self._pending.get(_identity(upload))
+                if pending and not _is_earlier(letter, pending.upload):
+                    self._end(pending, Became.LETTER, letter.code, letter.attributes.get("ErrorMessage"))
+        return []
+
+    def _look_at_state(self) -> None:
+        """Says when the intake is paused, and gives up what is not to be seen any more."""
+        now = time.monotonic()
+        if now < self._state_due:
+            return
+        self._state_due = now + STATE_SECONDS
+        self._look_at_intake()
+        if self._is_lost(now):
+            self._read_letters()
+            for pending in list(self._pending.values()):
+                self._end(
+                    pending,
+                    Became.UNFINISHED,
+                    reason="The queue is empty, and neither cutout nor letter is there: call `cutout backfill`.",
+                )
+
+    def _is_lost(self, now: float) -> bool:
+        """Whether what is left does not end any more, or has ended unseen: by a letter that somebody discarded."""
+        uploads = queues.count(self._deployed.sqs, self._deployed.upload_queue)
+        letters = queues.count(self._deployed.sqs, self._deployed.dead_letter_queue)
+        if uploads.waiting or uploads.in_work or uploads.delayed or letters.in_work:
+            self._idle_since = None
+            return False
+        if self._idle_since is None:
+            self._idle_since = now
+        idle_since = self._idle_since
+        return now - idle_since > IDLE_SECONDS and all(
+            pending.looked > idle_since for pending in self._pending.values()
+        )
+
+    def _look_at_intake(self) -> None:
+        intake = intake_command.read(self._deployed)
+        if intake.paused_by and not self._intake.paused_by:
+            self._say(word_pause(intake))
+        elif self._intake.paused_by and not intake.paused_by:
+            self._say("The intake is open again.")
+        self._intake = intake
+
+    def _head(self, bucket: str, key: str) -> "HeadObjectOutputTypeDef | None":
+        try:
+            return self._deployed.s3.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if http_status(error) == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def _end(self, pending: _Pending, became: Became, code: str | None = None, reason: str | None = None) -> None:
+        """Does nothing for one that has ended: the same letter may be there twice."""
+        if self._pending.pop(_identity(pending.upload), None) is None:
+            return
+        pending.file.code, pending.file.reason, pending.file.became = code, reason, became
+        self._ended()
+
+
+def _identity(upload: Upload) -> tuple[str, str, str | None]:
+    """What a letter tells of the upload that it is about. By the version, not the letter of an earlier, like upload."""
+    return upload.uri, upload.etag, upload.version_id
+
+
+def _is_earlier(letter: Letter, upload: Upload) -> bool:
+    """Whether the letter is about an earlier upload of the same bytes: without versions, nothing else tells."""
+    return upload.time is not None and letter.sent.timestamp() < upload.time - CLOCKS_SECONDS
+
+
+def _may_pass(error: BotoCoreError | ClientError) -> bool:
+    return not isinstance(error, ClientError) or (http_status(error) or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR

@@ -1,0 +1,116 @@
+"""A deployed stack in memory, and the command called as from a shell."""
+
+import functools
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from cutout import __main__
+from cutout.operations import deployment
+from cutout.operations.deployment import Deployment, find
+
+STACK = "cutout"
+SETTINGS = {
+    "INPUT_PREFIX": "",
+    "LEDGER_TABLE": "ledger",
+    "OUTPUT_KEY": "{stem}.png",
+    "PIXELCUT_API_URL": "https://pixelcut.test",
+    "PIXELCUT_API_KEY_SECRET": "key",
+}
+TEMPLATE = {
+    "Resources": {
+        "Input": {
+            "Type": "AWS::S3::Bucket",
+            "Properties": {"BucketName": "input", "VersioningConfiguration": {"Status": "Enabled"}},
+        },
+        "Output": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "output"}},
+        "Uploads": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "uploads"}},
+        "Letters": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "letters"}},
+    },
+    "Outputs": {
+        "InputBucketName": {"Value": {"Ref": "Input"}},
+        "OutputBucketName": {"Value": {"Ref": "Output"}},
+        "UploadQueueUrl": {"Value": {"Ref": "Uploads"}},
+        "DeadLetterQueueUrl": {"Value": {"Ref": "Letters"}},
+        "FunctionName": {"Value": "remove-background"},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a call of the command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401
+        return json.loads(self.out)
+
+
+_make_client = deployment._make_client
+
+
+@functools.cache
+def make_client(service: str) -> Any:  # noqa: ANN401
+    """Made once: to make a client takes longer than most tests. What they reach is new for each test."""
+    return _make_client(boto3.Session(), service, None)
+
+
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    """Its intake is open; but nothing is invoked, as no message may be sent then: moto would start a container."""
+    monkeypatch.setattr(deployment, "_make_client", lambda session, service, endpoint_url: make_client(service))
+    with mock_aws():
+        role = make_client("iam").create_role(RoleName="role", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        artefact = io.BytesIO()
+        zipfile.ZipFile(artefact, "w").close()
+        functions = make_client("lambda")
+        functions.create_function(
+            FunctionName="remove-background",
+            Role=role,
+            Runtime="python3.13",
+            Handler="handler",
+            Code={"ZipFile": artefact.getvalue()},
+            Environment={"Variables": SETTINGS},
+        )
+        make_client("cloudformation").create_stack(StackName=STACK, TemplateBody=json.dumps(TEMPLATE))
+        make_client("dynamodb").create_table(
+            TableName="ledger",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        make_client("secretsmanager").create_secret(Name="key", SecretString="a-key")
+        sqs = make_client("sqs")
+        queue = sqs.get_queue_attributes(
+            QueueUrl=sqs.get_queue_url(QueueName="uploads")["QueueUrl"], AttributeNames=["QueueArn"]
+        )["Attributes"]["QueueArn"]
+        functions.create_event_source_mapping(FunctionName="remove-background", EventSourceArn=queue)
+        yield find(STACK, None)
+
+
+@pytest.fixture
+def cutout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Call]:
+    """Calls the command with these arguments; neither stdin nor stdout is a terminal."""
+
+    def call(*arguments: str) -> Call:
+        monkeypatch.setattr(sys, "argv", ["cutout", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO())
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            __main__.main()
+        out, err = capsys.readouterr()
+        return Call(int(ended.value.code or 0), out, err)
+
+    return call

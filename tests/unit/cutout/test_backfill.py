@@ -1,0 +1,498 @@
+import base64
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeAlias
+from urllib.parse import quote_plus
+
+import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+
+from cutout.commands import backfill as backfill_command
+from cutout.operations import credits as balance
+from cutout.operations import dead_letters
+from cutout.operations.deployment import Deployment
+from remove_background.aws import Clients
+from remove_background.deadline import Deadline
+from remove_background.errors import MalformedImage
+from remove_background.letters import Letters, notification
+from remove_background.models import Result, cutout_metadata
+from remove_background.output_key import OutputKey
+from remove_background.process_upload import BackgroundRemover
+from remove_background.storage import Storage
+from remove_background.uploads import Outcome, Upload, read_records, read_upload
+
+Cutout: TypeAlias = Callable[..., Any]
+Process: TypeAlias = Callable[[Upload], Outcome]
+Refuse: TypeAlias = Callable[[Callable[[str], bool]], list[int]]
+ODD_KEYS = ["été/a b+c%2Fd&é.jpg", "[red]\x1b[31m\n🐈.jpg", "a//b.jpg", "q\"uo'te\\.jpg"]
+
+
+@pytest.fixture(autouse=True)
+def _credits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balance, "read", lambda _: 1_000_000.0)
+
+
+@pytest.fixture(autouse=True)
+def _quick_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "THREADS", 1)
+    monkeypatch.setattr(dead_letters, "WAIT_SECONDS", 0)
+
+
+@pytest.fixture
+def deployed(deployed: Deployment) -> Deployment:
+    """With its intake paused: a queue of moto would otherwise invoke the function itself."""
+    (mapping,) = deployed.lambda_.list_event_source_mappings()["EventSourceMappings"]
+    deployed.lambda_.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    return deployed
+
+
+def put(aws: Deployment | Clients, key: str, body: bytes = b"image", **more: Any) -> Upload:  # noqa: ANN401
+    answer = aws.s3.put_object(Bucket="input", Key=key, Body=body, **more)
+    return Upload("input", key, answer["ETag"].strip('"'), answer.get("VersionId"), "0055", len(body))
+
+
+def write_letter(deployed: Deployment, upload: Upload, *, moved: bool = False) -> None:
+    """As the function does; one that SQS `moved` itself says no reason."""
+    about = {"key": quote_plus(upload.key, safe="/"), "eTag": upload.etag}
+    body = notification([{"s3": {"bucket": {"name": upload.bucket}, "object": about}}])
+    if moved:
+        deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody=body)
+    else:
+        Letters(deployed, deployed.dead_letter_queue).write(
+            body, MalformedImage("The file is empty."), source=upload.uri, attempts=1, request_id="request"
+        )
+
+
+def put_cutout(deployed: Deployment, upload: Upload, key: str | None = None) -> None:
+    deployed.s3.put_object(
+        Bucket="output",
+        Key=key or OutputKey("{stem}.png").of(upload.key),
+        Body=b"png",
+        Metadata=cutout_metadata(upload),
+    )
+
+
+def queued(deployed: Deployment) -> list[Upload]:
+    """The uploads in the queue, as the function reads them."""
+    found = []
+    while messages := deployed.sqs.receive_message(QueueUrl=deployed.upload_queue, MaxNumberOfMessages=10).get(
+        "Messages"
+    ):
+        found += [read_upload(record) for message in messages for record in read_records(message["Body"])]
+    return [upload for upload in found if upload]
+
+
+def test_what_has_no_current_cutout_is_enqueued_as_the_function_reads_it(deployed: Deployment, cutout: Cutout) -> None:
+    put_cutout(deployed, put(deployed, "done.jpg"))
+    put_cutout(deployed, put(deployed, "stale.jpg", b"older"))
+    stale, missing = put(deployed, "stale.jpg", b"newer"), put(deployed, "missing.jpg")
+    odd = [put(deployed, key) for key in ODD_KEYS]
+    call = cutout("backfill", "--yes", "--json")
+    assert call.code == 0, call.err
+    assert call.json == {
+        "inputs": 7,
+        "current": 1,
+        "missing": 5,
+        "stale": 1,
+        "conflicts": 0,
+        "too_long": 0,
+        "archived": 0,
+        "letters": 0,
+        "letters_hidden": 0,
+        "enqueued": 6,
+        "credits_left": 1_000_000,
+    }
+    expected = [Upload("input", upload.key, upload.etag, size=upload.size) for upload in [stale, missing, *odd]]
+    assert sorted(queued(deployed), key=lambda upload: upload.key) == sorted(expected, key=lambda upload: upload.key)
+
+
+def test_nothing_is_enqueued_without_yes(deployed: Deployment, cutout: Cutout) -> None:
+    put_cutout(deployed, put(deployed, "done.jpg"))
+    put(deployed, "missing.jpg")
+    call = cutout("backfill")
+    assert (call.code, call.err) == (0, "")
+    assert call.out.splitlines() == [
+        "1 of 2 inputs have no current cutout (1 missing, 0 stale).",
+        "Enqueuing 1 costs 1 credits at most; 1,000,000 are left.",
+        "Nothing was enqueued: add --yes.",
+    ]
+    assert queued(deployed) == []
+
+
+def test_nothing_is_to_be_done_where_all_have_their_cutout(deployed: Deployment, cutout: Cutout) -> None:
+    put_cutout(deployed, put(deployed, "done.jpg"))
+    assert cutout("backfill").out == "1 of 1 inputs have a current cutout.\n"
+    assert cutout("backfill", "--yes", "--prefix", "other/").out == "There are no such inputs.\n0 of 0 were enqueued.\n"
+
+
+def test_what_has_its_cutout_by_then_is_not_enqueued_again(deployed: Deployment, cutout: Cutout) -> None:
+    uploads = [put(deployed, f"{number}.jpg") for number in range(4)]
+    assert cutout("backfill", "--yes").out.splitlines()[-1] == "4 of 4 were enqueued."
+    queued(deployed)
+    for upload in uploads[:3]:
+        put_cutout(deployed, upload)
+    assert cutout("backfill", "--yes").out.splitlines()[-1] == "1 of 1 were enqueued."
+
+
+def test_every_page_of_the_listing_is_looked_at(
+    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
+    monkeypatch.setattr(backfill_command, "WINDOW", 7)
+    uploads = [put(deployed, f"{number}.jpg") for number in range(45)]
+    for upload in uploads[::2]:
+        put_cutout(deployed, upload)
+    assert cutout("backfill", "--yes").code == 0
+    assert Counter(upload.key for upload in queued(deployed)) == Counter(upload.key for upload in uploads[1::2])
+
+
+def test_folders_and_what_is_under_another_prefix_are_not_inputs(deployed: Deployment, cutout: Cutout) -> None:
+    put(deployed, "photos/", b"")
+    for key in ("photos/a.jpg", "other/b.jpg"):
+        put(deployed, key)
+    assert cutout("backfill", "--prefix", "photos/", "--json").json["inputs"] == 1
+
+
+def test_an_input_with_bytes_may_have_a_key_that_ends_in_a_slash(deployed: Deployment, cutout: Cutout) -> None:
+    """As to the function, which makes a cutout of it."""
+    upload = put(deployed, "photos/")
+    assert cutout("backfill", "--yes", "--json").json["enqueued"] == 1
+    assert [found.key for found in queued(deployed)] == [upload.key]
+
+
+def test_what_the_function_would_reject_is_told_and_not_enqueued(deployed: Deployment, cutout: Cutout) -> None:
+    put_cutout(deployed, put(deployed, "taken.jpg"))
+    put(deployed, "taken.gif")
+    put(deployed, "mine\x1b[31m.jpg")
+    deployed.s3.put_object(Bucket="output", Key="mine\x1b[31m.png", Body=b"no cutout")
+    put(deployed, "k" * 1022)
+    found = cutout("backfill", "--yes", "--json").json
+    assert (found["conflicts"], found["too_long"], found["enqueued"]) == (2, 1, 0)
+    assert queued(deployed) == []
+    out = cutout("backfill").out
+    assert r"Not enqueued: 2 whose output key is taken" in out
+    assert r": mine\x1b[31m.jpg, taken.gif" in out
+    assert "Not enqueued: 1 whose output key would be longer" in out
+    assert f"allows: {'k' * 60}[...]\n" in out
+
+
+def test_what_has_a_letter_is_told_and_not_enqueued(deployed: Deployment, cutout: Cutout) -> None:
+    for number, key in enumerate(ODD_KEYS):
+        write_letter(deployed, put(deployed, key), moved=bool(number % 2))
+    put_cutout(deployed, put(deployed, "done.jpg"))
+    write_letter(deployed, put(deployed, "done.jpg"))  # its cutout was there first
+    older = put(deployed, "mended.jpg", b"older")
+    write_letter(deployed, older)
+    put(deployed, "mended.jpg", b"newer")
+    deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody="hello")
+    for _ in range(2):  # the letters are released each time
+        call = cutout("backfill", "--yes", "--json")
+        assert (call.code, call.json["letters"], call.json["letters_hidden"]) == (0, len(ODD_KEYS), 0)
+        assert (call.json["current"], call.json["missing"], call.json["enqueued"]) == (1, 1, 1)
+        assert [upload.key for upload in queued(deployed)] == ["mended.jpg"]
+    assert "Not enqueued: 4 that have a letter (see `cutout letters list`): " in cutout("backfill").out
+
+
+def test_letters_that_another_command_reads_are_told(deployed: Deployment, cutout: Cutout) -> None:
+    write_letter(deployed, put(deployed, "photo.jpg"))
+    deployed.sqs.receive_message(QueueUrl=deployed.dead_letter_queue)
+    call = cutout("backfill", "--json")
+    assert (call.json["letters"], call.json["letters_hidden"], call.json["missing"]) == (0, 1, 1)
+    assert "1 letter could not be looked at" in call.err
+
+
+def test_of_many_only_the_first_are_told(deployed: Deployment, cutout: Cutout) -> None:
+    for number in range(4):
+        put(deployed, f"{number}.jpg")
+        deployed.s3.put_object(Bucket="output", Key=f"{number}.png", Body=b"no cutout")
+    assert "is no cutout: 0.jpg, 1.jpg, 2.jpg, ...\n" in cutout("backfill").out
+
+
+def test_what_is_archived_is_not_enqueued_unless_it_was_restored(
+    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(deployed, "archived.jpg", StorageClass="DEEP_ARCHIVE")
+    put(deployed, "restored.jpg", StorageClass="GLACIER")
+    put(deployed, "cool.jpg", StorageClass="GLACIER_IR")
+    put_cutout(deployed, put(deployed, "done.jpg", StorageClass="GLACIER"))
+    list_ = backfill_command._list
+
+    def list_with_restored(*arguments: Any) -> Iterator[Any]:  # noqa: ANN401 # moto does not list what is restored
+        for listed in list_(*arguments):
+            restored = {"RestoreStatus": {"RestoreExpiryDate": "2100"}} if listed["Key"] == "restored.jpg" else {}
+            yield listed | restored
+
+    monkeypatch.setattr(backfill_command, "_list", list_with_restored)
+    found = cutout("backfill", "--yes", "--json").json
+    assert (found["archived"], found["current"], found["missing"]) == (1, 1, 2)
+    assert {upload.key for upload in queued(deployed)} == {"restored.jpg", "cool.jpg"}
+
+
+def test_the_pattern_of_the_deployed_stack_names_the_cutouts(deployed: Deployment, cutout: Cutout) -> None:
+    deployed.lambda_.update_function_configuration(
+        FunctionName=deployed.function, Environment={"Variables": {**deployed.settings, "OUTPUT_KEY": "{key}.cut"}}
+    )
+    upload = put(deployed, "photo.jpg")
+    put_cutout(deployed, upload)
+    assert cutout("backfill", "--json").json["missing"] == 1
+    put_cutout(deployed, upload, "photo.jpg.cut")
+    assert cutout("backfill", "--json").json["current"] == 1
+
+
+@pytest.mark.parametrize(("prefix", "code", "inputs"), [("", 0, 2), ("in/a", 0, 1), ("in", 0, 2), ("out/", 2, 0)])
+def test_only_what_the_stack_takes_is_looked_at(
+    deployed: Deployment, cutout: Cutout, prefix: str, code: int, inputs: int
+) -> None:
+    deployed.lambda_.update_function_configuration(
+        FunctionName=deployed.function, Environment={"Variables": {**deployed.settings, "INPUT_PREFIX": "in/"}}
+    )
+    for key in ("in/a.jpg", "in/b.jpg", "out/a.jpg"):
+        put(deployed, key)
+    call = cutout("backfill", "--prefix", prefix, "--json")
+    assert call.code == code
+    assert not inputs or call.json["inputs"] == inputs
+
+
+def test_nothing_is_enqueued_for_a_function_that_refuses_to_work(
+    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Deployment, "output_bucket", "input")
+    put(deployed, "uploads/photo.jpg")
+    for output_key, code in {"{stem}.png": 1, "cutouts/{name}.png": 0}.items():
+        settings = {**deployed.settings, "INPUT_PREFIX": "uploads/", "OUTPUT_KEY": output_key}
+        deployed.lambda_.update_function_configuration(
+            FunctionName=deployed.function, Environment={"Variables": settings}
+        )
+        call = cutout("backfill", "--yes")
+        assert (call.code, "an OutputKey" in call.err, len(queued(deployed))) == (code, code == 1, 1 - code)
+
+
+def test_too_few_credits_and_a_queue_that_is_not_empty_are_told(
+    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        put(deployed, f"{number}.jpg")
+    cutout("backfill", "--yes")
+    monkeypatch.setattr(balance, "read", lambda _: 2.0)
+    out = cutout("backfill").out
+    assert "costs 3 credits at most; 2 are left." in out
+    assert "Those may not do" in out
+    assert "3 messages are in the queue already" in out
+
+
+def test_credits_that_cannot_be_known_hold_nothing_up(
+    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(balance, "read", lambda _: "Pixelcut does not answer.")
+    put(deployed, "photo.jpg")
+    call = cutout("backfill", "--yes", "--json")
+    assert "not known: Pixelcut does not answer." in call.err
+    assert (call.json["credits_left"], call.json["enqueued"]) == (None, 1)
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], bool]], list[int]]:
+    """Makes SQS refuse messages out of batches, by their bodies; returns the sizes of the batches it gets."""
+    sizes: list[int] = []
+    call = BaseClient._make_api_call  # type: ignore[attr-defined]  # the one place that all calls pass
+
+    def refuse_if(refused: Callable[[str], bool]) -> list[int]:
+        def call_or_refuse(client: BaseClient, operation: str, given: dict[str, Any]) -> Any:  # noqa: ANN401
+            if operation != "SendMessageBatch":
+                return call(client, operation, given)
+            sizes.append(len(given["Entries"]))
+            failed = [entry for entry in given["Entries"] if refused(entry["MessageBody"])]
+            if taken := [entry for entry in given["Entries"] if entry not in failed]:
+                call(client, operation, given | {"Entries": taken})
+            return {"Failed": [{"Id": entry["Id"], "Code": "InternalError"} for entry in failed]}
+
+        monkeypatch.setattr(BaseClient, "_make_api_call", call_or_refuse)
+        monkeypatch.setattr(backfill_command, "PAUSE_SECONDS", 0)
+        return sizes
+
+    return refuse_if
+
+
+def test_what_sqs_refuses_out_of_a_batch_is_sent_again(deployed: Deployment, cutout: Cutout, refuse: Refuse) -> None:
+    seen: set[str] = set()
+
+    def refuse_some_once(body: str) -> bool:
+        is_new = body not in seen
+        seen.add(body)
+        return is_new and "3.jpg" in body
+
+    uploads = [put(deployed, f"{number}.jpg") for number in range(25)]
+    sizes = refuse(refuse_some_once)
+    call = cutout("backfill", "--yes")
+    assert (call.code, call.out.splitlines()[-1]) == (0, "25 of 25 were enqueued.")
+    assert sum(sizes) == 25 + 3
+    assert Counter(upload.key for upload in queued(deployed)) == Counter(upload.key for upload in uploads)
+
+
+def test_what_sqs_refuses_for_good_is_counted(deployed: Deployment, cutout: Cutout, refuse: Refuse) -> None:
+    for number in range(12):
+        put(deployed, f"{number}.jpg")
+    sizes = refuse(lambda body: '"7.jpg"' in body)
+    call = cutout("backfill", "--yes")
+    assert (call.code, call.out.splitlines()[-1]) == (1, "11 of 12 were enqueued.")
+    assert "SQS did not take 1 (InternalError)" in call.err
+    assert sum(sizes) == 12 + backfill_command.ATTEMPTS - 1
+    assert len(queued(deployed)) == 11
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyboardInterrupt(), 130), (ClientError({"Error": {"Code": "Throttled"}}, "SendMessageBatch"), 1)],
+)
+def test_one_that_is_ended_tells_how_many_were_enqueued(
+    deployed: Deployment, cutout: Cutout, refuse: Refuse, error: BaseException, code: int
+) -> None:
+    def end(body: str) -> bool:
+        if '"27.jpg"' in body:
+            raise error
+        return False
+
+    for number in range(10, 60):
+        put(deployed, f"{number}.jpg")
+    refuse(end)
+    call = cutout("backfill", "--yes", "--json")
+    assert call.code == code
+    assert call.json["enqueued"] == len(queued(deployed)) <= 40
+
+
+def test_an_output_bucket_that_is_gone_is_no_reason_to_pay(deployed: Deployment, cutout: Cutout) -> None:
+    put(deployed, "photo.jpg")
+    deployed.s3.delete_bucket(Bucket="output")
+    assert cutout("backfill", "--yes").code == 1
+    assert queued(deployed) == []
+
+
+def test_a_cutout_that_may_not_be_looked_at_ends_it(
+    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ClientError({"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "HeadObject")  # type: ignore[typeddict-item]
+
+    put(deployed, "photo.jpg")
+    monkeypatch.setattr(backfill_command, "_find_cutout", refuse)
+    call = cutout("backfill", "--yes")
+    assert (call.code, "to call HeadObject" in call.err) == (1, True)
+
+
+class Service:
+    """Is paid, and has the result; while it is paid, something else may happen. It keeps no ledger."""
+
+    def __init__(self) -> None:
+        self.paid = 0
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def remove_background_of_url(self, image_url: str, deadline: Deadline) -> str:
+        self.paid += 1
+        self.meanwhile()
+        return "https://result"
+
+    def remove_background_of_image(self, image: Iterable[bytes], format_: str | None, deadline: Deadline) -> str:
+        raise NotImplementedError
+
+    @contextmanager
+    def fetch(self, result_url: str, deadline: Deadline) -> Iterator[Result]:
+        content = str(self.paid).encode()
+        yield Result(io.BytesIO(content), len(content), base64.b64encode(hashlib.sha256(content).digest()).decode())
+
+    def pay_once(
+        self,
+        output_key: str,
+        upload: Upload,
+        *,
+        sent: float,
+        pay: Callable[[], str],
+        confirm: Callable[[], object],
+        deadline: Deadline,
+        standing: object,
+    ) -> str:
+        return pay()
+
+    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool:
+        raise NotImplementedError
+
+    def check_nothing_in_flight(self, output_key: str) -> None:
+        pass
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def process(clients: Clients, service: Service) -> Process:
+    """What the function does with an upload, on the buckets in memory."""
+    storage = Storage(clients.s3, "output")
+    remover = BackgroundRemover(storage, service, service, service, OutputKey("{stem}.png"), 300)
+    return lambda upload: remover.process(upload, 1_800_000_000.0, Deadline(60))
+
+
+def put_image(clients: Clients, text: str, sequencer: str | None) -> Upload:
+    """As its own event describes it; without a sequencer, as backfill does."""
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (640).to_bytes(4) + (480).to_bytes(4) + b"\x08\x06\0\0\0"
+    upload = put(clients, "photo.jpg", header + text.encode())
+    return replace(upload, version_id=upload.version_id if sequencer else None, sequencer=sequencer)
+
+
+def standing(clients: Clients) -> str:
+    return clients.s3.head_object(Bucket="output", Key="photo.png")["Metadata"]["source-etag"]
+
+
+# Of two uploads of a key, backfill may have enqueued either or both, and then there is no sequencer. None decides.
+SEQUENCERS = pytest.mark.parametrize(
+    ("first", "second"), [(None, "02"), ("01", None), (None, None), ("01", "02"), ("02", "01")]
+)
+
+
+@SEQUENCERS
+def test_nothing_stale_wins_when_the_newer_is_done_first(
+    clients: Clients, service: Service, process: Process, first: str | None, second: str | None
+) -> None:
+    older, newer = put_image(clients, "older", first), put_image(clients, "newer", second)
+    assert process(newer) is Outcome.CUTOUT
+    assert process(older) is Outcome.SUPERSEDED
+    assert (standing(clients), service.paid) == (newer.etag, 1)
+
+
+@SEQUENCERS
+def test_nothing_stale_wins_when_the_newer_comes_and_is_done_while_the_older_is_paid(
+    clients: Clients, service: Service, process: Process, first: str | None, second: str | None
+) -> None:
+    def overwrite() -> None:
+        service.meanwhile = lambda: None
+        assert process(put_image(clients, "newer", second)) is Outcome.CUTOUT
+
+    older = put_image(clients, "older", first)
+    service.meanwhile = overwrite
+    assert process(older) is Outcome.SUPERSEDED
+    assert standing(clients) != older.etag
+
+
+@SEQUENCERS
+def test_the_newer_replaces_the_cutout_of_the_older(
+    clients: Clients, process: Process, first: str | None, second: str | None
+) -> None:
+    assert process(put_image(clients, "older", first)) is Outcome.CUTOUT
+    newer = put_image(clients, "newer", second)
+    assert process(newer) is Outcome.CUTOUT
+    assert standing(clients) == newer.etag
+
+
+@SEQUENCERS
+def test_the_same_upload_twice_is_paid_once(
+    clients: Clients, service: Service, process: Process, first: str | None, second: str | None
+) -> None:
+    upload = put_image(clients, "image", first)
+    assert process(upload) is Outcome.CUTOUT
+    assert process(replace(upload, sequencer=second)) is Outcome.DUPLICATE
+    assert service.paid == 1

@@ -1,0 +1,110 @@
+"""How the command finds the stack, and what it says where it cannot."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore import exceptions
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cutout.failures import describe
+from cutout.operations import deployment
+from cutout.operations.deployment import Deployment
+
+
+def test_a_stack_that_is_not_there_is_named(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    call = cutout("status", "--stack-name", "nope")
+    assert call.code == 1
+    assert call.err.startswith("Error: There is no stack nope at ")
+    assert "--stack-name" in call.err
+
+
+def test_a_stack_of_something_else_is_named(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    cloudformation = deployment._make_client(None, "cloudformation", None)  # type: ignore[arg-type]
+    cloudformation.create_stack(StackName="other", TemplateBody='{"Resources": {}}')
+    call = cutout("status", "--stack-name", "other")
+    assert call.code == 1
+    assert "has no output InputBucketName" in call.err
+
+
+def test_the_environment_names_the_stack(
+    deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUTOUT_STACK_NAME", "production")
+    assert "no stack production" in cutout("status").err
+
+
+@pytest.mark.parametrize(("name", "used"), [("AWS_REGION", "sa-east-1"), ("AWS_DEFAULT_REGION", "sa-east-1")])
+def test_either_variable_names_the_region(monkeypatch: pytest.MonkeyPatch, name: str, used: str) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv(name, used)
+    regions = []
+
+    def stop(session: Any, service: str, endpoint_url: str | None) -> Any:  # noqa: ANN401
+        regions.append(session.region_name)
+        raise exceptions.NoRegionError
+
+    monkeypatch.setattr(deployment, "_make_client", stop)
+    with pytest.raises(exceptions.NoRegionError):
+        deployment.find("cutout", None)
+    assert regions == [used]
+
+
+@pytest.mark.parametrize("url", ["localhost:4566", "localhost", "http://"])
+def test_an_endpoint_that_is_no_url_is_told(
+    cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    given = cutout("status", "--endpoint-url", url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    for call in (given, cutout("status")):
+        assert call.code == 1
+        assert "is no URL" in call.err
+        assert "http://" in call.err
+
+
+def test_a_region_that_can_be_none_is_told_as_such(cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu central")
+    assert "region_name 'eu central'" in cutout("status").err
+
+
+def refusal(code: str, operation: str = "ListBuckets") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "Because."}}, operation)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (exceptions.NoCredentialsError(), "Set AWS_PROFILE"),
+        (exceptions.PartialCredentialsError(provider="env", cred_var="secret"), "Set AWS_PROFILE"),
+        (exceptions.NoRegionError(), "Set AWS_REGION"),
+        (exceptions.ProfileNotFound(profile="nobody"), "nobody"),
+        (exceptions.EndpointConnectionError(endpoint_url="http://localhost:1/"), "http://localhost:1/ does not answer"),
+        (exceptions.ConnectTimeoutError(endpoint_url="http://localhost:1/"), "http://localhost:1/ does not answer"),
+        (exceptions.ReadTimeoutError(endpoint_url="http://localhost:1/"), "http://localhost:1/ does not answer"),
+        (exceptions.ProxyConnectionError(proxy_url="http://proxy"), "does not answer"),
+        (exceptions.SSLError(endpoint_url="https://s3.test/", error=OSError()), "set AWS_CA_BUNDLE"),
+        (refusal("ExpiredToken"), "Log in again"),
+        (refusal("400", "HeadObject"), "most likely they have expired. Log in again"),
+        (refusal("400", "HeadBucket"), "most likely they have expired. Log in again"),
+        (refusal("AccessDenied"), "does not allow these credentials to call ListBuckets"),
+        (refusal("SlowDown"), "AWS refused ListBuckets: SlowDown. Because."),
+    ],
+)
+def test_what_goes_wrong_is_told_in_a_sentence_with_the_remedy(error: BotoCoreError | ClientError, said: str) -> None:
+    told = describe(error)
+    assert said in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("command", ["demo", "local", "upload", "status", "backfill", "pause", "resume"])
+def test_help_gives_an_example(cutout: Callable[..., Any], command: str) -> None:
+    assert f"Example: cutout {command}" in cutout(command, "--help").out
+
+
+@pytest.mark.parametrize("command", ["list", "show", "replay", "discard"])
+def test_help_of_letters_gives_an_example(cutout: Callable[..., Any], command: str) -> None:
+    assert f"Example: cutout letters {command}" in cutout("letters", command, "--help").out
+
+
+def test_the_shell_can_complete_the_command(cutout: Callable[..., Any]) -> None:
+    assert "--install-completion" in cutout("--help").out

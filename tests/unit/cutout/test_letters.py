@@ -1,0 +1,450 @@
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.sqs.models import sqs_backends
+
+from cutout.commands import letters as letters_command
+from cutout.operations import credits as balance
+from cutout.operations import dead_letters, queues
+from cutout.operations.dead_letters import Letter
+from cutout.operations.deployment import Deployment
+from cutout.operations.replay import BATCH_BYTES, Replay
+from cutout.presentation.advice import ADVICE
+from remove_background.errors import Billed, CutoutError, MalformedImage, ServiceUnavailable
+from remove_background.letters import Letters
+
+
+@pytest.fixture(autouse=True)
+def _quick(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread: moto in memory deletes in a way that several undo for each other."""
+    for queue in sqs_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"].queues.values():
+        queue.lambda_event_source_mappings.clear()  # moto would run the function, in a container
+    monkeypatch.setattr(dead_letters, "THREADS", 1)
+    monkeypatch.setattr(dead_letters, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(balance, "read", lambda _: 1000.0)
+
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(deployed: Deployment, make_record: Callable[..., Any]) -> Write:
+    """Writes a letter as the function does, of an upload that is in the bucket unless `there` says otherwise.
+
+    Returns its body.
+    """
+
+    def write(key: str, error: CutoutError | None = None, *, there: bool = True) -> str:
+        etag = "0123"
+        if there:
+            etag = deployed.s3.put_object(Bucket="input", Key=key, Body=b"image")["ETag"].strip('"')
+        body = json.dumps({"Records": [make_record(key, eTag=etag)]})
+        Letters(deployed, deployed.dead_letter_queue).write(
+            body, error or broken(), source=f"s3://input/{key}", attempts=5, request_id="request"
+        )
+        return body
+
+    return write
+
+
+def broken() -> MalformedImage:
+    return MalformedImage("The file is empty.")
+
+
+def down() -> ServiceUnavailable:
+    error = ServiceUnavailable("Pixelcut answered 500.")
+    error.billed = Billed.MAYBE
+    return error
+
+
+def bodies(deployed: Deployment, queue_url: str) -> list[str]:
+    """What anybody can read; it is hidden afterwards."""
+    found = []
+    while messages := deployed.sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
+        found += [message["Body"] for message in messages]
+    return sorted(found)
+
+
+def ids(cutout: Callable[..., Any], *options: str) -> list[str]:
+    listed = cutout("letters", "list", "--json", *(options or ["--all"])).json
+    return [letter["id"] for letter in listed["letters"]]
+
+
+def test_list_counts_by_code(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+    write("a.jpg"), write("b.jpg"), write("c.jpg", down())
+    call = cutout("letters", "list", "--json")
+    assert call.code == 0
+    first, second = call.json["codes"]
+    assert (first["code"], first["letters"]) == ("malformed_image", 2)
+    assert first["billed"] == {"no": 2, "maybe": 0, "yes": 0}
+    assert second["billed"] == {"no": 0, "maybe": 1, "yes": 0}
+    assert second["meaning"] == ADVICE["service_unavailable"].meaning
+    assert call.json["hidden"] == 0
+    shown = cutout("letters", "list").out
+    assert ADVICE["malformed_image"].meaning in shown
+    assert "letters replay" in shown
+
+
+def test_reading_leaves_the_queue_as_it_was(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+    written = sorted([write("a.jpg"), write("b.jpg")])
+    cutout("letters", "list")
+    cutout("letters", "list", "--all")
+    cutout("letters", "show", *ids(cutout))
+    assert bodies(deployed, deployed.dead_letter_queue) == written
+
+
+def test_an_empty_queue_is_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    assert "no letters" in cutout("letters", "list").out
+    assert "no such letters" in cutout("letters", "list", "--all").out
+    call = cutout("letters", "discard", "--all")
+    assert (call.code, call.out) == (0, "There are no such letters.\n")
+
+
+def test_letters_are_listed_oldest_first_in_pages(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(23):
+        write(f"{number:02}.jpg", down() if number % 2 else None)
+    monkeypatch.setattr(dead_letters, "THREADS", 4)  # in whatever order they come
+    keys = []
+    for page in range(1, 5):
+        call = cutout("letters", "list", "--code", "malformed_image", "--limit", "5", f"--page={page}", "--json")
+        assert call.json["count"] == 12
+        keys += [upload for letter in call.json["letters"] for upload in letter["uploads"]]
+    assert keys == [f"s3://input/{number:02}.jpg" for number in range(0, 23, 2)]
+    assert "Page 2 of 5; 23 letters" in cutout("letters", "list", "--all", "--limit", "5", "--page", "2").out
+
+
+def test_a_listed_letter_says_what_and_why(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+    write("folder/a.jpg")
+    (line,) = [line for line in cutout("letters", "list", "--all").out.splitlines() if "folder/a.jpg" in line]
+    assert "s3://" not in line
+    (letter,) = cutout("letters", "list", "--all", "--json").json["letters"]
+    assert letter["uploads"] == ["s3://input/folder/a.jpg"]
+    assert (letter["attempts"], letter["billed"], letter["message"]) == (5, "no", "The file is empty.")
+
+
+def test_what_a_key_holds_is_neither_markup_nor_obeyed_by_the_terminal(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write
+) -> None:
+    write("%5Bred%5D%1B%5B31m%0A%E2%80%AE.jpg", there=False)
+    shown = cutout("letters", "list", "--all").out + cutout("letters", "show", *ids(cutout)).out
+    assert r"[red]\x1b[31m\n\u202e.jpg" in shown
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+
+
+def test_hidden_letters_are_told(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+    write("a.jpg"), write("b.jpg")
+    deployed.sqs.receive_message(QueueUrl=deployed.dead_letter_queue, MaxNumberOfMessages=1, VisibilityTimeout=60)
+    call = cutout("letters", "list", "--json")
+    assert call.json["hidden"] == 1
+    assert "Not among these: 1 letter that another command reads" in call.err
+    assert "another command" in cutout("letters", "show", "no-such-id").err
+
+
+def test_letters_that_sqs_counts_and_does_not_give_are_told(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg")
+    monkeypatch.setattr(queues, "count", lambda *_: queues.Counts(waiting=3, in_work=0, delayed=0))
+    assert "SQS counted 2 letters more than it gave" in cutout("letters", "list").err
+
+
+def test_show_tells_all_of_a_letter(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+    body = write("a.jpg")
+    (full,) = ids(cutout)
+    (letter,) = cutout("letters", "show", full[:8], "--json").json
+    assert letter["uploads"] == [{"source": "s3://input/a.jpg", "state": "there"}]
+    assert (letter["id"], letter["code"], letter["request_id"]) == (full, "malformed_image", "request")
+    assert (letter["meaning"], letter["remedy"]) == (
+        ADVICE["malformed_image"].meaning,
+        ADVICE["malformed_image"].remedy,
+    )
+    assert letter["body"] == body
+    assert letter["log"] == (
+        "aws logs tail /aws/lambda/remove-background --since 14d "
+        """--filter-pattern '{ $.source = "s3://input/a.jpg" }'"""
+    )
+    call = cutout("letters", "show", full)
+    assert call.code == 0
+    for text in ("cutout letters discard --code malformed_image", "it is there", '      "eventName": "Object'):
+        assert text in call.out
+
+
+def test_show_tells_what_became_of_the_upload(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+    write("gone.jpg", there=False), write("new.jpg")
+    deployed.s3.put_object(Bucket="input", Key="new.jpg", Body=b"another image")
+    shown = cutout("letters", "show", *ids(cutout), "--json").json
+    assert {letter["uploads"][0]["state"] for letter in shown} == {"gone", "overwritten"}
+
+
+def test_a_letter_without_a_reason_says_where_to_look(
+    deployed: Deployment, cutout: Callable[..., Any], make_record: Callable[..., Any]
+) -> None:
+    deployed.sqs.send_message(
+        QueueUrl=deployed.dead_letter_queue,
+        MessageBody=json.dumps({"Records": [make_record()]}),
+        MessageAttributes={"Attempts": {"DataType": "Number", "StringValue": "2"}},  # of a message put back
+    )
+    (letter,) = cutout("letters", "show", *ids(cutout), "--json").json
+    assert (letter["code"], letter["attempts"], letter["billed"]) == ("no_reason", None, "maybe")
+    assert "killed" in letter["message"]
+    assert "Runtime.ExitError" in letter["log"]
+    assert "ConfigError" in letter["log"]  # the name by which Lambda logs that the function refuses its settings
+    assert "Task timed out" in letter["remedy"]
+
+
+def test_an_event_that_was_not_delivered_says_what_eventbridge_says(
+    deployed: Deployment, cutout: Callable[..., Any]
+) -> None:
+    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+    attributes = {
+        "RULE_ARN": "arn:aws:events:eu-central-1:123456789012:rule/cutout-WatchUploads",
+        "TARGET_ARN": "arn:aws:sqs:eu-central-1:123456789012:uploads",
+        "ERROR_CODE": "NO_PERMISSIONS",
+        "ERROR_MESSAGE": "The queue's policy does not allow it.",
+    }
+    event = {
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "detail": {"bucket": {"name": "input"}, "object": {"key": "a b.jpg", "etag": "0123"}},
+    }
+    deployed.sqs.send_message(
+        QueueUrl=deployed.dead_letter_queue,
+        MessageBody=json.dumps(event),
+        MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
+    )
+    (letter,) = cutout("letters", "show", *ids(cutout), "--json").json
+    assert (letter["code"], letter["attempts"], letter["billed"]) == ("not_delivered", None, "no")
+    assert letter["message"] == "NO_PERMISSIONS: The queue's policy does not allow it."
+    assert letter["uploads"] == [{"source": "s3://input/a b.jpg", "state": "gone"}]
+    assert letter["log"] is None  # the function never ran
+    assert "Log" not in cutout("letters", "show", *ids(cutout)).out
+
+
+def test_a_body_that_is_no_json_is_shown_as_it_is(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody="hello\tyou")
+    call = cutout("letters", "show", *ids(cutout))
+    assert r"hello\tyou" in call.out
+    assert "none that can be read" in call.out
+
+
+@pytest.mark.parametrize("command", ["show", "replay", "discard"])
+def test_an_id_that_nobody_has_is_told(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, command: str
+) -> None:
+    body = write("a.jpg")
+    call = cutout("letters", command, *ids(cutout), "nobody")
+    assert call.code == 1
+    assert "No letter has the id nobody" in call.err
+    assert bodies(deployed, deployed.dead_letter_queue) == [body]
+
+
+def test_an_id_that_is_too_short_is_told(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+    for number in range(17):  # of sixteen digits
+        write(f"{number}.jpg")
+    starts = [letter_id[0] for letter_id in ids(cutout)]
+    twice = max(starts, key=starts.count)
+    call = cutout("letters", "discard", twice, "--yes")
+    assert call.code == 1
+    assert f"{starts.count(twice)} letters begin with {twice}" in call.err
+    assert len(bodies(deployed, deployed.dead_letter_queue)) == 17
+
+
+@pytest.mark.parametrize("command", ["replay", "discard"])
+@pytest.mark.parametrize("options", [[], ["--all", "--code", "x"], ["an-id", "--all"], ["an-id", "--code", "x"]])
+def test_it_must_be_said_which_letters(
+    deployed: Deployment, cutout: Callable[..., Any], command: str, options: list[str]
+) -> None:
+    call = cutout("letters", command, *options, "--yes")
+    assert call.code == 2
+    assert "say which letters" in call.err
+
+
+@pytest.mark.parametrize("command", ["replay", "discard"])
+def test_nothing_is_done_unasked(deployed: Deployment, cutout: Callable[..., Any], write: Write, command: str) -> None:
+    body = write("a.jpg")
+    call = cutout("letters", command, "--all")
+    assert call.code == 2
+    assert "1 letter (1 malformed_image)" in call.err
+    assert bodies(deployed, deployed.dead_letter_queue) == [body]
+    assert bodies(deployed, deployed.upload_queue) == []
+
+
+def test_replay_sends_the_bodies_unchanged_and_deletes_the_letters(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write
+) -> None:
+    written = sorted(write(f"{number}.jpg", down()) for number in range(12))
+    call = cutout("letters", "replay", "--all", "--yes")
+    assert (call.code, call.out) == (0, "12 letters replayed.\n")
+    assert "12 letters (12 service_unavailable)" in call.err
+    assert "may cost 12 credits, less where a paid result can be used again; 1,000 are left" in call.err
+    assert bodies(deployed, deployed.upload_queue) == written
+    assert bodies(deployed, deployed.dead_letter_queue) == []
+
+
+def test_credits_that_cannot_be_known_are_told(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg")
+    monkeypatch.setattr(balance, "read", lambda _: "Pixelcut does not say.")
+    assert "how many are left is not known: Pixelcut does not say." in cutout("letters", "replay", "--all").err
+
+
+def test_replay_says_that_the_intake_is_paused(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+    write("a.jpg")
+    cutout("pause", "--yes")
+    assert "The intake is paused" in cutout("letters", "replay", "--all").err
+
+
+def test_only_the_letters_of_a_code_are_replayed(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write
+) -> None:
+    left, sent = write("a.jpg"), write("b.jpg", down())
+    assert cutout("letters", "replay", "--code", "service_unavailable", "--yes").code == 0
+    assert bodies(deployed, deployed.upload_queue) == [sent]
+    assert bodies(deployed, deployed.dead_letter_queue) == [left]
+
+
+def test_letters_are_replayed_by_id(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+    sent, left = write("a.jpg"), write("b.jpg", down())
+    (first,) = ids(cutout, "--code", "malformed_image")
+    assert cutout("letters", "replay", first[:8], first, "--yes").code == 0
+    assert bodies(deployed, deployed.upload_queue) == [sent]
+    assert bodies(deployed, deployed.dead_letter_queue) == [left]
+
+
+def test_what_cannot_become_a_cutout_is_not_replayed(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write
+) -> None:
+    write("gone.jpg", there=False), write("new.jpg")
+    deployed.s3.put_object(Bucket="input", Key="new.jpg", Body=b"another image")
+    sent = write("there.jpg")
+    deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody="hello")
+    call = cutout("letters", "replay", "--all", "--yes", "--json")
+    assert call.code == 1
+    assert call.json["chosen"] == 4
+    assert call.json["replayed"] == 1
+    assert {name: len(call.json[name]) for name in ("gone", "overwritten", "no_upload", "not_sent")} == {
+        "gone": 1,
+        "overwritten": 1,
+        "no_upload": 1,
+        "not_sent": 0,
+    }
+    assert f"cutout letters discard {call.json['gone'][0][:8]}" in call.err
+    assert bodies(deployed, deployed.upload_queue) == [sent]
+    assert len(bodies(deployed, deployed.dead_letter_queue)) == 3
+
+
+def test_a_message_of_which_one_upload_is_there_is_replayed(
+    deployed: Deployment, cutout: Callable[..., Any], make_record: Callable[..., Any]
+) -> None:
+    etag = deployed.s3.put_object(Bucket="input", Key="there.jpg", Body=b"image")["ETag"].strip('"')
+    body = json.dumps({"Records": [make_record("gone.jpg"), make_record("there.jpg", eTag=etag)]})
+    deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody=body)
+    call = cutout("letters", "replay", "--all", "--yes")
+    assert call.code == 0
+    assert "may cost 2 credits" in call.err
+    assert bodies(deployed, deployed.upload_queue) == [body]
+
+
+def test_letters_that_sqs_does_not_take_stay(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = sorted([write("a.jpg"), write("b.jpg"), write("c.jpg")])
+    send = Replay._send
+
+    def refuse_one(replay: Replay, letters: Sequence[Letter]) -> list[Letter]:
+        take = replay._sqs.send_message_batch
+
+        def send_message_batch(QueueUrl: str, Entries: Sequence[Any]) -> Any:  # noqa: ANN401, N803
+            answer = take(QueueUrl=QueueUrl, Entries=Entries[1:])
+            return answer | {"Failed": [{"Id": Entries[0]["Id"], "Code": "InternalError", "SenderFault": False}]}
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(replay._sqs, "send_message_batch", send_message_batch)
+            return send(replay, letters)
+
+    monkeypatch.setattr(Replay, "_send", refuse_one)
+    call = cutout("letters", "replay", "--all", "--yes")
+    assert (call.code, call.out) == (1, "2 letters replayed.\n")
+    assert "SQS did not take it" in call.err
+    assert "cutout letters replay " in call.err
+    sent, left = bodies(deployed, deployed.upload_queue), bodies(deployed, deployed.dead_letter_queue)
+    assert (len(sent), len(left)) == (2, 1)
+    assert sorted(sent + left) == written
+
+
+def test_large_bodies_are_sent_in_batches_that_sqs_takes(
+    deployed: Deployment, cutout: Callable[..., Any], make_record: Callable[..., Any]
+) -> None:
+    etag = deployed.s3.put_object(Bucket="input", Key="a.jpg", Body=b"image")["ETag"].strip('"')
+    written = []
+    for number in range(6):
+        record = make_record("a.jpg", eTag=etag, sequencer=str(number)) | {"padding": "x" * (BATCH_BYTES // 4)}
+        written.append(json.dumps({"Records": [record]}))
+        deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody=written[-1])
+    assert cutout("letters", "replay", "--all", "--yes").code == 0
+    assert bodies(deployed, deployed.upload_queue) == sorted(written)
+
+
+def test_letters_that_came_in_after_it_was_agreed_are_left_alone(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg")
+    monkeypatch.setattr(letters_command, "agree", lambda *, yes: write("late.jpg"))
+    call = cutout("letters", "discard", "--all", "--yes", "--json")
+    assert (call.code, call.json["chosen"], call.json["discarded"]) == (0, 1, 1)
+    (body,) = bodies(deployed, deployed.dead_letter_queue)
+    assert "late.jpg" in body
+
+
+def test_letters_that_are_gone_meanwhile_are_told(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg")
+    queue = deployed.dead_letter_queue
+    monkeypatch.setattr(letters_command, "agree", lambda *, yes: deployed.sqs.purge_queue(QueueUrl=queue))
+    call = cutout("letters", "discard", "--all", "--yes")
+    assert (call.code, call.out) == (1, "0 letters discarded.\n")
+    assert "1 letter not found again" in call.err
+
+
+def test_discard_deletes_for_good(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+    left = write("a.jpg", down())
+    write("b.jpg"), write("c.jpg", there=False)
+    call = cutout("letters", "discard", "--code", "malformed_image", "--yes", "--json")
+    assert call.code == 0
+    assert call.json == {
+        "chosen": 2,
+        "codes": {"malformed_image": 2},
+        "discarded": 2,
+        "not_deleted": 0,
+        "not_found_again": 0,
+    }
+    assert bodies(deployed, deployed.dead_letter_queue) == [left]
+    assert bodies(deployed, deployed.upload_queue) == []
+
+
+@pytest.mark.parametrize("command", ["replay", "discard"])
+def test_ctrl_c_says_how_many_were_done(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    written = sorted([write("a.jpg"), write("b.jpg")])
+
+    def agree(*, yes: bool) -> None:
+        def interrupt(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(dead_letters, "wait", interrupt)
+        monkeypatch.setattr(dead_letters.DeadLetters, "_work", lambda *_: None)
+
+    monkeypatch.setattr(letters_command, "agree", agree)
+    call = cutout("letters", command, "--all", "--yes")
+    assert call.code == 130
+    assert f"0 of 2 letters were {command}ed" in call.err
+    assert bodies(deployed, deployed.dead_letter_queue) == written

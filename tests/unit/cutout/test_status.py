@@ -1,0 +1,148 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+import responses
+
+from cutout.operations.deployment import Deployment
+from remove_background.errors import MalformedImage, ServiceUnavailable
+from remove_background.letters import Letters, notification
+
+CREDITS = "https://pixelcut.test/v1/credits"
+
+
+@pytest.fixture(autouse=True)
+def _quick_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutout.operations.dead_letters.WAIT_SECONDS", 0)
+
+
+@pytest.fixture
+def pixelcut() -> Any:  # noqa: ANN401
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        mock.add_passthru("https://")
+        yield mock
+
+
+def write_letters(deployed: Deployment) -> None:
+    letters = Letters(deployed, deployed.dead_letter_queue)
+    for error in (MalformedImage("Broken."), MalformedImage("Broken."), ServiceUnavailable("Down.")):
+        letters.write(notification([]), error, source="s3://input/a", attempts=1, request_id="r")
+
+
+def test_a_stack_at_rest(deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "250"})
+    assert cutout("status", "--json").json == {
+        "stack": "cutout",
+        "intake": {"open": True, "paused_by": None, "reason": None, "since": None},
+        "queue": {"waiting": 0, "in_work": 0, "delayed": 0},
+        "letters": {},
+        "letters_hidden": 0,
+        "credits": 250.0,
+        "credits_unknown_because": None,
+    }
+
+
+def test_what_waits_and_what_failed_is_counted(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "1250"})
+    cutout("pause", "--reason", "new [bold]prices[/]", "--yes")
+    deployed.sqs.send_message(QueueUrl=deployed.upload_queue, MessageBody="{}")
+    deployed.sqs.send_message(QueueUrl=deployed.upload_queue, MessageBody="{}", DelaySeconds=60)
+    write_letters(deployed)
+    call = cutout("status")
+    assert call.code == 0
+    for text in (
+        "paused by the operator since",
+        "new [bold]prices[/]. `cutout resume` reopens it.",
+        "1 wait, 0 in work, 1 delayed",
+        "2 malformed_image",
+        "1 service_unavailable",
+        "1,250 left",
+        "cutout letters list",
+    ):
+        assert text in call.out
+
+
+def test_to_count_the_letters_leaves_them_there(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "1"})
+    write_letters(deployed)
+    for _ in range(2):
+        assert cutout("status", "--json").json["letters"] == {"malformed_image": 2, "service_unavailable": 1}
+
+
+def test_letters_that_another_command_reads_are_told(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "1"})
+    write_letters(deployed)
+    deployed.sqs.receive_message(QueueUrl=deployed.dead_letter_queue, VisibilityTimeout=900, MaxNumberOfMessages=2)
+    found = cutout("status", "--json").json
+    assert found["letters"] == {"service_unavailable": 1}
+    assert found["letters_hidden"] == 2
+    told = " ".join(cutout("status").out.split())
+    assert "1 service_unavailable and 2 that another command reads, or did a moment ago" in told
+    assert "comes back within 15 minutes" in told
+
+
+def test_letters_that_are_all_hidden_are_not_told_as_none(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "1"})
+    write_letters(deployed)
+    deployed.sqs.receive_message(QueueUrl=deployed.dead_letter_queue, VisibilityTimeout=900, MaxNumberOfMessages=10)
+    told = " ".join(cutout("status").out.split())
+    assert "Letters 3 that another command reads" in told
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"status": 401}, "does not know the API key"),
+        ({"status": 404}, "does not say"),
+        ({"status": 503}, "503"),
+        ({"body": ConnectionError("https://pixelcut.test?key=a-key")}, "connection"),
+    ],
+)
+def test_credits_that_cannot_be_known_are_told_with_the_reason(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    pixelcut: responses.RequestsMock,
+    answer: dict[str, Any],
+    said: str,
+) -> None:
+    if "body" in answer:
+        answer = {"body": requests.ConnectionError(str(answer["body"]))}
+    pixelcut.get(CREDITS, **answer)
+    found = cutout("status", "--json").json
+    assert found["credits"] is None
+    assert said in found["credits_unknown_because"]
+    assert "a-key" not in found["credits_unknown_because"]
+
+
+def test_a_secret_without_a_value_is_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    deployed.secrets.delete_secret(SecretId="key", ForceDeleteWithoutRecovery=True)
+    deployed.secrets.create_secret(Name="key")
+    assert "Put the Pixelcut API key into it" in cutout("status", "--json").json["credits_unknown_because"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"SecretBinary": b"sk-5ec4e7"},
+        {"SecretString": "\ufeffsk-5ec4e7"},
+        {"SecretString": "sk-5ec4e7\u200b"},
+        {"SecretString": "sk-5ec4e7\nsk-5ec4e7"},
+        {"SecretString": '{"api_key": "sk-5ec4e7"}'},
+    ],
+)
+def test_a_value_that_can_be_no_key_is_told(
+    deployed: Deployment, cutout: Callable[..., Any], value: dict[str, Any]
+) -> None:
+    deployed.secrets.delete_secret(SecretId="key", ForceDeleteWithoutRecovery=True)
+    deployed.secrets.create_secret(Name="key", **value)
+    told = cutout("status", "--json").json["credits_unknown_because"]
+    assert told == "The secret key must hold the Pixelcut API key as plain text, nothing else."

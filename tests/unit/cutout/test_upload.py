@@ -1,0 +1,723 @@
+"""Time is the tests' own: what happens in the cloud meanwhile happens while the command rests."""
+
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+import urllib3
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+from botocore.response import StreamingBody
+
+from cutout.commands import upload as upload_command
+from cutout.operations import dead_letters, files, queues
+from cutout.operations import follow as following
+from cutout.operations.deployment import THREADS, Deployment
+from remove_background.errors import MalformedImage
+from remove_background.intake import FUNCTION, IntakeItem, new_token
+from remove_background.letters import Letters, notification
+from remove_background.models import cutout_metadata
+from remove_background.output_key import OutputKey
+from remove_background.uploads import Upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+Handler = Callable[[Sequence[dead_letters.Letter]], Iterable[dead_letters.Letter]]
+
+PNG = b"\x89PNG"
+
+
+class Clock:
+    """In place of the module `time`; what is planned happens while the command rests, and may end it by raising."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.plans: list[tuple[float, Callable[[], object]]] = []
+
+    def after(self, seconds: float, do: Callable[[], object]) -> None:
+        self.plans.append((self.now + seconds, do))
+        self.plans.sort(key=lambda plan: plan[0])
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert self.now < 100_000, "the command never ends"
+        self.now += seconds
+        while self.plans and self.plans[0][0] <= self.now:
+            self.plans.pop(0)[1]()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(following, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def deployed(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    """With versions, which moto does not give the bucket; and used by the command, as to make clients takes long."""
+    deployed.s3.put_bucket_versioning(Bucket="input", VersioningConfiguration={"Status": "Enabled"})
+    monkeypatch.setattr("cutout.operations.deployment.find", lambda *_: deployed)
+    return deployed
+
+
+@pytest.fixture
+def queue_in_work(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = queues.count
+
+    def count_more(sqs: "SQSClient", queue_url: str) -> queues.Counts:
+        return queues.Counts(0, 1, 0) if queue_url == deployed.upload_queue else count(sqs, queue_url)
+
+    monkeypatch.setattr(queues, "count", count_more)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dead_letters, "WAIT_SECONDS", 0)
+    monkeypatch.setattr("cutout.operations.credits.read", lambda deployed: 1000.0)
+    yield tmp_path
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def write(*names: str) -> None:
+    for name in names:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(name))
+
+
+def keys(deployed: Deployment) -> list[str]:
+    return [found["Key"] for found in deployed.s3.list_objects_v2(Bucket="input").get("Contents", [])]
+
+
+def latest(deployed: Deployment, key: str) -> Upload:
+    found = deployed.s3.head_object(Bucket="input", Key=key)
+    return Upload("input", key, found["ETag"].strip('"'), found.get("VersionId"))
+
+
+def make_cutout(deployed: Deployment, key: str, output_key: str, body: bytes = PNG) -> None:
+    metadata = cutout_metadata(latest(deployed, key))
+    deployed.s3.put_object(Bucket="output", Key=output_key, Body=body, Metadata=metadata)
+
+
+def write_letter(deployed: Deployment, key: str) -> None:
+    upload = latest(deployed, key)
+    object_ = {"key": key, "eTag": upload.etag, "versionId": upload.version_id}
+    body = notification([{"s3": {"bucket": {"name": "input"}, "object": object_}}])
+    letters = Letters(deployed, deployed.dead_letter_queue)
+    letters.write(body, MalformedImage("It is broken."), source=upload.uri, attempts=1, request_id="request")
+
+
+@contextmanager
+def before(deployed: Deployment, call: str, do: Callable[..., None]) -> Iterator[None]:
+    """Does something right before each of these calls to S3."""
+    events, name = deployed.s3.meta.events, f"provide-client-params.s3.{call}"
+    events.register(name, do)
+    yield
+    events.unregister(name, do)
+
+
+def one(call: Any) -> dict[str, Any]:  # noqa: ANN401  # a Call, which conftest.py defines
+    """What became of the only file."""
+    (file,) = call.json["files"]
+    return dict(file)
+
+
+def test_files_go_by_their_names_and_folders_by_what_is_in_them(
+    deployed: Deployment, cutout: Callable[..., Any]
+) -> None:
+    write("one.jpg", "photos/a.jpg", "photos/trip/b c.png")
+    call = cutout("upload", "one.jpg", "photos/", "--prefix", "2024/", "--yes")
+    assert call.code == 0
+    assert keys(deployed) == ["2024/a.jpg", "2024/one.jpg", "2024/trip/b c.png"]
+    assert deployed.s3.get_object(Bucket="input", Key="2024/a.jpg")["Body"].read() == b"photos/a.jpg"
+    assert "To be sent: 3 files, 38 bytes, to s3://input/2024/one.jpg and so on." in call.err
+    assert "may cost up to 3 credits; 1,000 are left." in call.err
+
+
+def test_each_is_sent_with_its_type(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    types = {
+        "a.JPG": "image/jpeg",
+        "b.jpeg": "image/jpeg",
+        "c.png": "image/png",
+        "d.webp": "image/webp",
+        "e.heic": "image/heic",
+        "f.avif": "image/avif",
+        "g.tiff": "image/tiff",
+        "h.what": "application/octet-stream",
+        "i": "application/octet-stream",
+    }
+    write(*types)
+    cutout("upload", *types, "--yes")
+    found = {key: deployed.s3.head_object(Bucket="input", Key=key)["ContentType"] for key in types}
+    assert found == types
+
+
+def test_hidden_files_and_links_that_lead_nowhere_or_back_are_left_out_and_counted() -> None:
+    write("photos/a.jpg", "photos/.DS_Store", "photos/.git/config", "photos/sub/Thumbs.db", "elsewhere/b.jpg")
+    Path("photos/sub/back").symlink_to(Path("photos").resolve())
+    Path("photos/itself").symlink_to("itself")
+    Path("photos/broken").symlink_to("missing")
+    Path("photos/linked").symlink_to(Path("elsewhere").resolve())
+    os.mkfifo("photos/pipe")
+    found, left_out = files.find([Path("photos")], "", OutputKey("{stem}.png"))
+    assert [file.key for file in found] == ["a.jpg", "linked/b.jpg"]
+    assert left_out == {files.HIDDEN: 3, files.NOT_REGULAR: 4}
+
+
+def test_folders_that_link_to_each_other_end() -> None:
+    write("photos/a/1.jpg", "photos/b/2.jpg")
+    Path("photos/a/b").symlink_to("../b")
+    Path("photos/b/a").symlink_to("../a")
+    found, _ = files.find([Path("photos")], "", OutputKey("{stem}.png"))
+    assert [file.key for file in found] == ["a/1.jpg", "a/b/2.jpg", "b/2.jpg", "b/a/1.jpg"]
+
+
+def test_what_is_left_out_is_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    write("photos/a.jpg", "photos/.DS_Store")
+    assert "Left out of folders: 1 hidden." in cutout("upload", "photos").err
+
+
+def test_a_hidden_file_that_is_named_is_sent(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    write(".a.jpg")
+    assert cutout("upload", ".a.jpg", "--yes").code == 0
+    assert keys(deployed) == [".a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.jpg"], "'missing.jpg' does not exist"),
+        (["a.jpg", "--out", "a.jpg"], "'a.jpg' is a file"),
+        (["a.jpg", "--out", "a.jpg/out"], "a.jpg/out: Not a directory."),
+        (["a.jpg", "folder"], "folder/a.jpg and a.jpg would both be a.jpg in the bucket"),
+        (["a.jpg", "--out", "out", "--prefix", "../"], "../a.png, would not be in out."),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_sent(
+    deployed: Deployment, cutout: Callable[..., Any], arguments: list[str], sentence: str
+) -> None:
+    write("a.jpg", "folder/a.jpg")
+    call = cutout("upload", *arguments, "--yes")
+    assert call.code == 2
+    assert sentence in " ".join(call.err.split())
+    assert keys(deployed) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "sentence"),
+    [
+        ("empty", "", "empty holds no files, hidden ones aside."),
+        ("hidden", "", "hidden holds no files, hidden ones aside."),
+        ("pipe", "", "pipe is neither a file nor a folder."),
+        ("a.jpg", "ü" * 510, "The key of a.jpg would have 1,025 bytes; S3 allows 1,024."),
+        ("a.x", "p" * 1020, "a.x: The cutout's key would be longer than the 1,024 bytes"),
+        ("strange", "", r"The name of strange/\udcff.jpg is not UTF-8: rename it."),
+    ],
+)
+def test_a_file_that_cannot_be_sent_is_wrong_usage(path: str, prefix: str, sentence: str) -> None:
+    write("a.jpg", "a.x", "hidden/.a.jpg", os.fsdecode(b"strange/\xff.jpg"))
+    Path("empty").mkdir()
+    os.mkfifo("pipe")
+    with pytest.raises(typer.BadParameter) as refused:
+        files.find([Path(path)], prefix, OutputKey("{stem}.png"))
+    assert sentence in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "out", "sentence"),
+    [
+        ("a.jpg", "../", "out", "The cutout of a.jpg, ../a.png, would not be in out."),
+        ("a.jpg", "x/../", "out", "x/../a.png, would not be in out."),
+        ("a.jpg", "/", "out", "/a.png, would not be in out."),
+        ("a.jpg", "away/", "linked", "away/a.png, would not be in linked."),
+        ("pictures", "", "pictures", "A cutout would overwrite pictures/b.png: choose another folder."),
+        ("pictures", "", "alias", "A cutout would overwrite pictures/b.png: choose another folder."),
+    ],
+)
+def test_a_cutout_is_written_into_its_folder_only_and_over_no_file_that_is_sent(
+    path: str, prefix: str, out: str, sentence: str
+) -> None:
+    write("a.jpg", "pictures/b.png")
+    Path("linked").mkdir()
+    Path("linked/away").symlink_to("/")
+    Path("alias").symlink_to("pictures")
+    found, _ = files.find([Path(path)], prefix, OutputKey("{stem}.png"))
+    with pytest.raises(typer.BadParameter) as refused:
+        files.count_replaced(found, Path(out))
+    assert sentence in refused.value.message
+
+
+def test_a_folder_that_cannot_be_read_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("photos/a.jpg", "photos/sub/b.jpg")
+    read = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path.name == "sub":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(typer.BadParameter, match="photos/sub cannot be read: Permission denied"):
+        files.find([Path("photos")], "", OutputKey("{stem}.png"))
+
+
+def test_nothing_is_sent_unasked(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    write("a.jpg")
+    call = cutout("upload", "a.jpg", "--out", "out")
+    assert call.code == 2
+    assert "may cost up to 1 credit;" in call.err
+    assert keys(deployed) == []
+    assert not Path("out").exists()
+
+
+def test_files_that_would_share_a_cutout_are_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    write("photos/a.jpg", "photos/a.png", "photos/b.jpg")
+    call = cutout("upload", "photos")
+    assert "Only one of these can become a.png, the others letters: a.jpg, a.png." in call.err
+    assert "b.png" not in call.err
+
+
+@pytest.mark.parametrize(
+    ("left", "sentence"),
+    [(1.0, "only 1 are left"), ("Pixelcut does not say.", "how many are left is not known: Pixelcut does not say.")],
+)
+def test_too_few_credits_and_unknown_ones_are_told(
+    deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, left: float | str, sentence: str
+) -> None:
+    monkeypatch.setattr("cutout.operations.credits.read", lambda deployed: left)
+    write("photos/a.jpg", "photos/b.jpg")
+    assert sentence in cutout("upload", "photos").err
+
+
+def test_a_paused_intake_is_told_beforehand(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    write("a.jpg")
+    cutout("pause", "--reason", "new prices", "--yes")
+    assert "The intake is paused by the operator (new prices): uploads wait." in cutout("upload", "a.jpg").err
+
+
+def test_a_file_that_cannot_be_read_does_not_keep_the_others(
+    deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlink(_: Deployment) -> float:
+        Path("photos/a.jpg").unlink()
+        return 1000.0
+
+    write("photos/a.jpg", "photos/b.jpg")
+    monkeypatch.setattr("cutout.operations.credits.read", unlink)
+    call = cutout("upload", "photos", "--yes", "--json")
+    assert call.code == 1
+    assert keys(deployed) == ["b.jpg"]
+    assert call.json["became"] == {"not_sent": 1, "sent": 1}
+    assert call.json["files"][0]["reason"] == "It cannot be read: No such file or directory."
+
+
+def test_sending_ends_when_aws_takes_nothing(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    write(*(f"photos/{number:02}.jpg" for number in range(60)))
+    deployed.s3.delete_bucket(Bucket="input")
+    call = cutout("upload", "photos", "--yes", "--json")
+    assert call.code == 1
+    reasons = [file["reason"] for file in call.json["files"]]
+    tried = [reason for reason in reasons if "NoSuchBucket" in reason]
+    assert upload_command.FAILURES_IN_A_ROW <= len(tried) < upload_command.FAILURES_IN_A_ROW + THREADS
+    assert {reason for reason in reasons if reason not in tried} == {"Not tried: AWS had failed to take 20 in a row."}
+
+
+def test_sending_ends_when_the_network_is_lost(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    def time_out(**_: object) -> None:
+        raise ConnectTimeoutError(endpoint_url="https://s3.test")
+
+    write(*(f"photos/{number:02}.jpg" for number in range(60)))
+    with before(deployed, "PutObject", time_out):
+        call = cutout("upload", "photos", "--yes", "--json")
+    assert call.code == 1
+    reasons = [file["reason"] for file in call.json["files"]]
+    assert reasons[0].startswith("https://s3.test does not answer.")
+    assert reasons[-1] == "Not tried: AWS had failed to take 20 in a row."
+
+
+def test_the_table_shows_the_first_of_many_failures_and_names_as_they_are(
+    deployed: Deployment, cutout: Callable[..., Any]
+) -> None:
+    write(*(f"photos/[red]\x1b[31m{number:02}.jpg" for number in range(30)))
+    deployed.s3.delete_bucket(Bucket="input")
+    call = cutout("upload", "photos", "--yes")
+    assert call.code == 1
+    assert "\x1b" not in call.out + call.err
+    assert r"photos/[red]\x1b[31m19.jpg" in call.out
+    assert r"photos/[red]\x1b[31m20.jpg" not in call.out
+    assert "And 10 more." in call.out
+
+
+def test_an_upload_is_followed_to_its_cutout(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+    write("a.jpg")
+    clock.after(20, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
+    assert call.code == 0
+    assert one(call)["became"] == "cutout"
+    assert 1020 <= clock.now < 1023
+
+
+def test_the_cutout_of_the_same_bytes_is_there_already(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    cutout("upload", "a.jpg", "--yes")
+    make_cutout(deployed, "a.jpg", "a.png")
+    assert one(cutout("upload", "a.jpg", "--wait", "--yes", "--json"))["became"] == "cutout"
+    assert clock.now < 1001
+
+
+def test_the_cutout_of_an_older_image_is_not_taken_for_its_own(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    cutout("upload", "a.jpg", "--yes")
+    make_cutout(deployed, "a.jpg", "a.png", b"older")
+    Path("a.jpg").write_bytes(b"newer")
+    clock.after(20, lambda: make_cutout(deployed, "a.jpg", "a.png", b"newer"))
+    assert cutout("upload", "a.jpg", "--out", "out", "--yes").code == 0
+    assert Path("out/a.png").read_bytes() == b"newer"
+
+
+def test_an_upload_is_followed_to_its_letter(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+    write("a.jpg")
+    clock.after(20, lambda: write_letter(deployed, "a.jpg"))
+    call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
+    assert call.code == 1
+    assert call.json["letters"] == {"malformed_image": 1}
+    assert (one(call)["code"], one(call)["reason"]) == ("malformed_image", "It is broken.")
+    counts = deployed.sqs.get_queue_attributes(QueueUrl=deployed.dead_letter_queue, AttributeNames=["All"])
+    assert counts["Attributes"]["ApproximateNumberOfMessages"] == "1"
+
+
+def test_the_letter_of_an_earlier_upload_of_the_same_bytes_is_not_taken_for_its_own(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    cutout("upload", "a.jpg", "--yes")
+    write_letter(deployed, "a.jpg")
+    clock.after(100, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    assert one(cutout("upload", "a.jpg", "--wait", "--yes", "--json"))["became"] == "cutout"
+
+
+@pytest.fixture
+def without_versions(deployed: Deployment) -> None:
+    deployed.s3.delete_bucket(Bucket="input")
+    deployed.s3.create_bucket(Bucket="input", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+
+
+@contextmanager
+def uploads_answered_at(deployed: Deployment, moment: datetime) -> Iterator[None]:
+    """S3's answers to uploads bear this date."""
+
+    def date(parsed: dict[str, Any], **_: object) -> None:
+        parsed["ResponseMetadata"]["HTTPHeaders"]["date"] = format_datetime(moment, usegmt=True)
+
+    deployed.s3.meta.events.register("after-call.s3.PutObject", date)
+    yield
+    deployed.s3.meta.events.unregister("after-call.s3.PutObject", date)
+
+
+@pytest.mark.usefixtures("without_versions")
+def test_without_versions_the_letter_of_an_earlier_upload_is_not_taken_for_its_own(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    cutout("upload", "a.jpg", "--yes")
+    write_letter(deployed, "a.jpg")
+    clock.after(100, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    with uploads_answered_at(deployed, datetime.now(UTC) + timedelta(minutes=1)):
+        call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
+    assert one(call)["became"] == "cutout"
+
+
+@pytest.mark.usefixtures("without_versions")
+def test_without_versions_an_upload_is_followed_to_its_letter(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    clock.after(20, lambda: write_letter(deployed, "a.jpg"))
+    with uploads_answered_at(deployed, datetime.now(UTC)):
+        call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
+    assert one(call)["became"] == "letter"
+
+
+def test_letters_that_are_there_are_not_read_again_and_again(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg")
+    cutout("upload", "a.jpg", "--yes")
+    write_letter(deployed, "a.jpg")
+    reads: list[float] = []
+    work_through = dead_letters.DeadLetters.work_through
+
+    def read(self: dead_letters.DeadLetters, handle: Handler) -> None:
+        reads.append(clock.now)
+        work_through(self, handle)
+
+    monkeypatch.setattr(dead_letters.DeadLetters, "work_through", read)
+    clock.after(100, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    cutout("upload", "a.jpg", "--wait", "--yes")
+    assert len(reads) == 2
+
+
+def test_an_upload_that_is_overwritten_is_superseded(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    clock.after(5, lambda: deployed.s3.put_object(Bucket="input", Key="a.jpg", Body=b"newer"))
+    call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
+    assert call.code == 1
+    assert one(call)["became"] == "superseded"
+
+
+def test_an_upload_that_is_deleted_is_told(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+    write("a.jpg")
+    clock.after(5, lambda: deployed.s3.delete_object(Bucket="input", Key="a.jpg"))
+    call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
+    assert call.code == 1
+    assert one(call)["became"] == "deleted"
+
+
+def test_an_upload_that_is_cleared_away_once_its_cutout_is_there_is_a_cutout(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg")
+    cleared = False
+
+    def clear_away(params: dict[str, Any], **_: object) -> None:
+        """Between the look for the cutout and the look at the upload."""
+        nonlocal cleared
+        if params["Bucket"] == "input" and not cleared:
+            cleared = True
+            make_cutout(deployed, "a.jpg", "a.png")
+            deployed.s3.delete_object(Bucket="input", Key="a.jpg")
+
+    with before(deployed, "HeadObject", clear_away):
+        assert one(cutout("upload", "a.jpg", "--wait", "--yes", "--json"))["became"] == "cutout"
+
+
+def test_what_is_not_to_be_seen_any_more_is_given_up(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
+    assert call.code == 1
+    assert one(call)["became"] == "unfinished"
+    assert clock.now > 1000 + following.IDLE_SECONDS
+
+
+@pytest.mark.usefixtures("queue_in_work")
+def test_what_is_in_the_queue_is_not_given_up(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+    write("a.jpg")
+    clock.after(4 * following.IDLE_SECONDS, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    assert cutout("upload", "a.jpg", "--wait", "--yes").code == 0
+
+
+@pytest.mark.usefixtures("queue_in_work")
+def test_a_pause_is_told_once_and_its_end(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+    write("a.jpg")
+    item = IntakeItem(deployed.dynamodb, "ledger")
+    clock.after(20, lambda: item.pause(FUNCTION, "insufficient_api_credits"))
+    clock.after(300, lambda: item.reopen(item.read(), new_token()))
+    clock.after(400, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    call = cutout("upload", "a.jpg", "--wait", "--yes")
+    assert call.err.count("The intake is paused by the function (insufficient_api_credits): uploads wait.") == 1
+    assert call.err.count("The intake is open again.") == 1
+
+
+def fail_from(clock: Clock, monkeypatch: pytest.MonkeyPatch, since: float, until: float, error: Exception) -> None:
+    """AWS answers the look at queues with an error for that long."""
+    count = queues.count
+
+    def fail(sqs: "SQSClient", queue_url: str) -> queues.Counts:
+        if since <= clock.now < until:
+            raise error
+        return count(sqs, queue_url)
+
+    monkeypatch.setattr(queues, "count", fail)
+
+
+@pytest.mark.usefixtures("queue_in_work")
+def test_a_lost_network_is_waited_for(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg")
+    fail_from(clock, monkeypatch, 1005, 1300, EndpointConnectionError(endpoint_url="https://s3.test"))
+    clock.after(400, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    call = cutout("upload", "a.jpg", "--wait", "--yes")
+    assert call.code == 0
+    assert call.err.count("https://s3.test does not answer.") == 1
+
+
+def test_a_network_that_stays_lost_ends_the_command(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg")
+    fail_from(clock, monkeypatch, 1005, 1e9, EndpointConnectionError(endpoint_url="https://s3.test"))
+    call = cutout("upload", "a.jpg", "--wait", "--yes")
+    assert call.code == 1
+    assert "Stopped. Sent 1 of 1 file; these go on without this command." in call.err
+    assert clock.now > 1000 + following.OUTAGE_SECONDS
+
+
+def test_credentials_that_expire_end_the_command_at_once(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg")
+    answer: Any = {"Error": {"Code": "ExpiredToken"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    fail_from(clock, monkeypatch, 1005, 1e9, ClientError(answer, "HeadObject"))
+    call = cutout("upload", "a.jpg", "--wait", "--yes")
+    assert call.code == 1
+    assert "Stopped." in call.err
+    assert "Log in again" in call.err
+    assert clock.now < 1010
+
+
+def test_ctrl_c_says_how_far_it_went(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+    def press() -> None:
+        raise KeyboardInterrupt
+
+    write("photos/a.jpg", "photos/b.jpg", "photos/c.jpg")
+    clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    clock.after(5, lambda: write_letter(deployed, "b.jpg"))
+    clock.after(30, press)
+    call = cutout("upload", "photos", "--out", "out", "--yes", "--json")
+    assert call.code == 130
+    assert call.out == ""
+    assert "Stopped. Sent 3 of 3 files; these go on without this command." in call.err
+    assert "Ended so far: cutout 1, letter 1." in call.err
+    assert Path("out/a.png").read_bytes() == PNG
+
+
+def test_ctrl_c_while_sending_leaves_the_rest_unsent(
+    deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(*(f"photos/{number:02}.jpg" for number in range(50)))
+    monkeypatch.setattr(upload_command, "THREADS", 1)
+    put = upload_command._Sending._put
+
+    def press(self: Any, file: Any) -> None:  # noqa: ANN401
+        if len(keys(deployed)) == 3:
+            raise KeyboardInterrupt
+        put(self, file)
+
+    monkeypatch.setattr(upload_command._Sending, "_put", press)
+    call = cutout("upload", "photos", "--yes")
+    assert call.code == 130
+    assert "Stopped. Sent 3 of 50 files; these go on without this command." in call.err
+    assert len(keys(deployed)) == 3
+
+
+def test_cutouts_are_fetched_into_the_folder(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+    write("photos/a.jpg", "photos/trip/b.jpg")
+    write("out/a.png", "out/kept.png")
+    clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png", b"a"))
+    clock.after(9, lambda: make_cutout(deployed, "trip/b.jpg", "trip/b.png", b"b"))
+    call = cutout("upload", "photos", "--out", "out", "--yes")
+    assert call.code == 0
+    assert "1 file in out will be replaced by cutouts." in call.err
+    assert {str(path): path.read_bytes() for path in Path("out").rglob("*.*")} == {
+        "out/a.png": b"a",
+        "out/trip/b.png": b"b",
+        "out/kept.png": b"out/kept.png",
+    }
+
+
+def test_a_cutout_that_cannot_be_written_is_told(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    Path("out/a.png").mkdir(parents=True)
+    clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    call = cutout("upload", "a.jpg", "--out", "out", "--yes", "--json")
+    assert call.code == 1
+    assert one(call)["became"] == "cutout_not_fetched"
+    assert "directory" in one(call)["reason"]
+
+
+class Cut(io.BytesIO):
+    """The body of an answer whose connection is lost."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ReadTimeoutError(endpoint_url="https://s3.test"),
+        urllib3.exceptions.ReadTimeoutError(None, None, "Read timed out."),  # type: ignore[arg-type]
+        urllib3.exceptions.ProtocolError("Connection broken"),
+    ],
+)
+def test_a_cutout_is_fetched_again_when_the_network_was_lost(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock, error: Exception
+) -> None:
+    errors = [error]
+
+    def fail(parsed: dict[str, Any], **_: object) -> None:
+        if errors and isinstance(errors[0], ReadTimeoutError):
+            raise errors.pop()
+        if errors:
+            parsed["Body"] = StreamingBody(Cut(errors.pop()), len(PNG))
+
+    write("a.jpg")
+    clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    deployed.s3.meta.events.register("after-call.s3.GetObject", fail)
+    call = cutout("upload", "a.jpg", "--out", "out", "--yes")
+    deployed.s3.meta.events.unregister("after-call.s3.GetObject", fail)
+    assert call.code == 0
+    assert "It is asked again." in call.err
+    assert Path("out/a.png").read_bytes() == PNG
+
+
+def test_a_cutout_that_is_replaced_before_it_is_fetched_is_not_fetched(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg")
+
+    def overwrite(**_: object) -> None:
+        deployed.s3.put_object(Bucket="input", Key="a.jpg", Body=b"newer")
+        make_cutout(deployed, "a.jpg", "a.png", b"of the newer")
+
+    clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    with before(deployed, "GetObject", overwrite):
+        call = cutout("upload", "a.jpg", "--out", "out", "--yes", "--json")
+    assert one(call)["became"] == "superseded"
+    assert not Path("out/a.png").exists()
+
+
+def test_nothing_is_sent_to_a_function_that_refuses_to_work(
+    deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Deployment, "output_bucket", "input")
+    deployed.settings["INPUT_PREFIX"] = "in/"  # type: ignore[index]
+    write("a.jpg")
+    call = cutout("upload", "a.jpg", "--prefix", "in/", "--yes")
+    assert (call.code, "an OutputKey that keep them apart" in call.err) == (1, True)
+    assert "Contents" not in deployed.s3.list_objects_v2(Bucket="input")
+
+
+def test_keys_that_the_stack_does_not_take_are_refused(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    deployed.settings["INPUT_PREFIX"] = "in/"  # type: ignore[index]
+    write("a.jpg")
+    call = cutout("upload", "a.jpg", "--yes")
+    assert call.code == 2
+    assert "begin with in/" in call.err
+    assert cutout("upload", "a.jpg", "--prefix", "in/2026/", "--yes").code == 0
