@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
+ARGS ?=
 SEEDS ?=
 include functions/install.mk
 
@@ -15,17 +16,26 @@ run: .venv/run  ## Remove the background of the samples on this machine (or of I
 	$(BIN)/cutout demo $(IMAGES)
 
 .PHONY: test
-test: .venv/dev  ## Run the tests
-	$(BIN)/pytest --cov --cov-report=term --numprocesses 2 --dist loadfile
+test: .venv/dev  ## Run the tests (or some: ARGS="-k ledger")
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(or $(ARGS),--cov --cov-report=term)
+
+.PHONY: unit
+unit: .venv/dev  ## Run the unit tests
+	$(BIN)/pytest tests/unit --numprocesses 2
 
 .PHONY: check
-check: .venv/dev  ## Lint, check types, the arrows between modules, and the template; changes nothing
+check: .venv/dev  ## Lint, check types, the arrows between modules, the template and the pages; changes nothing
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	PYTHONPATH=functions $(BIN)/lint-imports
 	$(BIN)/cfn-lint template.yaml
+	$(BIN)/python docs/generate.py --check
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+.PHONY: docs
+docs: .venv/dev  ## Write the parts of docs/ that have a source
+	$(BIN)/python docs/generate.py
 
 .PHONY: chaos
 chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outage, replay 10,000 letters; takes 20 minutes

@@ -1,4 +1,4 @@
-"""What each error code means, and what an operator does about it: for `cutout letters`, and for the README."""
+"""What each error code means, and what an operator does about it: for `cutout letters`, and for docs/error-codes.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

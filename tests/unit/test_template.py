@@ -1,4 +1,4 @@
-"""What the template lets through, the function accepts; and the README tells of it."""
+"""What the template lets through, the function accepts."""
 
 import json
 import re
@@ -62,13 +62,6 @@ def test_numbers_that_depend_on_each_other_do() -> None:
 
 def test_lambda_does_not_end_what_goes_round_on_purpose() -> None:
     assert FUNCTION["RecursiveLoop"] == "Allow"
-
-
-@pytest.mark.parametrize("name", TEMPLATE["Parameters"])
-def test_the_readme_tells_of_each_parameter_and_its_default(name: str) -> None:
-    default = TEMPLATE["Parameters"][name]["Default"]
-    (line,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{name}` |")]
-    assert line.split("|")[2].strip().strip("`") == str(default)
 
 
 BUCKETS = {name: resource for name, resource in RESOURCES.items() if resource["Type"] == "AWS::S3::Bucket"}
