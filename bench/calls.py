@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.report import Part, Table, as_text
 from cutout.local.pixelcut.faults import Rule
-from tests.chaos.bed import BACKOFF, ENABLED, Bed, await_end, deployed, picture
+from testbed.harness import BACKOFF, ENABLED, Testbed, await_end, deployed, picture
 
 # Two rounds of four batches, the most at once, at an API of 3 s.
 BACKLOG, API_SECONDS = 80, 3
@@ -38,32 +38,32 @@ class Calls:
 
 
 def count() -> Calls:
-    with deployed({ENABLED: False, BACKOFF: 0}, parameters={}) as bed:
+    with deployed({ENABLED: False, BACKOFF: 0}, parameters={}) as testbed:
         for number in range(BACKLOG):
-            bed.upload(f"{number}.jpg", picture(str(number)))
-        bed.stand_in.change_settings(latency_seconds=API_SECONDS)
-        backlog = _during(bed, bed.open_intake)
-        bed.stand_in.change_settings(latency_seconds=0)
-        success = _during(bed, lambda: bed.upload("one.jpg", picture("one")))
-        (again,) = (body for (key, _), body in bed.notifications.items() if key == "one.jpg")
-        queue = bed.outputs["UploadQueueUrl"]
-        duplicate = _during(bed, lambda: bed.sqs.send_message(QueueUrl=queue, MessageBody=again))
-        rejected = _during(bed, lambda: bed.upload("small.jpg", TOO_SMALL.read_bytes()))
-        bed.stand_in.set_faults(Rule(on="removal", times=1, status=503))
-        retry = _during(bed, lambda: bed.upload("retry.jpg", picture("retry")))
-        if len(bed.cutouts()) != BACKLOG + 2 or len(bed.take_letters()) != 1:
+            testbed.upload(f"{number}.jpg", picture(str(number)))
+        testbed.stand_in.change_settings(latency_seconds=API_SECONDS)
+        backlog = _during(testbed, testbed.open_intake)
+        testbed.stand_in.change_settings(latency_seconds=0)
+        success = _during(testbed, lambda: testbed.upload("one.jpg", picture("one")))
+        (again,) = (body for (key, _), body in testbed.notifications.items() if key == "one.jpg")
+        queue = testbed.outputs["UploadQueueUrl"]
+        duplicate = _during(testbed, lambda: testbed.sqs.send_message(QueueUrl=queue, MessageBody=again))
+        rejected = _during(testbed, lambda: testbed.upload("small.jpg", TOO_SMALL.read_bytes()))
+        testbed.stand_in.set_faults(Rule(on="removal", times=1, status=503))
+        retry = _during(testbed, lambda: testbed.upload("retry.jpg", picture("retry")))
+        if len(testbed.cutouts()) != BACKLOG + 2 or len(testbed.take_letters()) != 1:
             raise RuntimeError("An upload did not end as it should")
     mean = {action: calls / BACKLOG for action, calls in backlog.items()}
     return Calls(mean, success, duplicate, rejected, retry)
 
 
-def _during(bed: Bed, act: Callable[[], object]) -> Mapping[str, float]:
+def _during(testbed: Testbed, act: Callable[[], object]) -> Mapping[str, float]:
     """The calls until all messages are done with."""
-    bed.cloud.clear_calls()
+    testbed.cloud.clear_calls()
     act()
-    if not await_end(lambda: bed.waiting == 0, WAIT_SECONDS):
-        raise RuntimeError(f"{bed.waiting} messages are left in the queue")
-    return bed.cloud.calls()
+    if not await_end(lambda: testbed.waiting == 0, WAIT_SECONDS):
+        raise RuntimeError(f"{testbed.waiting} messages are left in the queue")
+    return testbed.cloud.calls()
 
 
 def measure(calls: Calls | None = None) -> Part:

@@ -14,7 +14,7 @@ from remove_background.rate_limiter import MARGIN
 # Of the template: the account's requests per second, and how many batches may be worked on at once.
 REQUESTS_PER_SECOND = 5
 CONCURRENCY = 4
-# The fewest that use the rate when the API takes 3 s: fewer than three are not back in time for the next turns.
+# The fewest that use the rate when the API takes 3 s: fewer than three are not back in time for the next slots.
 ENOUGH = 3
 
 
@@ -131,7 +131,7 @@ def measure(runs: invocation.Runs | None = None, calls: Calls | None = None) -> 
                 _lines(ours, naive),
             ),
             Table(
-                "The same where batches wait for their turns, which Lambda charges for:",
+                "The same where batches wait for their slots, which Lambda charges for:",
                 ("", "GB-seconds", "USD in all", "GB-seconds, naive = 1", "USD, naive = 1"),
                 [
                     _against("Full batches that wait for no slot, as above", ours, naive),
@@ -153,13 +153,13 @@ def measure(runs: invocation.Runs | None = None, calls: Calls | None = None) -> 
                 ours.cost / naive.cost,
                 1 / 3,
                 stands_in_the_way=f"the cutouts' PUT costs {number(our_costs['s3_puts'])} USD in both, the writes of "
-                f"ledger and pace {number(our_costs['dynamodb_writes'])} USD",
+                f"ledger and rate limiter {number(our_costs['dynamodb_writes'])} USD",
             ),
         ],
         [
             "Ours consists of " + ", ".join(f"{line} {share:.0%}" for share, line in shares if share >= 0.01) + ".",
             (
-                "What would lower it: fewer batches at once where the API is quick, since uploads wait for their turns "
+                "What would lower it: fewer batches at once where the API is quick, since uploads wait for their slots "
                 "in the queue at no cost. The PUT of the cutout, half of it all, is the same for anybody."
             ),
             (

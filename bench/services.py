@@ -103,7 +103,7 @@ class _Request(BaseHTTPRequestHandler):
             return
         call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self._aws(action)
-        # Nobody else wants a turn: the soonest is free.
+        # Nobody else wants a slot: the soonest is free.
         next_at = {"next_at": call.get("ExpressionAttributeValues", {}).get(":soon")}
         answers = {"GetSecretValue": {"SecretString": "key"}, "UpdateItem": {"Attributes": next_at}}
         self._answer_json(answers.get(action, {}))

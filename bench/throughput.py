@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bench import pictures
 from bench.report import Goal, Part, Table, as_text, number
-from tests.chaos.bed import BACKOFF, WINDOW
-from tests.chaos.drain import Drained, backlog, drain
+from testbed.backlog import Drained, backlog, drain
+from testbed.harness import BACKOFF, WINDOW
 
 # Time is scaled by this: an account's usual 5 requests a second, and Pixelcut's 3 seconds. What bounds it are the 38
 # cutouts or so that the local cloud makes a second; and what the machine delays a request by is not scaled.
@@ -25,14 +25,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def measure_backlog(uploads: int) -> Drained:
-    with backlog(uploads, rate=RATE, latency=LATENCY_SECONDS, scaled=SCALED) as bed:
-        return drain(bed, uploads, 2 * uploads / RATE)
+    with backlog(uploads, rate=RATE, latency=LATENCY_SECONDS, scaled=SCALED) as testbed:
+        return drain(testbed, uploads, 2 * uploads / RATE)
 
 
 def measure_local_cloud() -> float:
     """Cutouts a second, with nothing to wait for."""
-    with backlog(QUICK_UPLOADS, rate=1_000, latency=0) as bed:
-        return QUICK_UPLOADS / drain(bed, QUICK_UPLOADS, QUICK_UPLOADS / 5).seconds
+    with backlog(QUICK_UPLOADS, rate=1_000, latency=0) as testbed:
+        return QUICK_UPLOADS / drain(testbed, QUICK_UPLOADS, QUICK_UPLOADS / 5).seconds
 
 
 def measure_demo() -> tuple[float, float]:
@@ -101,7 +101,7 @@ def measure() -> Part:
                 "Requests answered 429, in percent",
                 100 * most,
                 1,
-                stands_in_the_way="this machine runs everything, and delays some requests by more than the pace leaves",
+                stands_in_the_way="this machine runs everything, and delays some requests by more than the rate limiter leaves",
             ),
             Goal("Seconds per image, of the largest backlog over the smallest", many / few, 1.1),
             Goal(

@@ -68,14 +68,14 @@ class Pixelcut:
         session: requests.Session,
         api_url: str,
         api_key: Callable[[bool], str],
-        turn: Callable[[Deadline], AbstractContextManager[None]],
+        slot: Callable[[Deadline], AbstractContextManager[None]],
     ) -> None:
         """`api_key(fresh)` returns the key, read again from its source when `fresh`.
 
-        `turn(deadline)` is entered for each request that may cost something, when all is ready for it: what takes
-        time between its turn and the request would make requests bunch.
+        `slot(deadline)` is entered for each request that may cost something, when all is ready for it: what takes
+        time between its slot and the request would make requests bunch.
         """
-        self._turn = turn
+        self._slot = slot
         self._session = session
         self._url = f"{api_url.rstrip('/')}/v1/remove-background"
         self._credits_url = f"{api_url.rstrip('/')}/v1/credits"
@@ -130,7 +130,7 @@ class Pixelcut:
         return self._post_with(fresh_key, body, content_type, deadline)
 
     def _post_with(self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
-        with self._turn(deadline):
+        with self._slot(deadline):
             return self._send(key, body, content_type, deadline)
 
     def _send(self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:

@@ -26,7 +26,8 @@ from moto.sqs.models import SQSBackend, sqs_backends
 from cutout.local.cloud import ACCESS_KEY
 from remove_background.models import cutout_metadata
 from remove_background.uploads import Upload
-from tests.chaos.bed import ENABLED, Bed, Figure, deployed, parser, quick_queues, report
+from testbed.harness import ENABLED, Testbed, deployed, quick_queues
+from testbed.report import Figure, parser, report
 
 ROOT = Path(__file__).parents[2]
 INTERRUPTED = 130
@@ -62,14 +63,14 @@ class Run:
 class Inputs:
     """Under a prefix of their own; `wanted` are the keys of those that have no current cutout."""
 
-    def __init__(self, bed: Bed, prefix: str, count: int) -> None:
-        self._bed = bed
+    def __init__(self, testbed: Testbed, prefix: str, count: int) -> None:
+        self._bed = testbed
         self._store: Any = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         self.prefix = prefix
         self.wanted: set[str] = set()
         for number in range(count):
             key = f"{prefix}{number}.jpg"
-            etag = self._store.put_object(bed.input, key, str(number).encode(), disable_notification=True).etag
+            etag = self._store.put_object(testbed.input, key, str(number).encode(), disable_notification=True).etag
             if number % 2:
                 self.wanted.add(key)
                 if number % STALE == 1:
@@ -90,13 +91,13 @@ class Inputs:
         cutout.set_metadata({f"x-amz-meta-{name}": value for name, value in metadata.items()})
 
 
-def run(bed: Bed, inputs: Inputs, interrupt: Callable[[int], bool] = lambda _: False) -> Run:
+def run(testbed: Testbed, inputs: Inputs, interrupt: Callable[[int], bool] = lambda _: False) -> Run:
     """`interrupt` is asked with the number of messages in the queue. The queue is empty afterwards."""
     environment = {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
-        "AWS_REGION": bed.cloud.region,
-        "AWS_ENDPOINT_URL": bed.cloud.endpoint_url,
+        "AWS_REGION": testbed.cloud.region,
+        "AWS_ENDPOINT_URL": testbed.cloud.endpoint_url,
     }
     command = [sys.executable, "-m", "cutout", "backfill", "--prefix", inputs.prefix, "--yes", "--json"]
     begun, pause = time.monotonic(), threading.Event()
@@ -110,7 +111,7 @@ def run(bed: Bed, inputs: Inputs, interrupt: Callable[[int], bool] = lambda _: F
         start_new_session=True,
     ) as process:
         while process.poll() is None:
-            if interrupt(len(_messages(bed))):
+            if interrupt(len(_messages(testbed))):
                 os.killpg(process.pid, signal.SIGINT)
                 break
             pause.wait(0.02)
@@ -118,8 +119,8 @@ def run(bed: Bed, inputs: Inputs, interrupt: Callable[[int], bool] = lambda _: F
     seconds = time.monotonic() - begun
     if process.returncode not in (0, INTERRUPTED):
         raise RuntimeError(err)
-    keys = [json.loads(message.body)["Records"][0]["s3"]["object"]["key"] for message in _messages(bed)]
-    _messages(bed).clear()
+    keys = [json.loads(message.body)["Records"][0]["s3"]["object"]["key"] for message in _messages(testbed)]
+    _messages(testbed).clear()
     return Run(
         code=process.returncode,
         told=json.loads(out),
@@ -142,9 +143,9 @@ def _slow_sending() -> Iterator[None]:
         yield
 
 
-def _messages(bed: Bed) -> list[Any]:
-    queues: Any = sqs_backends[DEFAULT_ACCOUNT_ID][bed.cloud.region].queues
-    messages: list[Any] = queues[bed.outputs["UploadQueueUrl"].rpartition("/")[2]]._messages
+def _messages(testbed: Testbed) -> list[Any]:
+    queues: Any = sqs_backends[DEFAULT_ACCOUNT_ID][testbed.cloud.region].queues
+    messages: list[Any] = queues[testbed.outputs["UploadQueueUrl"].rpartition("/")[2]]._messages
     return messages
 
 
@@ -155,19 +156,19 @@ def _differ(ended: Run) -> int:
 def main() -> int:
     options = parser(__doc__ or "", uploads=100_000).parse_args()
     count = options.uploads
-    with quick_queues(), deployed({ENABLED: False}, parameters={}) as bed:
-        _messages(bed).clear()  # of the event by which S3 tests a notification
-        small = run(bed, Inputs(bed, "few/", count // 10))
+    with quick_queues(), deployed({ENABLED: False}, parameters={}) as testbed:
+        _messages(testbed).clear()  # of the event by which S3 tests a notification
+        small = run(testbed, Inputs(testbed, "few/", count // 10))
 
-        stopped = Inputs(bed, "stopped/", max(count // 10, LEAST_TO_INTERRUPT))
+        stopped = Inputs(testbed, "stopped/", max(count // 10, LEAST_TO_INTERRUPT))
         all_wanted = len(stopped.wanted)
         with _slow_sending():
-            interrupted = run(bed, stopped, lambda enqueued: enqueued >= all_wanted / 4)
+            interrupted = run(testbed, stopped, lambda enqueued: enqueued >= all_wanted / 4)
         stopped.finish(list(interrupted.queued)[::2])
-        again = run(bed, stopped)
+        again = run(testbed, stopped)
 
-        many = Inputs(bed, "many/", count)
-        large = run(bed, many)
+        many = Inputs(testbed, "many/", count)
+        large = run(testbed, many)
         wanted = Counter(many.wanted)
         figures = [
             Figure("inputs", large.told["inputs"], least=count, most=count),
@@ -191,7 +192,7 @@ def main() -> int:
             "Interrupted in the middle of sending; every other upload that was enqueued by then was finished.",
             "moto answers one call of S3 at a time, which bounds the inputs per second.",
         ]
-        return report(f"Backfill: {count} inputs", figures, bed, notes, as_json=options.json)
+        return report(f"Backfill: {count} inputs", figures, testbed, notes, as_json=options.json)
 
 
 if __name__ == "__main__":

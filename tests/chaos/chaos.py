@@ -16,21 +16,10 @@ from typing import Any
 from cutout.local.aws.event_faults import DeliveryFault
 from cutout.local.aws.middleware import AwsFault
 from cutout.local.pixelcut.faults import Rule
-from tests.chaos.bed import (
-    BACKOFF,
-    REOPEN,
-    TIMEOUT,
-    VISIBILITY,
-    Bed,
-    Figure,
-    await_end,
-    deployed,
-    parser,
-    picture,
-    report,
-)
+from testbed.harness import BACKOFF, REOPEN, TIMEOUT, VISIBILITY, Testbed, await_end, deployed, picture
+from testbed.report import Figure, parser, report
+from testbed.witness import PAST_PATIENCE_SECONDS
 from tests.chaos.judgement import judge_charges, judge_keys
-from tests.chaos.witness import PAST_PATIENCE_SECONDS
 
 FUNCTION_SECONDS = 15
 # How long the event source mapping is Disabling or Enabling.
@@ -98,20 +87,20 @@ class Key:
     code: str | None = None  # of the letter that a bad file deserves
     versions: list[str] = field(default_factory=list)
 
-    def play(self, bed: Bed, begun: float) -> None:
+    def play(self, testbed: Testbed, begun: float) -> None:
         rest = threading.Event()
         rest.wait(max(0, begun + self.starts - time.monotonic()))
         for number, body in enumerate(self.bodies):
             if number:
                 rest.wait(self.pause)
-            self.versions.append(bed.upload(self.name, body))
+            self.versions.append(testbed.upload(self.name, body))
         if self.fate == "event twice":
             rest.wait(self.pause)
-            body_of_event = bed.notifications[self.name, self.versions[-1]]
-            bed.sqs.send_message(QueueUrl=bed.outputs["UploadQueueUrl"], MessageBody=body_of_event)
+            body_of_event = testbed.notifications[self.name, self.versions[-1]]
+            testbed.sqs.send_message(QueueUrl=testbed.outputs["UploadQueueUrl"], MessageBody=body_of_event)
         if self.fate == "deleted":
             rest.wait(self.pause)
-            bed.s3.delete_object(Bucket=bed.input, Key=self.name)
+            testbed.s3.delete_object(Bucket=testbed.input, Key=self.name)
 
 
 def plan(count: int, seed: int, seconds: float) -> list[Key]:
@@ -141,9 +130,9 @@ def plan(count: int, seed: int, seconds: float) -> list[Key]:
 class Killer:
     """SIGKILL to every execution environment, again and again, for some seconds of its block."""
 
-    def __init__(self, bed: Bed, seed: int, limits: tuple[float, float], seconds: float) -> None:
+    def __init__(self, testbed: Testbed, seed: int, limits: tuple[float, float], seconds: float) -> None:
         """`limits`: the shortest and the longest pause between two kills, in seconds."""
-        self._bed, self._draw, self._limits = bed, random.Random(seed), limits
+        self._bed, self._draw, self._limits = testbed, random.Random(seed), limits
         self._ends = time.monotonic() + seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._kill, name="killer")
@@ -179,42 +168,42 @@ def main() -> int:
     changes = {TIMEOUT: FUNCTION_SECONDS, VISIBILITY: 15, BACKOFF: 2, REOPEN: 300 // SPEED}
     parameters = {"RequestsPerSecond": "50", "MaximumConcurrency": "4"}
     keys = plan(options.uploads, options.seed, options.seconds)
-    with deployed(changes, speed=SPEED, mapping_seconds=MAPPING_SECONDS, parameters=parameters) as bed:
-        credits_ = bed.stand_in.state()["settings"]["credits"]
+    with deployed(changes, speed=SPEED, mapping_seconds=MAPPING_SECONDS, parameters=parameters) as testbed:
+        credits_ = testbed.stand_in.state()["settings"]["credits"]
         doomed = [Rule(on="removal", source=f"/{key.name}", **DOOM[key.fate]) for key in keys if key.fate in DOOM]
-        bed.stand_in.set_faults(*doomed, *FAULTS.values(), seed=options.seed)
-        bed.cloud.set_faults(*itertools.chain(*AWS_FAULTS.values()), seed=options.seed)
-        bed.cloud.set_delivery_faults(*DELIVERY_FAULTS, seed=options.seed)
-        empty = threading.Timer(options.empty_at, bed.stand_in.change_settings, kwargs={"credits": 0})
+        testbed.stand_in.set_faults(*doomed, *FAULTS.values(), seed=options.seed)
+        testbed.cloud.set_faults(*itertools.chain(*AWS_FAULTS.values()), seed=options.seed)
+        testbed.cloud.set_delivery_faults(*DELIVERY_FAULTS, seed=options.seed)
+        empty = threading.Timer(options.empty_at, testbed.stand_in.change_settings, kwargs={"credits": 0})
         refill = threading.Timer(
-            options.empty_at + options.empty_for, bed.stand_in.change_settings, kwargs={"credits": credits_}
+            options.empty_at + options.empty_for, testbed.stand_in.change_settings, kwargs={"credits": credits_}
         )
         begun = time.monotonic()
-        with Killer(bed, options.seed, tuple(options.kill_every), options.kill_for) as killer:
+        with Killer(testbed, options.seed, tuple(options.kill_every), options.kill_for) as killer:
             empty.start()
             refill.start()
             with ThreadPoolExecutor(UPLOADERS) as uploaders:
-                list(uploaders.map(lambda key: key.play(bed, begun), keys))
+                list(uploaders.map(lambda key: key.play(testbed, begun), keys))
             refill.join()
-            ended = await_end(lambda: bed.waiting == 0 and bed.intake_is_open, options.bound)
+            ended = await_end(lambda: testbed.waiting == 0 and testbed.intake_is_open, options.bound)
         seconds = time.monotonic() - begun
-        again = judge_charges(bed.stand_in.charges(), bed.checkpoints(), killer.kills)
-        state = bed.stand_in.state()
+        again = judge_charges(testbed.stand_in.charges(), testbed.checkpoints(), killer.kills)
+        state = testbed.stand_in.state()
         figures = [
-            *judge_keys(bed, keys),
+            *judge_keys(testbed, keys),
             Figure("credits charged by the stand-in", state["credits_charged"]),
             Figure("charged again with a known result", again["known"], most=0),
             Figure("charged again at the same time", again["at the same time"], most=0),
             Figure("charged again without an explanation", again["unexplained"], most=0),
             Figure("charged again, the answer lost on purpose", again["answer lost"]),
             Figure("charged again, killed before it was known", again["killed"]),
-            Figure("messages left in the queue", bed.waiting, most=0),
-            Figure("intake left paused", int(not bed.intake_is_open), most=0),
+            Figure("messages left in the queue", testbed.waiting, most=0),
+            Figure("intake left paused", int(not testbed.intake_is_open), most=0),
         ]
         fired = dict(zip(FAULTS, state["faults"]["fired"][len(doomed) :], strict=True))
-        aws = iter(bed.cloud.faults_fired())
+        aws = iter(testbed.cloud.faults_fired())
         aws_fired = {name: sum(itertools.islice(aws, len(faults))) for name, faults in AWS_FAULTS.items()}
-        throttled, repeated = bed.cloud.delivery_faults_fired()
+        throttled, repeated = testbed.cloud.delivery_faults_fired()
         notes = [
             f"{'Ended' if ended else 'GIVEN UP'} after {seconds:.0f} s.",
             f"Environments killed: {killer.killed}, in {len(killer.kills)} kills.",
@@ -222,7 +211,9 @@ def main() -> int:
             f"Faults of calls to AWS: {aws_fired}; batches throttled: {throttled}; messages repeated: {repeated}.",
             f"The event source mapping takes {MAPPING_SECONDS:g} s to be switched.",
         ]
-        return report(f"Chaos: {options.uploads} keys, seed {options.seed}", figures, bed, notes, as_json=options.json)
+        return report(
+            f"Chaos: {options.uploads} keys, seed {options.seed}", figures, testbed, notes, as_json=options.json
+        )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from unittest import mock
 
 import matplotlib.pyplot as plt
 
+from testbed.harness import Testbed, deployed
 from tests.chaos import chaos
-from tests.chaos.bed import Bed, deployed
 
 PERIOD_SECONDS = 5
 PICTURE = Path(__file__).parents[2] / "bench" / "dashboard.svg"
@@ -49,11 +49,11 @@ def read_logs(folder: Path) -> Points:
     return points
 
 
-def count_queues(bed: Bed, points: Points, stop: threading.Event) -> None:
+def count_queues(testbed: Testbed, points: Points, stop: threading.Event) -> None:
     while not stop.wait(1):
         for output in ("UploadQueueUrl", "DeadLetterQueueUrl"):
-            url = bed.outputs[output]
-            found = bed.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+            url = testbed.outputs[output]
+            found = testbed.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
             waiting = float(found["Attributes"]["ApproximateNumberOfMessages"])
             points["AWS/SQS", "ApproximateNumberOfMessagesVisible", url.rsplit("/", 1)[1]].append(
                 (time.time(), waiting)
@@ -96,21 +96,21 @@ def draw(body: dict[str, Any], points: Points, begun: float) -> None:
 
 
 @contextmanager
-def watched(*args: Any, **options: Any) -> Iterator[Bed]:  # noqa: ANN401  # of deployed
-    with deployed(*args, **options) as bed:
+def watched(*args: Any, **options: Any) -> Iterator[Testbed]:  # noqa: ANN401  # of deployed
+    with deployed(*args, **options) as testbed:
         counted: Points = defaultdict(list)
         stop, begun = threading.Event(), time.time()
-        counter = threading.Thread(target=count_queues, args=(bed, counted, stop))
+        counter = threading.Thread(target=count_queues, args=(testbed, counted, stop))
         counter.start()
         try:
-            yield bed
+            yield testbed
         finally:
             stop.set()
             counter.join()
-        cloudwatch = bed.cloud.client("cloudwatch")
+        cloudwatch = testbed.cloud.client("cloudwatch")
         (dashboard,) = cloudwatch.list_dashboards()["DashboardEntries"]
         body = json.loads(cloudwatch.get_dashboard(DashboardName=dashboard["DashboardName"])["DashboardBody"])
-        draw(body, read_logs(bed.cloud.log_dir) | counted, begun)
+        draw(body, read_logs(testbed.cloud.log_dir) | counted, begun)
 
 
 def main() -> int:

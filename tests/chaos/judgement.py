@@ -11,8 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from tests.chaos.bed import Bed, Figure
-from tests.chaos.witness import Removal
+from testbed.harness import Testbed
+from testbed.report import Figure
+from testbed.witness import Removal
 
 # Between an answer that was sent and its result_url in the ledger, on a busy machine, where the SDK repeats the update.
 CHECKPOINT_SECONDS = 6.0
@@ -74,21 +75,21 @@ def is_in_vain(code: str, asked: Sequence[Removal]) -> bool:
     return code == "unexpected_error" or (code == "service_unavailable" and (lost or failed >= ATTEMPTS))
 
 
-def judge_keys(bed: Bed, keys: Sequence[Played]) -> list[Figure]:
+def judge_keys(testbed: Testbed, keys: Sequence[Played]) -> list[Figure]:
     """What became of each upload."""
     made_of: dict[str | None, set[str | None]] = defaultdict(set)
     charges: Counter[str | None] = Counter()
-    for charge in bed.stand_in.charges():
+    for charge in testbed.stand_in.charges():
         made_of[charge.result_sha256].add(charge.input_sha256)
         charges[charge.input_sha256] += 1
     asked: dict[str, list[Removal]] = defaultdict(list)
-    for removal in bed.stand_in.removals():
+    for removal in testbed.stand_in.removals():
         asked[removal.source.rpartition("/")[2]].append(removal)
     cutouts = {
-        name: hashlib.sha256(bed.s3.get_object(Bucket=bed.output, Key=name)["Body"].read()).hexdigest()
-        for name in bed.cutouts()
+        name: hashlib.sha256(testbed.s3.get_object(Bucket=testbed.output, Key=name)["Body"].read()).hexdigest()
+        for name in testbed.cutouts()
     }
-    letters = bed.take_letters()
+    letters = testbed.take_letters()
     codes = {(name, version): code for name, version, code in letters}
     ends: Counter[str] = Counter()
     for key in keys:

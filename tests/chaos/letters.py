@@ -18,7 +18,8 @@ from moto.sqs.models import Queue, sqs_backends
 
 from cutout.local.cloud import ACCESS_KEY
 from cutout.operations.dead_letters import BATCH, THREADS
-from tests.chaos.bed import ENABLED, Bed, Figure, deployed, parser, report
+from testbed.harness import ENABLED, Testbed, deployed
+from testbed.report import Figure, parser, report
 
 CODES = ("service_unavailable", "invalid_parameter", "storage_unavailable")
 # What was asked last by the process that is killed may hide ten more letters a moment later, until the next replay.
@@ -47,13 +48,13 @@ class Run:
 class Letters:
     """The command, called from outside, and what stands in the queues, read from inside."""
 
-    def __init__(self, bed: Bed) -> None:
-        self._bed = bed
-        self._queues = sqs_backends[DEFAULT_ACCOUNT_ID][bed.cloud.region].queues
+    def __init__(self, testbed: Testbed) -> None:
+        self._bed = testbed
+        self._queues = sqs_backends[DEFAULT_ACCOUNT_ID][testbed.cloud.region].queues
         self.environment = {
             "PATH": "/usr/bin:/bin",
-            "AWS_ENDPOINT_URL": bed.cloud.endpoint_url,
-            "AWS_REGION": bed.cloud.region,
+            "AWS_ENDPOINT_URL": testbed.cloud.endpoint_url,
+            "AWS_REGION": testbed.cloud.region,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         }
@@ -135,9 +136,9 @@ def main() -> int:
     count = options.uploads
     dead, uploads = "DeadLetterQueueUrl", "UploadQueueUrl"
 
-    with deployed({ENABLED: False}, parameters={}) as bed:
-        letters = Letters(bed)
-        bed.sqs.purge_queue(QueueUrl=bed.outputs[uploads])  # S3 has tried it when the bucket was made
+    with deployed({ENABLED: False}, parameters={}) as testbed:
+        letters = Letters(testbed)
+        testbed.sqs.purge_queue(QueueUrl=testbed.outputs[uploads])  # S3 has tried it when the bucket was made
         written = letters.write("replayed", count)
         before = letters.bodies(dead)
         listed = letters.call("list")
@@ -195,7 +196,7 @@ def main() -> int:
             "What the killed replay had hidden was shown at once, instead of after 15 minutes.",
             "The uploads' queue is not worked on, so that what is sent can be counted.",
         ]
-        return report(f"Letters: {count:,}", figures, bed, notes, as_json=options.json)
+        return report(f"Letters: {count:,}", figures, testbed, notes, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 from cutout.local.pixelcut.faults import Rule
-from tests.chaos.bed import BACKOFF, REOPEN, Figure, await_end, deployed, parser, picture, report
+from testbed.harness import BACKOFF, REOPEN, await_end, deployed, picture
+from testbed.report import Figure, parser, report
 
 # A breaker's ten failures in a row, and as many again as are worked on beside them: two batches of ten.
 A_HANDFUL = 30
@@ -23,34 +24,34 @@ def main() -> int:
 
     count = options.uploads
     down = [Rule(on=on, drop=True) if options.drop else Rule(on=on, status=503) for on in ("removal", "credits")]
-    with deployed({BACKOFF: 1, REOPEN: 1}, speed=options.speed, parameters={}) as bed:
-        bed.stand_in.set_faults(*down)
+    with deployed({BACKOFF: 1, REOPEN: 1}, speed=options.speed, parameters={}) as testbed:
+        testbed.stand_in.set_faults(*down)
         begun = time.monotonic()
         with ThreadPoolExecutor(8) as uploaders:
-            list(uploaders.map(lambda n: bed.upload(f"{n}.jpg", picture(str(n))), range(count)))
-        paused = await_end(lambda: bed.intake_is_paused, 30)
+            list(uploaders.map(lambda n: testbed.upload(f"{n}.jpg", picture(str(n))), range(count)))
+        paused = await_end(lambda: testbed.intake_is_paused, 30)
         Event().wait(max(0, begun + options.hours * 3600 / options.speed - time.monotonic()))
-        requests = len(bed.stand_in.removals())
-        probes = sum(bed.stand_in.state()["answers"].get("credits", {}).values())
-        bed.stand_in.set_faults()
-        ended = await_end(lambda: bed.waiting == 0 and bed.intake_is_open, 180)
+        requests = len(testbed.stand_in.removals())
+        probes = sum(testbed.stand_in.state()["answers"].get("credits", {}).values())
+        testbed.stand_in.set_faults()
+        ended = await_end(lambda: testbed.waiting == 0 and testbed.intake_is_open, 180)
         figures = [
             Figure("uploads", count),
             Figure("intake paused", int(paused), least=1),
             Figure("requests for a removal while down", requests, most=A_HANDFUL),
             Figure("probes while down", probes, least=1),
-            Figure("cutouts afterwards", len(bed.cutouts()), least=count),
-            Figure("credits charged", bed.stand_in.credits_charged(), most=count),
-            Figure("letters", len(bed.take_letters()), most=0),
-            Figure("messages left in the queue", bed.waiting, most=0),
-            Figure("intake open afterwards", int(bed.intake_is_open), least=1),
+            Figure("cutouts afterwards", len(testbed.cutouts()), least=count),
+            Figure("credits charged", testbed.stand_in.credits_charged(), most=count),
+            Figure("letters", len(testbed.take_letters()), most=0),
+            Figure("messages left in the queue", testbed.waiting, most=0),
+            Figure("intake open afterwards", int(testbed.intake_is_open), least=1),
         ]
         how = "dropped connections" if options.drop else "answers of 503"
         notes = [
             f"Down for {options.hours:g} hours, as {options.hours * 3600 / options.speed:.0f} s, by {how}.",
             f"{'Ended' if ended else 'GIVEN UP'} {time.monotonic() - begun:.0f} s after the first upload.",
         ]
-        return report(f"Outage: {count} uploads", figures, bed, notes, as_json=options.json)
+        return report(f"Outage: {count} uploads", figures, testbed, notes, as_json=options.json)
 
 
 if __name__ == "__main__":

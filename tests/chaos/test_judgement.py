@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from testbed.witness import Removal
 from tests.chaos.judgement import is_in_vain, judge_charges
-from tests.chaos.witness import Removal
 
 FIRST = Removal(came=0, answered=1, status=200, input_sha256="i", result_sha256="r", result_url="u")
 AGAIN = replace(FIRST, came=30, answered=31, result_url="v")

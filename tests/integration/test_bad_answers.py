@@ -44,7 +44,7 @@ class Ends:
     bodies: list[bytes] = field(default_factory=list)
 
 
-def no_turn(_: Deadline) -> AbstractContextManager[None]:
+def no_slot(_: Deadline) -> AbstractContextManager[None]:
     return nullcontext()
 
 
@@ -63,7 +63,7 @@ class Caller:
             if row in RESULTS or row == "good-result":
                 with self._results.fetch(f"{self._peer.url}/{row}/5ec4e7.png", Deadline(seconds)) as result:
                     return result.file.read()
-            pixelcut = Pixelcut(self.connections.api, f"{self._peer.url}/{row}", lambda _: "5ec4e7", no_turn)
+            pixelcut = Pixelcut(self.connections.api, f"{self._peer.url}/{row}", lambda _: "5ec4e7", no_slot)
             return pixelcut.remove_background_of_url("https://x/5ec4e7", Deadline(seconds))
         except Exception as error:  # noqa: BLE001  # whatever it is, the test looks at it
             return error

@@ -22,7 +22,7 @@ from remove_background.pixelcut import Pixelcut
 from remove_background.results import FETCH_ATTEMPTS, Results
 
 
-def no_turn(_: Deadline) -> AbstractContextManager[None]:
+def no_slot(_: Deadline) -> AbstractContextManager[None]:
     return nullcontext()
 
 
@@ -103,7 +103,7 @@ def connections(certificate: Path) -> Iterator[Connections]:
 
 
 def pay(connections: Connections, api_url: str, seconds: float = 60) -> str:
-    return Pixelcut(connections.api, api_url, lambda _: "key", no_turn).remove_background_of_url(
+    return Pixelcut(connections.api, api_url, lambda _: "key", no_slot).remove_background_of_url(
         "https://x", Deadline(seconds)
     )
 

@@ -50,7 +50,7 @@ SLOW: dict[str, Sequence[Step]] = {
 }
 
 
-def no_turn(_: Deadline) -> AbstractContextManager[None]:
+def no_slot(_: Deadline) -> AbstractContextManager[None]:
     return nullcontext()
 
 
@@ -88,7 +88,7 @@ def test_a_slow_service_loses_its_own_answer_only(peer: Peer, connections: Conne
 
     def pay(row: str) -> tuple[CutoutError | str, float]:
         started = time.monotonic()
-        pixelcut = Pixelcut(connections.api, f"{peer.url}/{row.replace(' ', '-')}", lambda _: "key", no_turn)
+        pixelcut = Pixelcut(connections.api, f"{peer.url}/{row.replace(' ', '-')}", lambda _: "key", no_slot)
         try:
             return pixelcut.remove_background_of_url("https://x", Deadline(SECONDS)), time.monotonic() - started
         except CutoutError as error:
@@ -139,7 +139,7 @@ def test_a_peer_that_does_not_read_the_image_loses_that_upload_only(peer: Peer, 
     peer.rows["deaf"] = [[wait(20)]]
     peer.unread.add("deaf")
     started = time.monotonic()
-    pixelcut = Pixelcut(connections.api, f"{peer.url}/deaf", lambda _: "key", no_turn)
+    pixelcut = Pixelcut(connections.api, f"{peer.url}/deaf", lambda _: "key", no_slot)
     with pytest.raises(ServiceUnavailable, match="in time") as caught:
         pixelcut.remove_background_of_image([bytes(1_000_000)] * 20, "jpeg", Deadline(SECONDS))
     assert time.monotonic() - started < SECONDS + LATE_SECONDS
@@ -160,7 +160,7 @@ def test_a_peer_that_reads_slowly_is_waited_for(
 
     peer.rows["late"] = [[read_late]]
     peer.unread.add("late")
-    pixelcut = Pixelcut(connections.api, f"{peer.url}/late", lambda _: "key", no_turn)
+    pixelcut = Pixelcut(connections.api, f"{peer.url}/late", lambda _: "key", no_slot)
     assert pixelcut.remove_background_of_image([bytes(1_000_000)] * 20, "jpeg", Deadline(20))
 
 
@@ -169,7 +169,7 @@ def test_a_handshake_that_does_not_come_ends_before_anything_is_sent(connections
         started = time.monotonic()
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ServiceUnavailable) as caught:
-            Pixelcut(connections.api, url, lambda _: "key", no_turn).remove_background_of_url("x", Deadline(SECONDS))
+            Pixelcut(connections.api, url, lambda _: "key", no_slot).remove_background_of_url("x", Deadline(SECONDS))
         assert time.monotonic() - started < SECONDS + LATE_SECONDS
         assert (caught.value.billed, caught.value.answer_lost) == (Billed.NO, False)
 
@@ -181,7 +181,7 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(10) and [])
     started = time.monotonic()
     with pytest.raises(ServiceUnavailable) as caught:
-        Pixelcut(connections.api, "https://api.example.com", lambda _: "key", no_turn).remove_background_of_url(
+        Pixelcut(connections.api, "https://api.example.com", lambda _: "key", no_slot).remove_background_of_url(
             "x", Deadline(SECONDS)
         )
     over.set()
@@ -201,7 +201,7 @@ def test_many_addresses_that_do_not_answer_are_one_connection(
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         monkeypatch.setattr("remove_background.pixelcut.CONNECT_SECONDS", 0.2)
         started = time.monotonic()
-        pixelcut = Pixelcut(connections.api, "http://api.example.com", lambda _: "key", no_turn)
+        pixelcut = Pixelcut(connections.api, "http://api.example.com", lambda _: "key", no_slot)
         with pytest.raises(ServiceUnavailable) as caught:
             pixelcut.remove_background_of_url("x", Deadline(20))
         assert time.monotonic() - started < 0.2 * 2 + LATE_SECONDS  # it is tried twice
@@ -210,7 +210,7 @@ def test_many_addresses_that_do_not_answer_are_one_connection(
 
 def test_the_deadline_of_one_thread_is_not_that_of_another(peer: Peer, connections: Connections) -> None:
     peer.rows["late"] = [[wait(SECONDS), say(answer("200 OK", RESULT_URL))]]
-    pixelcut = Pixelcut(connections.api, f"{peer.url}/late", lambda _: "key", no_turn)
+    pixelcut = Pixelcut(connections.api, f"{peer.url}/late", lambda _: "key", no_slot)
     with connections_module.call(Deadline(0.1), reserve=0):
         got: list[str] = []
         thread = threading.Thread(target=lambda: got.append(pixelcut.remove_background_of_url("x", Deadline(20))))

@@ -93,7 +93,7 @@ class Options:
             return True
         if call.method == "get_object":
             return self.has_no_steps_left(state)
-        return self.world.calm and call.service == "dynamodb" and call.args[0] in ("intake", "pace")
+        return self.world.calm and call.service == "dynamodb" and call.args[0] == "intake"
 
     def has_no_steps_left(self, state: State) -> bool:
         return all(at == len(steps) for at, steps in zip(state.script, self.world.actors, strict=True))

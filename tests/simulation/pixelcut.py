@@ -74,14 +74,14 @@ def _error(code: str) -> errors.CutoutError:
 
 
 class Service:
-    """`turn` is entered for each request that may cost something, as remove_background.pixelcut does."""
+    """`slot` is entered for each request that may cost something, as remove_background.pixelcut does."""
 
-    def __init__(self, turn: Callable[[Deadline], AbstractContextManager[None]]) -> None:
-        self._turn = turn
+    def __init__(self, slot: Callable[[Deadline], AbstractContextManager[None]]) -> None:
+        self._slot = slot
 
     def remove_background_of_url(self, image_url: str, deadline: Deadline) -> str:
         call("secrets", "get_secret_value")
-        with self._turn(deadline):
+        with self._slot(deadline):
             answer = call("pixelcut", "post", image_url)
             if answer.error:
                 raise _error(answer.error)

@@ -43,7 +43,7 @@ RESULT = "https://assets.example.com/result/5ec4e7.png"
 KEY = "sk-5ec4e7-5ec4e7"
 
 
-def no_turn(_: Deadline) -> AbstractContextManager[None]:
+def no_slot(_: Deadline) -> AbstractContextManager[None]:
     return nullcontext()
 
 
@@ -55,7 +55,7 @@ def service() -> Iterator[responses.RequestsMock]:
 
 @pytest.fixture
 def pixelcut() -> Pixelcut:
-    return Pixelcut(requests.Session(), API, lambda _: KEY, no_turn)
+    return Pixelcut(requests.Session(), API, lambda _: KEY, no_slot)
 
 
 def call(pixelcut: Pixelcut, seconds: float = 60) -> str:
@@ -289,7 +289,7 @@ def test_a_key_that_was_replaced_is_read_again_once(service: responses.RequestsM
     keys = {False: "old", True: "new"}
     service.post(ENDPOINT, status=401, match=[responses.matchers.header_matcher({"X-API-KEY": "old"})])
     service.post(ENDPOINT, json={"result_url": RESULT}, match=[responses.matchers.header_matcher({"X-API-KEY": "new"})])
-    assert call(Pixelcut(requests.Session(), API, keys.__getitem__, no_turn)) == RESULT
+    assert call(Pixelcut(requests.Session(), API, keys.__getitem__, no_slot)) == RESULT
     assert len(service.calls) == 2
 
 
@@ -302,17 +302,17 @@ def test_a_replaced_key_sends_the_whole_image_again(service: responses.RequestsM
         return (200, {}, json.dumps({"result_url": RESULT})) if known else (401, {}, "")
 
     service.add_callback("POST", ENDPOINT, receive)
-    pixelcut = Pixelcut(requests.Session(), API, {False: "old", True: "new"}.__getitem__, no_turn)
+    pixelcut = Pixelcut(requests.Session(), API, {False: "old", True: "new"}.__getitem__, no_slot)
     assert pixelcut.remove_background_of_image([b"image"], "jpeg", Deadline(60)) == RESULT
     assert bodies[0] == bodies[1] != b""
 
 
-def test_all_is_ready_when_its_turn_comes_and_every_request_takes_one(service: responses.RequestsMock) -> None:
+def test_all_is_ready_when_its_slot_comes_and_every_request_takes_one(service: responses.RequestsMock) -> None:
     happened: list[str] = []
 
     @contextmanager
-    def turn(_: Deadline) -> Iterator[None]:
-        happened.append("turn")
+    def slot(_: Deadline) -> Iterator[None]:
+        happened.append("slot")
         yield
         happened.append("end")
 
@@ -329,15 +329,15 @@ def test_all_is_ready_when_its_turn_comes_and_every_request_takes_one(service: r
         return (200, {}, '{"result_url": "u"}') if request.headers["X-API-KEY"] == "new" else (401, {}, "")
 
     service.add_callback("POST", ENDPOINT, receive)
-    Pixelcut(requests.Session(), API, read_key, turn).remove_background_of_image(read_image(), None, Deadline(60))
-    assert happened == ["image", "key", "turn", "request", "fresh key", "turn", "request", "end"]
+    Pixelcut(requests.Session(), API, read_key, slot).remove_background_of_image(read_image(), None, Deadline(60))
+    assert happened == ["image", "key", "slot", "request", "fresh key", "slot", "request", "end"]
 
 
 @pytest.mark.parametrize("fresh", ["old", "new"])
 def test_a_key_that_stays_unknown_is_not_tried_a_third_time(service: responses.RequestsMock, fresh: str) -> None:
     service.post(ENDPOINT, status=401)
     with pytest.raises(InvalidApiKey):
-        call(Pixelcut(requests.Session(), API, {False: "old", True: fresh}.__getitem__, no_turn))
+        call(Pixelcut(requests.Session(), API, {False: "old", True: fresh}.__getitem__, no_slot))
     assert len(service.calls) == (1 if fresh == "old" else 2)
 
 
@@ -366,7 +366,7 @@ def test_no_answer_crashes_the_client(status: int, body: bytes, code: str) -> No
     with responses.RequestsMock() as service:
         service.post(ENDPOINT, status=status, body=body or json.dumps({"error": code, "error_code": code}))
         with pytest.raises(CutoutError) as caught:
-            call(Pixelcut(requests.Session(), API, lambda _: KEY, no_turn))
+            call(Pixelcut(requests.Session(), API, lambda _: KEY, no_slot))
     assert isinstance(caught.value, Unavailable) or status in (400, 401, 403)
 
 

@@ -3,15 +3,13 @@
 What a run scales is changed in a copy of the template, and told in its report.
 """
 
-import argparse
 import io
 import json
 import random
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,15 +22,13 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.s3 import notifications
 from moto.sqs.models import Queue
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 from samtranslator.yaml_helper import yaml_parse
 
 from cutout.local.cloud import LocalCloud
 from cutout.local.pixelcut.server import API_KEY
-from tests.chaos.witness import WitnessedStandIn, witnessed
+from testbed.witness import WitnessedStandIn, witnessed
 
-_TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+_TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 _STACK = "cutout"
 
 VISIBILITY = "Resources.UploadQueue.Properties.VisibilityTimeout"
@@ -45,7 +41,7 @@ WINDOW = f"{_EVENTS}.MaximumBatchingWindowInSeconds"
 
 
 @dataclass
-class Bed:
+class Testbed:
     """The deployed stack; `scaled` says what differs from the template."""
 
     cloud: LocalCloud
@@ -125,7 +121,7 @@ class Bed:
 @contextmanager
 def deployed(
     changes: Mapping[str, object], *, speed: float = 1, mapping_seconds: float = 0.3, parameters: Mapping[str, str]
-) -> Iterator[Bed]:
+) -> Iterator[Testbed]:
     """`changes` are values by their path in the template; schedules run `speed` times as fast.
 
     The event source mapping takes `mapping_seconds` to be enabled or disabled.
@@ -143,9 +139,9 @@ def deployed(
         outputs = cloud.deploy(template, stack_name=_STACK, parameters={"PixelcutApiUrl": url} | dict(parameters))
         scaled += [f"{name}: {value}" for name, value in parameters.items()]
         cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=API_KEY)
-        bed = Bed(cloud, stand_in, outputs, scaled)
-        with _witnessed_notifications(bed):
-            yield bed
+        testbed = Testbed(cloud, stand_in, outputs, scaled)
+        with _witnessed_notifications(testbed):
+            yield testbed
 
 
 def _scale(changes: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
@@ -168,13 +164,13 @@ def _scale(changes: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
 
 
 @contextmanager
-def _witnessed_notifications(bed: Bed) -> Iterator[None]:
+def _witnessed_notifications(testbed: Testbed) -> Iterator[None]:
     send = notifications._send_sqs_message
 
     def witness(account: str, event: Any, queue: str, region: str) -> None:  # noqa: ANN401 JSON
         for record in event.get("Records", []):
             found = record["s3"]["object"]
-            bed.notifications[unquote_plus(found["key"]), found["versionId"]] = json.dumps(event)
+            testbed.notifications[unquote_plus(found["key"]), found["versionId"]] = json.dumps(event)
         send(account, event, queue, region)
 
     with mock.patch.object(notifications, "_send_sqs_message", witness):
@@ -214,65 +210,3 @@ def await_end(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         pause.wait(0.25)
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A line of a report; a promise is broken when `value` is above `most`, or below `least`."""
-
-    name: str
-    value: float
-    most: float | None = None
-    least: float | None = None
-
-    @property
-    def broken(self) -> bool:
-        return (self.most is not None and self.value > self.most) or (
-            self.least is not None and self.value < self.least
-        )
-
-    @property
-    def promise(self) -> str:
-        parts = [("at most", self.most), ("at least", self.least)]
-        if self.most == 0:
-            return "must be 0"
-        return ", ".join(f"{word} {limit:g}" for word, limit in parts if limit is not None)
-
-
-def report(title: str, figures: Sequence[Figure], bed: Bed, notes: Sequence[str], *, as_json: bool) -> int:
-    """Prints what was found; returns the exit code: 1 when a promise is broken."""
-    broken = [figure.name for figure in figures if figure.broken]
-    if as_json:
-        content = {
-            "title": title,
-            "figures": {figure.name: figure.value for figure in figures},
-            "broken": broken,
-            "notes": list(notes),
-            "scaled": bed.scaled,
-        }
-        json.dump(content, sys.stdout, indent=2)
-        print()
-        return int(bool(broken))
-    console = Console(highlight=False, markup=False)
-    table = Table("", "figure", "promise", "", title=title)
-    for figure in figures:
-        table.add_row(
-            figure.name,
-            f"{figure.value:g}",
-            figure.promise,
-            "BROKEN" if figure.broken else "kept" * bool(figure.promise),
-        )
-    console.print(table)
-    for note in notes:
-        console.print(f"  {note}")
-    console.print("Scaled, or not as by default:")
-    for line in bed.scaled:
-        console.print(f"  {line}")
-    return int(bool(broken))
-
-
-def parser(description: str, *, uploads: int) -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    found.add_argument("--uploads", type=int, default=uploads, help="default: %(default)s")
-    found.add_argument("--json", action="store_true", help="print the report as JSON")
-    return found

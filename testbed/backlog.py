@@ -1,0 +1,57 @@
+"""A backlog that waits while the intake is paused, and how it is worked off once the intake is open."""
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from testbed.harness import ENABLED, Testbed, await_end, deployed, picture, quick_queues
+
+UNSCALED: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """`seconds` from the opening of the intake to the last cutout, `busy` from the first request to the last one."""
+
+    seconds: float
+    busy: float
+    cutouts: int
+    requests: int
+    refused: int
+    most_in_a_second: int
+
+
+@contextmanager
+def backlog(uploads: int, *, rate: int, latency: float, scaled: Mapping[str, object] = UNSCALED) -> Iterator[Testbed]:
+    """A stack with that many uploads in its queue; the stand-in allows `rate` requests a second."""
+    with deployed({ENABLED: False, **scaled}, parameters={"RequestsPerSecond": str(rate)}) as testbed:
+        testbed.stand_in.change_settings(requests_per_second=rate, latency_seconds=latency)
+        # Of the event by which S3 tests a notification.
+        testbed.sqs.purge_queue(QueueUrl=testbed.outputs["UploadQueueUrl"])
+        with quick_queues(), ThreadPoolExecutor(8) as uploaders:
+            list(uploaders.map(lambda n: testbed.upload(f"{n}.jpg", picture(str(n))), range(uploads)))
+        yield testbed
+
+
+def drain(testbed: Testbed, uploads: int, bound: float) -> Drained:
+    """Gives up after three times `bound` seconds."""
+    begun = time.monotonic()
+    testbed.open_intake()
+    await_end(lambda: testbed.stand_in.credits_charged() >= uploads, 3 * bound)
+    await_end(lambda: len(testbed.cutouts()) == uploads, bound)
+    seconds = time.monotonic() - begun
+    await_end(lambda: testbed.waiting == 0, 30)
+    removals = testbed.stand_in.removals()
+    times = [removal.came for removal in removals]
+    return Drained(
+        seconds=seconds,
+        busy=times[-1] - times[0],
+        cutouts=len(testbed.cutouts()),
+        requests=len(removals),
+        refused=sum(removal.status == 429 for removal in removals),
+        most_in_a_second=max(number - bisect_left(times, moment - 1) + 1 for number, moment in enumerate(times)),
+    )
