@@ -22,6 +22,7 @@ from bench.services import Services
 Handler = Literal["ours", "one after another", "naive"]
 TIMEOUT_SECONDS = 120  # of the function, as in the template
 ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "samples" / "coffee.png"  # that every image is a copy of
 
 
 @dataclass(frozen=True, slots=True)

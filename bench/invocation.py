@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias, get_args
 
 from bench import child, pictures, services
-from bench.child import Handler, Log
+from bench.child import SOURCE, Handler, Log
 from bench.report import Goal, Part, Table, as_text, number
 
 IMAGES = 10
@@ -15,7 +15,6 @@ IMAGES = 10
 QUICK, FAIR, SLOW = 0.0, 0.2, 3.0
 LATENCIES = (QUICK, FAIR, SLOW)
 HANDLERS: tuple[Handler, ...] = get_args(Handler)
-SOURCE = Path(__file__).parents[1] / "samples" / "coffee.png"
 RESULT_BYTES = 500_000
 PICTURE = Path(__file__).with_name("invocation.svg")
 

@@ -1,26 +1,16 @@
 """The most memory that the function's process takes, by the size of the results."""
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench import child, pictures, services
-from bench.child import Handler
-from bench.invocation import SOURCE
-from bench.report import Goal, Part, Table, as_text, number
+from bench.child import SOURCE
+from bench.report import Goal, Part, Peak, Table, as_text, number
 
 MOST_MB = 150
 FLAT = 1.1  # largest peak over the smallest
 PICTURE = Path(__file__).with_name("memory.svg")
 CASES = ((10, 1), (10, 20), (1, 1), (1, 100))  # results at once, MB each
-
-
-@dataclass(frozen=True, slots=True)
-class Peak:
-    handler: Handler
-    images: int
-    megabytes: int  # of each result
-    peak_mb: float
 
 
 def measure_peaks() -> list[Peak]:

@@ -8,11 +8,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.report import number
+from bench.report import Peak, number
 
 if TYPE_CHECKING:
     from bench.child import Handler, Log
-    from bench.memory import Peak
 
 COLOURS = {"ours": "#1b7f5c", "one after another": "#7fb8a4", "naive": "#c8743c"}
 GOAL = "#444444"

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
+from bench.child import Handler
+
 PACKAGES = ("boto3", "aws-lambda-powertools", "requests", "moto")
 
 
@@ -31,6 +33,16 @@ class Goal:
             return "met"
         missed = f"missed by {abs(self.value - self.bound) / self.bound:.0%}"
         return f"{missed}: {self.stands_in_the_way}" if self.stands_in_the_way else missed
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The most memory that a handler had, for so many results of so many megabytes each."""
+
+    handler: Handler
+    images: int
+    megabytes: int
+    peak_mb: float
 
 
 @dataclass(frozen=True, slots=True)

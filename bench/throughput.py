@@ -101,7 +101,7 @@ def measure() -> Part:
                 "Requests answered 429, in percent",
                 100 * most,
                 1,
-                stands_in_the_way="this machine runs everything, and delays some requests by more than the rate limiter leaves",
+                stands_in_the_way="this machine runs everything, and delays some requests by more than the margin",
             ),
             Goal("Seconds per image, of the largest backlog over the smallest", many / few, 1.1),
             Goal(
