@@ -81,7 +81,8 @@ def draw_throughput(path: Path, shares: Mapping[int, tuple[float, float]]) -> No
         (refused, 1, 1, "Share of requests answered 429, %"),
     ):
         bars = axes.bar(backlogs, [100 * share[column] for share in shares.values()], 0.5, color=COLOURS["ours"])
-        axes.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
+        # Within the bars: above them is the line of the goal.
+        axes.bar_label(bars, fmt="%.3g", fontsize=8, label_type="center", bbox={"fc": "white", "ec": "none", "pad": 1})
         _draw_goal(axes, goal, "at most" if column else "at least")
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("uploads in the backlog")

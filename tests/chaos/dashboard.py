@@ -70,7 +70,7 @@ def reduce(values: list[float], stat: str) -> float:
 
 def draw(body: dict[str, Any], points: Points, begun: float) -> None:
     widgets = [widget["properties"] for widget in body["widgets"] if widget["type"] == "metric"]
-    figure, places = plt.subplots(2, 2, figsize=(14, 8))
+    figure, places = plt.subplots(2, 2, figsize=(14, 9), layout="constrained")
     for place, widget in zip(places.flat, widgets, strict=True):
         right = None
         for namespace, name, _, value, *options in widget["metrics"]:
@@ -88,10 +88,10 @@ def draw(body: dict[str, Any], points: Points, begun: float) -> None:
             axis.plot([x for x, _ in line], [y for _, y in line], style, marker=".", label=label)
         place.set_title(widget["title"])
         place.set_xlabel(f"seconds of the run (periods of {PERIOD_SECONDS})")
-        place.legend(loc="center left", fontsize="small")
-        if right:
-            right.legend(loc="upper right", fontsize="small")
-    figure.tight_layout()
+        lines = [*place.get_lines(), *(right.get_lines() if right else [])]
+        place.legend(
+            handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize="small", frameon=False
+        )
     figure.savefig(PICTURE, metadata={"Date": None})
 
 
