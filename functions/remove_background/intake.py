@@ -55,8 +55,8 @@ FAILURES_ON_PROBATION = 3
 TRUST_SECONDS = 5.0
 # Failures that are further apart than this are not in a row.
 IN_A_ROW_SECONDS = 600.0
-# After this, whoever began to switch the mapping has ended: longer than ReopenIntake or a command may run.
-SWITCHING_SECONDS = 900.0
+# After this, whoever began to switch the mapping has ended: longer than ReopenIntake or a command may take.
+SWITCHING_SECONDS = 120.0
 SWITCH_REST_SECONDS = 1.0
 
 # Lambda refuses to change a mapping that is changing its state.
@@ -126,25 +126,32 @@ class Intake:
             raise IntakePaused("The intake is paused. The upload waits until it is reopened.")
 
     def check_again(self) -> None:
-        """The same after a wait for a slot, in which somebody else may have paused it."""
+        """The same after a wait for a slot, in which somebody else may have paused it, or paused and reopened it."""
+        probation = False
         with self._looking:
             if not self._paused and time.monotonic() - self._open_at > TRUST_SECONDS:
-                self._look()
+                probation = self._look()
         self.check()
+        if probation and self._own_probe() is None:
+            raise _on_probation()
 
     def note_open(self) -> None:
         """A slot was reserved, which is only done while it is open."""
         self._open_at = time.monotonic()
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """Whether it is on probation: then nobody may trust that it is open."""
         try:
-            self._paused = self._item.read().paused_by is not None
+            seen = self._item.read()
         except AwsError as error:
             log.error("The state of the intake could not be read (%s).", error_code(error))
-            self._paused = False  # the next slot tells
+            seen = State()  # the next slot tells
+        self._paused = seen.paused_by is not None
         if not self._paused:
             self._failed = False
+        if not self._paused and seen.reopened_at is None:
             self.note_open()
+        return seen.reopened_at is not None
 
     def admit(self, item: Mapping[str, Any], until: float) -> bool:
         """What follows when a slot was refused and this was the item: whether the call may be made all the same.
@@ -166,9 +173,7 @@ class Intake:
                 f"DynamoDB did not reserve a slot for the request ({error_code(error)})."
             ) from None
         if not taken:
-            waits = IntakePaused("The intake was reopened a moment ago. The upload waits for the first success.")
-            waits.is_paused = False
-            raise waits
+            raise _on_probation()
         with self._lock:
             self._probe = token, threading.get_ident()
         self.note_open()
@@ -415,6 +420,12 @@ _THE_FIRST = (
     "(attribute_not_exists(failed_at) OR failed_at <= :lately)",
 )
 DISABLED_BY_HAND = "the event source mapping was disabled by hand"
+
+
+def _on_probation() -> IntakePaused:
+    waits = IntakePaused("The intake was reopened a moment ago. The upload waits for the first success.")
+    waits.is_paused = False
+    return waits
 
 
 def new_token() -> str:

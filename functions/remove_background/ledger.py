@@ -12,7 +12,7 @@ the conflict before it is paid for. Times are in seconds since the epoch.
     charges                  its calls that were or may have been charged, of which none has become a cutout
     reuses                   how often its paid result was handed out again
     ended_at                 when its letter was written: what was sent to the queue later is a replay, and may pay
-    ended_event, ended_as    the sequencer and the error code of that letter
+    ended_events, ended_as   the sequencers of the uploads that have a letter, and the error code of the first of them
     expires                  when DynamoDB may delete the item
 
 Every claim but the first is conditional on the item being just as it was seen (optimistic locking), and every write
@@ -27,7 +27,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from .aws_errors import AwsError, error_code, refused_item
 from .deadline import Deadline
@@ -51,6 +51,8 @@ MAX_CHARGES = 2
 UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
 MAX_REUSES = 10
+
+_Value: TypeAlias = str | float | set[str]
 
 log = logging.getLogger(__name__)
 
@@ -137,16 +139,18 @@ class Ledger:
     def close(self, output_key: str, upload: Upload, account: "Account", written: float, code: str) -> None:
         """Say that the upload's letter is written: what was sent before has ended, and what is sent later may pay.
 
-        `written` is when the letter was about to be written: a letter that is sent back at once is later than that.
-        `code` is its error code. Nothing is closed if the upload has been claimed since its account was read, or if a
-        letter was written before: that one may have been sent back since.
+        `written` is when the letter was about to be written: one that is sent back at once is sent later than that, as
+        AWS's clocks agree.
+        `code` is its error code. Of several letters the first one counts: that one may have been sent back since.
+        Nothing is closed if the upload has been claimed since its account was read.
         """
         if account.holder:
-            self._update(
+            self._write(
                 output_key,
-                "SET ended_at = :now, ended_event = :event, ended_as = :code",
-                {":now": written, ":event": upload.sequencer or "", ":code": code, ":holder": account.holder},
-                condition="holder = :holder AND attribute_not_exists(ended_at)",
+                "SET ended_at = if_not_exists(ended_at, :now), ended_as = if_not_exists(ended_as, :code)"
+                " ADD ended_events :event",
+                {":now": written, ":code": code, ":event": {_event(upload)}},
+                holder=account.holder,
             )
 
     def check_nothing_in_flight(self, output_key: str) -> None:
@@ -197,9 +201,10 @@ class Ledger:
         mine = seen.is_about(upload)
         replayed = seen.ended_at is not None and sent > seen.ended_at
         if mine and seen.ended_at is not None and not replayed:
-            if seen.ended_event == (upload.sequencer or ""):
+            if _event(upload) in seen.ended_events:
                 return Outcome.DUPLICATE
-            raise ChargedInVain(seen.ended_as)
+            if not seen.is_valid(now):
+                raise ChargedInVain(seen.ended_as)
         if mine and seen.is_valid(now):
             return self._reuse(output_key, seen, deadline, replayed=replayed)
         if seen.is_leased(now) or (not seen.is_of_key(upload) and (seen.is_valid(now) or seen.is_unsettled(now))):
@@ -305,12 +310,12 @@ class Ledger:
         answer = self._dynamodb.get_item(TableName=self._table, Key=_key(output_key), ConsistentRead=True)
         return answer.get("Item", {})
 
-    def _write(self, output_key: str, expression: str, values: dict[str, str | float], *, holder: str) -> None:
+    def _write(self, output_key: str, expression: str, values: dict[str, _Value], *, holder: str) -> None:
         """Fenced: nothing is written once another claim has been made."""
         self._update(output_key, expression, values | {":holder": holder}, condition="holder = :holder")
 
     def _update(
-        self, output_key: str, expression: str, values: dict[str, str | float], condition: str
+        self, output_key: str, expression: str, values: Mapping[str, _Value], condition: str
     ) -> Mapping[str, Any]:
         """The item after the update, or as it is where the condition fails; empty where DynamoDB does."""
         names = {name: real for name, real in _NAMES.items() if name in expression + condition}
@@ -370,7 +375,7 @@ class _Seen:
     reuses: int
     sequencer: str
     ended_at: float | None
-    ended_event: str
+    ended_events: frozenset[str]
     ended_as: str
     expires: float
 
@@ -389,7 +394,7 @@ class _Seen:
             reuses=int(_number(item, "reuses")),
             sequencer=item.get("sequencer", {}).get("S", ""),
             ended_at=_number(item, "ended_at") if "ended_at" in item else None,
-            ended_event=item.get("ended_event", {}).get("S", ""),
+            ended_events=frozenset(item.get("ended_events", {}).get("SS", ())),
             ended_as=item.get("ended_as", {}).get("S", ""),
             expires=_number(item, "expires"),
         )
@@ -448,7 +453,7 @@ _NOTHING_TO_LOSE = (
     "attribute_not_exists(holder) OR"
     " ((#source <> :source OR etag <> :etag) AND attribute_not_exists(lease) AND expires < :settled)"
 )
-_OF_A_LETTER = "ended_at, ended_event, ended_as"
+_OF_A_LETTER = "ended_at, ended_events, ended_as"
 _NAMES = {"#source": "source"}  # a word that DynamoDB reserves
 
 
@@ -489,5 +494,15 @@ def _key(output_key: str) -> dict[str, Any]:
     return {"id": {"S": f"cutout:{output_key}"}}
 
 
-def _values(values: Mapping[str, str | float]) -> dict[str, Any]:
-    return {name: {"S": str(value)} if isinstance(value, str) else {"N": str(value)} for name, value in values.items()}
+def _event(upload: Upload) -> str:
+    return upload.sequencer or "none"
+
+
+def _values(values: Mapping[str, _Value]) -> dict[str, Any]:
+    return {name: _value(value) for name, value in values.items()}
+
+
+def _value(value: _Value) -> dict[str, Any]:
+    if isinstance(value, set):
+        return {"SS": sorted(value)}
+    return {"S": str(value)} if isinstance(value, str) else {"N": str(value)}

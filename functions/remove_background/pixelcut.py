@@ -58,6 +58,9 @@ _ABOUT_THE_IMAGE: Mapping[str, type[Rejected]] = {
         UnsupportedImageFormat,
     )
 }
+# What a gateway or a CDN answers when it has lost the API's own answer: 520 and 524 are Cloudflare's.
+# https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
+_OF_A_GATEWAY = (502, 504, 520, 524)
 # The other codes of a 400 that the reference lists. What it does not list, such as a moderation's, may be charged.
 _ABOUT_THE_REQUEST = {"invalid_request_body", "missing_parameter", "invalid_parameter", "unsupported_content_type"}
 
@@ -247,6 +250,7 @@ def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any], k
         case _ if status >= 500:  # the class of server errors
             unavailable = ServiceUnavailable(f"Pixelcut answered {status}.")
             unavailable.billed = Billed.MAYBE
+            unavailable.answer_lost = status in _OF_A_GATEWAY
             return unavailable
         case _:
             return UnexpectedAnswer(f"Pixelcut answered {status}, which its reference does not describe{said}.")

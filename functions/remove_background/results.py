@@ -4,6 +4,7 @@ import base64
 import hashlib
 import string
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -25,6 +26,8 @@ SPOOL_BYTES = 1_048_576
 READ_SECONDS = 15.0
 MAX_REDIRECTS = 3
 FETCH_ATTEMPTS = 3
+# A host may not have yet what it has only just been given: so long, times the attempt, the next one waits.
+GONE_SECONDS = 1.0
 # Share of an invocation's time that is kept back from the fetch, for writing the cutout.
 RESERVE = 1 / 24
 
@@ -47,7 +50,7 @@ class Results:
     def fetch(self, result_url: str, deadline: Deadline) -> Iterator[Result]:
         """Download and verify a paid result; it is deleted when the context ends.
 
-        Retries at once when that fails, since the alternative is to pay again.
+        Retries when that fails, since the alternative is to pay again: at once, or a little later when it is not there.
         Raises ResultGone, ResultInvalid, ResultUnavailable or OutOfTime.
         """
         deadline.remaining(reserve=RESERVE)
@@ -56,9 +59,11 @@ class Results:
                 try:
                     result = self._download(result_url, file, deadline)
                     break
-                except ResultUnavailable:
-                    if attempt == FETCH_ATTEMPTS or deadline.left(reserve=RESERVE) <= 0:
+                except ResultUnavailable as error:
+                    rest = GONE_SECONDS * attempt if isinstance(error, ResultGone) else 0.0
+                    if attempt == FETCH_ATTEMPTS or deadline.left(reserve=RESERVE) <= rest:
                         raise
+                    time.sleep(rest)
             yield result
 
     def _download(self, url: str, file: IO[bytes], deadline: Deadline) -> Result:

@@ -71,7 +71,8 @@ class Storage:
             upload,
             head,
             int(answer["ContentRange"].rpartition("/")[2]),
-            answer.get("VersionId"),
+            # "null" where versioning is suspended: that version can be overwritten, as where there are none.
+            None if (version := answer.get("VersionId")) == "null" else version,
             answer.get("LastModified"),
         )
 

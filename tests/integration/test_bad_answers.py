@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -72,7 +73,7 @@ class Caller:
 @pytest.fixture(scope="module")
 def ends() -> Ends:
     ends, over = Ends(), threading.Event()
-    with serving() as peer:
+    with serving() as peer, mock.patch("remove_background.results.GONE_SECONDS", 0):
         peer.rows = {name: row.answers for name, row in ROWS.items()}
         peer.rows["good-service"] = [[say(answer("200 OK", GOOD, keep=True))]]
         peer.rows["good-result"] = [[say(answer("200 OK", PNG, keep=True))]]

@@ -66,16 +66,18 @@ def _service_statuses() -> Iterator[Row]:
     said = json.dumps({"error": "No.", "error_code": "of_tomorrow"}).encode()
     for status in STATUSES:
         line, number = f"{status} Whatever", int(status)
-        yield Row(f"{status} and nothing", [[say(answer(line))]], *_of_status(number))
-        yield Row(f"{status} and a page", [[say(answer(line, HTML)), close]], *_of_status(number))
-        yield Row(f"{status} and a code", [[say(answer(line, said)), close]], *_of_status(number, "of_tomorrow"))
+        coded = _of_status(number, "of_tomorrow")
+        lost = number in (502, 504, 520, 524)  # what a gateway says when the answer did not come
+        yield Row(f"{status} and nothing", [[say(answer(line))]], *_of_status(number), lost=lost)
+        yield Row(f"{status} and a page", [[say(answer(line, HTML)), close]], *_of_status(number), lost=lost)
+        yield Row(f"{status} and a code", [[say(answer(line, said)), close]], *coded, lost=lost)
         packed = answer(line, gzip.compress(said), "Content-Encoding: gzip")
-        yield Row(f"{status} and a compressed code", [[say(packed), close]], *_of_status(number, "of_tomorrow"))
+        yield Row(f"{status} and a compressed code", [[say(packed), close]], *coded, lost=lost)
         cut = [[say(head("Content-Length: 500", status=line) + HTML), close]]
         if number < 300:
             yield Row(f"{status} cut short", cut, ServiceUnavailable, "service_unavailable", MAYBE, lost=True)
         else:
-            yield Row(f"{status} cut short", cut, *_of_status(number))
+            yield Row(f"{status} cut short", cut, *_of_status(number), lost=lost)
 
 
 def _service_successes() -> Iterator[Row]:

@@ -974,3 +974,18 @@ def test_a_call_that_waited_long_for_its_slot_looks_whether_it_was_paused_meanwh
             intake.check_again()
     else:
         intake.check_again()
+
+
+def test_a_call_that_waited_while_it_was_paused_and_reopened_needs_the_probe(
+    intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
+) -> None:
+    pay(intake)
+    item.pause(FUNCTION, "service_unavailable")
+    item.reopen(item.read(), "token")
+    clock.sleep(5.1)
+    for _ in range(2):  # all that wait, not only the one that looks first
+        with pytest.raises(IntakePaused) as caught:
+            intake.check_again()
+        assert not caught.value.is_paused
+    pay(intake)  # with the probe
+    intake.check_again()

@@ -938,6 +938,36 @@ def test_another_upload_of_the_same_bytes_gets_a_letter_of_its_own_for_nothing(
     assert desk.pay(first) is Outcome.DUPLICATE
 
 
+def test_each_upload_of_the_same_bytes_gets_one_letter(desk: Desk, make_upload: MakeUpload) -> None:
+    uploads = [make_upload(sequencer=f"0{number}") for number in range(3)]
+    for _ in range(2):
+        desk.pay_in_vain(uploads[0], no_result_url())
+    desk.close(uploads[0])
+    for upload in uploads[1:]:
+        with pytest.raises(ChargedInVain):
+            desk.pay(upload)
+        desk.close(upload)
+    assert {desk.pay(upload) for upload in uploads} == {Outcome.DUPLICATE}
+
+
+def test_uploads_without_a_sequencer_cannot_be_told_apart(desk: Desk, make_upload: MakeUpload) -> None:
+    for _ in range(2):
+        desk.pay_in_vain(make_upload(sequencer=None), no_result_url())
+    desk.close(make_upload(sequencer=None))
+    assert desk.pay(make_upload(sequencer=None)) is Outcome.DUPLICATE
+
+
+def test_a_result_that_is_valid_is_for_the_other_upload_though_one_has_its_letter(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    first, second = make_upload(sequencer="01"), make_upload(sequencer="02")
+    desk.pay(first)
+    desk.close(first)
+    assert desk.pay(second) == "https://result/1"
+    assert desk.pay(first) is Outcome.DUPLICATE
+    assert desk.till.calls == 1
+
+
 def test_a_second_letter_does_not_hold_up_a_replay_of_the_first(desk: Desk, make_upload: MakeUpload) -> None:
     first, second = make_upload(sequencer="01"), make_upload(sequencer="02")
     desk.pay_in_vain(first, no_result_url())
@@ -955,7 +985,7 @@ def test_nothing_is_left_of_a_letter_that_was_replayed(desk: Desk, make_upload: 
         desk.pay_in_vain(make_upload(), no_result_url())
     desk.close(make_upload())
     desk.pay(make_upload(), sent=START + 1)
-    assert not {"ended_at", "ended_event", "ended_as"} & desk.item().keys()
+    assert not {"ended_at", "ended_events", "ended_as"} & desk.item().keys()
 
 
 def test_the_letter_of_an_upload_does_not_end_another_one(desk: Desk, make_upload: MakeUpload) -> None:

@@ -386,6 +386,14 @@ def test_a_400_with_a_code_of_tomorrow_may_be_charged(service: responses.Request
     assert (caught.value.code, caught.value.billed) == ("a_code_of_tomorrow", Billed.MAYBE)
 
 
+@pytest.mark.parametrize(("status", "lost"), [(500, False), (502, True), (503, False), (504, True), (524, True)])
+def test_what_a_gateway_says_is_an_answer_that_was_lost(
+    service: responses.RequestsMock, pixelcut: Pixelcut, status: int, lost: bool
+) -> None:
+    service.post(ENDPOINT, status=status, body="<html>Gateway Time-out</html>")
+    assert error_of(pixelcut).answer_lost is lost
+
+
 @pytest.mark.parametrize("code", ["no_reason", "in_progress", "insufficient_api_credits", "malformed_image_"])
 def test_a_400_with_a_code_of_ours_is_a_refusal_without_a_code(
     service: responses.RequestsMock, pixelcut: Pixelcut, code: str

@@ -7,6 +7,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -38,6 +39,14 @@ def results() -> Results:
     return Results(Connections(threads=1), API)
 
 
+@pytest.fixture
+def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that were waited between two attempts."""
+    rests: list[float] = []
+    monkeypatch.setattr("remove_background.results.time", SimpleNamespace(sleep=rests.append))
+    return rests
+
+
 def fetch(results: Results, url: str = RESULT, seconds: float = 60) -> bytes:
     with results.fetch(url, Deadline(seconds)) as result:
         content = result.file.read()
@@ -62,23 +71,34 @@ def test_a_result_is_fetched(host: responses.RequestsMock, results: Results, mak
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_result_that_is_not_there_is_asked_for_again_before_it_is_gone(
-    host: responses.RequestsMock, results: Results, status: int
+def test_a_result_that_is_not_there_is_asked_for_a_little_later_before_it_is_gone(
+    host: responses.RequestsMock, results: Results, rests: list[float], status: int
 ) -> None:
     """A host may say so of one that it has only just been given."""
     host.get(RESULT, status=status)
     assert type(error_of(results)) is ResultGone
     assert len(host.calls) == FETCH_ATTEMPTS
+    assert rests == [1, 2]
 
 
-@pytest.mark.parametrize("status", [202, 304, 403, 404, 410, 416, 500, 503])
+def test_no_time_is_waited_for_a_result_that_is_not_left(
+    host: responses.RequestsMock, results: Results, rests: list[float]
+) -> None:
+    host.get(RESULT, status=404)
+    with pytest.raises(ResultGone), results.fetch(RESULT, Deadline(0.9)):
+        pass
+    assert rests == []
+
+
+@pytest.mark.parametrize("status", [202, 304, 403, 416, 500, 503])
 def test_another_status_is_asked_for_again_at_once(
-    host: responses.RequestsMock, results: Results, make_png: MakePng, status: int
+    host: responses.RequestsMock, results: Results, make_png: MakePng, rests: list[float], status: int
 ) -> None:
     host.get(RESULT, status=status)
     host.get(RESULT, status=status)
     host.get(RESULT, body=make_png())
     assert fetch(results) == make_png()
+    assert not any(rests)
 
 
 def test_a_result_that_stays_away_is_unavailable(host: responses.RequestsMock, results: Results) -> None:

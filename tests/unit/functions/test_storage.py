@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
+from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
 from remove_background.aws import Clients
@@ -77,6 +78,17 @@ def test_a_deleted_upload_is_deleted_though_its_version_is_still_there(clients: 
 
 def test_an_upload_that_was_never_there_is_deleted(storage: Storage, make_upload: MakeUpload) -> None:
     assert storage.look_at(make_upload("nowhere.jpg")) is Outcome.DELETED
+
+
+def test_a_null_version_is_none(clients: Clients, make_upload: MakeUpload) -> None:
+    """So S3 calls what stands in a bucket whose versioning is suspended; the next upload overwrites it."""
+    body = StreamingBody(io.BytesIO(b"image"), 5)
+    answer = {"Body": body, "ContentRange": "bytes 0-4/5", "VersionId": "null"}
+    with Stubber(clients.s3) as stub:
+        stub.add_response("get_object", answer)
+        source = Storage(clients.s3, "output").look_at(make_upload())
+    assert isinstance(source, Source)
+    assert source.version_id is None
 
 
 def test_the_version_that_was_looked_at_is_presigned(clients: Clients, storage: Storage) -> None:
