@@ -17,12 +17,13 @@ import typer
 from botocore.exceptions import ClientError
 
 from cutout.commands import letters as letters_command
+from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName
 from cutout.failures import Failure
 from cutout.operations import credits as balance
 from cutout.operations import deployment, output_keys, queues
 from cutout.operations.dead_letters import Letter
-from cutout.operations.deployment import STACK_NAME, THREADS, Deployment, EndpointUrl, StackName
-from cutout.terminal import AsJson, print_json, printable, progress
+from cutout.operations.deployment import THREADS, Deployment
+from cutout.terminal import print_json, printable, progress
 from remove_background.aws_errors import http_status
 from remove_background.errors import OutputKeyTooLong
 from remove_background.letters import notification

@@ -7,10 +7,11 @@ from typing import Any
 
 import typer
 
+from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Yes
 from cutout.failures import Failure
 from cutout.operations import deployment
-from cutout.operations.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
-from cutout.terminal import AsJson, Yes, agree, print_json
+from cutout.operations.deployment import Deployment
+from cutout.terminal import agree, print_json
 from remove_background.aws_errors import AwsError, error_code
 from remove_background.intake import DISABLED_BY_HAND, FUNCTION, OPERATOR, IntakeItem, State, new_token
 

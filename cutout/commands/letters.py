@@ -16,6 +16,7 @@ from rich.box import SIMPLE
 from rich.table import Column, Table
 
 from cutout.commands import intake as intake_command
+from cutout.commands.options import STACK_NAME, AsJson, Codes, EndpointUrl, Every, Ids, StackName, Yes
 from cutout.failures import Failure
 from cutout.operations import credits as balance
 from cutout.operations import deployment, queues
@@ -28,10 +29,10 @@ from cutout.operations.dead_letters import (
     DeadLetters,
     Letter,
 )
-from cutout.operations.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
+from cutout.operations.deployment import Deployment
 from cutout.operations.replay import Kept, Replay, State, look_at
 from cutout.presentation.advice import advise
-from cutout.terminal import AsJson, Yes, agree, console, print_json, printable, progress
+from cutout.terminal import agree, console, print_json, printable, progress
 from remove_background.errors import Billed
 
 SHORT_ID = 8  # characters of an id that a list shows
@@ -42,16 +43,6 @@ letters = typer.Typer(
     rich_markup_mode=None,
     help="Read the letters of uploads that could not become cutouts; replay or discard them.",
 )
-
-Ids = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="ID", show_default=False, help="Ids of letters, or their first characters."),
-]
-Codes = Annotated[
-    list[str] | None,
-    typer.Option("--code", metavar="CODE", show_default=False, help="All letters with this code; may be repeated."),
-]
-Every = Annotated[bool, typer.Option("--all", help="All letters.")]
 
 
 @dataclass(frozen=True, slots=True)

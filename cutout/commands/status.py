@@ -10,11 +10,12 @@ from rich.table import Table
 
 from cutout.commands import intake as intake_command
 from cutout.commands.intake import Intake
+from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName
 from cutout.operations import credits as balance
 from cutout.operations import deployment, queues
 from cutout.operations.dead_letters import HIDDEN, HIDDEN_UNTIL, DeadLetters, Letter
-from cutout.operations.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
-from cutout.terminal import AsJson, console, print_json
+from cutout.operations.deployment import Deployment
+from cutout.terminal import console, print_json
 from remove_background.intake import OPERATOR
 
 

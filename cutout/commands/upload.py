@@ -19,14 +19,15 @@ from rich.text import Text
 
 from cutout.commands import intake as intake_command
 from cutout.commands.intake import Intake, word_pause
+from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Yes
 from cutout.failures import Failure, describe
 from cutout.operations import credits as balance
 from cutout.operations import deployment, output_keys
 from cutout.operations import files as local_files
-from cutout.operations.deployment import STACK_NAME, THREADS, Deployment, EndpointUrl, StackName
+from cutout.operations.deployment import THREADS, Deployment
 from cutout.operations.files import Became, File
 from cutout.operations.follow import Following
-from cutout.terminal import AsJson, Yes, agree, console, print_json, printable, progress
+from cutout.terminal import agree, console, print_json, printable, progress
 from remove_background.uploads import Upload
 
 # Of what there may be thousands, so many are shown.
