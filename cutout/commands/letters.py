@@ -15,11 +15,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
-from cutout.commands import intake as intake_command
 from cutout.commands.options import STACK_NAME, AsJson, Codes, EndpointUrl, Every, Ids, StackName, Yes
 from cutout.failures import Failure
 from cutout.operations import credits as balance
 from cutout.operations import deployment, queues
+from cutout.operations import intake as stack_intake
 from cutout.operations.dead_letters import (
     HIDDEN,
     HIDDEN_UNTIL,
@@ -176,7 +176,7 @@ def replay_letters(
             f"result can be used again; {known.rstrip('.')}.",
             err=True,
         )
-        if intake_command.read(deployed).paused_by:
+        if stack_intake.read(deployed).paused_by:
             typer.echo("The intake is paused: what is replayed waits in the queue until `cutout resume`.", err=True)
         agree(yes=yes)
         done = _work_off(deployed, chosen, replay, "replayed")

@@ -17,16 +17,17 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 
-from cutout.commands import intake as intake_command
-from cutout.commands.intake import Intake, word_pause
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Yes
 from cutout.failures import Failure, describe
 from cutout.operations import credits as balance
 from cutout.operations import deployment, output_keys
 from cutout.operations import files as local_files
+from cutout.operations import intake as stack_intake
 from cutout.operations.deployment import THREADS, Deployment
 from cutout.operations.files import Became, File
 from cutout.operations.follow import Following
+from cutout.operations.intake import Intake
+from cutout.presentation.intake import word_pause
 from cutout.terminal import agree, console, print_json, printable, progress
 from remove_background.uploads import Upload
 
@@ -80,7 +81,7 @@ def upload(
     if not prefix.startswith(needed := deployed.settings["INPUT_PREFIX"]):
         raise typer.BadParameter(f"the stack takes only keys that begin with {needed}.", param_hint="--prefix")
     files, left_out = local_files.find(paths, prefix, output_keys.output_key(deployed))
-    intake = intake_command.read(deployed)
+    intake = stack_intake.read(deployed)
     _tell(deployed, files, left_out, intake, out)
     agree(yes=yes)
     if out:
@@ -96,7 +97,14 @@ def upload(
                 following = shown.add_task("Becoming cutouts", total=len(sent))
                 shown.advance(following, 0)  # the rate counts from now
                 say = functools.partial(shown.console.print, soft_wrap=True)
-                Following(deployed, intake, out, lambda: shown.advance(following), say).follow(sent)
+                Following(
+                    deployed,
+                    intake,
+                    out,
+                    ended=lambda: shown.advance(following),
+                    switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
+                    say=say,
+                ).follow(sent)
     except (KeyboardInterrupt, Failure, BotoCoreError, ClientError):
         _tell_where_it_stopped(files)
         raise

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cutout.commands import intake as intake_command
-from cutout.commands.intake import Intake, word_pause
 from cutout.failures import describe
+from cutout.operations import intake as stack_intake
 from cutout.operations import queues
 from cutout.operations.dead_letters import DeadLetters, Letter
 from cutout.operations.deployment import THREADS, Deployment
 from cutout.operations.files import Became, File
+from cutout.operations.intake import Intake
 from remove_background.aws_errors import http_status
 from remove_background.models import Cutout
 from remove_background.uploads import Upload
@@ -66,7 +66,7 @@ class Following:
     """What has become of each file is written into it.
 
     `intake` is how it was last found, `out` the folder that the cutouts are fetched to. `ended` is called for each
-    file that has ended, `say` with sentences for a person.
+    file that has ended, `switched` when the intake is paused or open again, `say` with sentences for a person.
     """
 
     def __init__(
@@ -75,11 +75,13 @@ class Following:
         intake: Intake,
         out: Path | None,
         ended: Callable[[], None],
+        switched: Callable[[Intake], None],
         say: Callable[[str], None],
     ) -> None:
         self._deployed = deployed
         self._out = out
         self._ended = ended
+        self._switched = switched
         self._say = say
         self._pending: dict[tuple[str, str, str | None], _Pending] = {}
         self._intake = intake
@@ -215,7 +217,7 @@ class Following:
         return []
 
     def _look_at_state(self) -> None:
-        """Says when the intake is paused, and gives up what is not to be seen any more."""
+        """Reports a switch of the intake, and gives up what is not to be seen any more."""
         now = time.monotonic()
         if now < self._state_due:
             return
@@ -245,11 +247,9 @@ class Following:
         )
 
     def _look_at_intake(self) -> None:
-        intake = intake_command.read(self._deployed)
-        if intake.paused_by and not self._intake.paused_by:
-            self._say(word_pause(intake))
-        elif self._intake.paused_by and not intake.paused_by:
-            self._say("The intake is open again.")
+        intake = stack_intake.read(self._deployed)
+        if bool(intake.paused_by) != bool(self._intake.paused_by):
+            self._switched(intake)
         self._intake = intake
 
     def _head(self, bucket: str, key: str) -> "HeadObjectOutputTypeDef | None":
