@@ -14,17 +14,16 @@ from typing import IO, TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import quote_plus
 
 import typer
-from botocore.exceptions import ClientError
 
 from cutout.commands import letters as letters_command
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName
 from cutout.failures import Failure
 from cutout.operations import credits as balance
-from cutout.operations import deployment, output_keys, queues
+from cutout.operations import deployment, objects, output_keys, queues
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import THREADS, Deployment
 from cutout.terminal import print_json, printable, progress
-from remove_background.aws_errors import http_status
+from cutout.words import count
 from remove_background.errors import OutputKeyTooLong
 from remove_background.letters import notification
 from remove_background.models import Cutout
@@ -116,8 +115,9 @@ def backfill(
         for line in _report(found, credits_left, queues.count(deployed.sqs, deployed.upload_queue)):
             typer.echo(line, err=as_json)
         if hidden:
-            letters = f"{hidden:,} letter{'' if hidden == 1 else 's'}"
-            typer.echo(f"{letters} could not be looked at: an upload with one counts as missing.", err=True)
+            typer.echo(
+                f"{count(hidden, 'letter')} could not be looked at: an upload with one counts as missing.", err=True
+            )
         enqueuer = Enqueuer(deployed)
         try:
             if yes:
@@ -207,13 +207,8 @@ def _list(deployed: Deployment, prefix: str) -> "Iterator[ObjectTypeDef]":
 
 
 def _find_cutout(deployed: Deployment, key: str) -> Cutout | None:
-    try:
-        found = deployed.s3.head_object(Bucket=deployed.output_bucket, Key=key)
-    except ClientError as error:
-        if http_status(error) == 404:
-            return None
-        raise
-    return Cutout.from_metadata(found["ETag"], found["Metadata"])
+    found = objects.head(deployed.s3, deployed.output_bucket, key)
+    return None if found is None else Cutout.from_metadata(found["ETag"], found["Metadata"])
 
 
 def _judge(upload: Upload, cutout: Cutout | None) -> Finding:
@@ -245,7 +240,7 @@ class Enqueuer:
         """`lines` as `_compare` writes them."""
         with progress() as bar:
             task = bar.add_task("Enqueuing", total=total)
-            _work_through(_in_batches(lines), self._send, lambda count: bar.advance(task, count))
+            _work_through(_in_batches(lines), self._send, lambda sent: bar.advance(task, sent))
 
     def _send(self, lines: list[str]) -> int:
         left = {str(number): self._message(line) for number, line in enumerate(lines)}
@@ -319,9 +314,9 @@ def _report(found: Comparison, credits_left: float | str, queue: queues.Counts) 
     else:
         yield "There are no such inputs."
     for finding, reason in REASONS.items():
-        if count := found.counts[finding]:
+        if number := found.counts[finding]:
             examples = ", ".join(map(_example, found.examples[finding]))
-            yield f"Not enqueued: {count:,} {reason}: {examples}{', ...' if count > EXAMPLES else ''}"
+            yield f"Not enqueued: {number:,} {reason}: {examples}{', ...' if number > EXAMPLES else ''}"
     if not wanted:
         return
     cost = f"Enqueuing {wanted:,} costs {wanted:,} credits at most"

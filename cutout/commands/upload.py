@@ -27,8 +27,10 @@ from cutout.operations.deployment import THREADS, Deployment
 from cutout.operations.files import Became, File
 from cutout.operations.follow import Following
 from cutout.operations.intake import Intake
+from cutout.presentation.credits import word_left
 from cutout.presentation.intake import word_pause
 from cutout.terminal import agree, console, print_json, printable, progress
+from cutout.words import count
 from remove_background.uploads import Upload
 
 # Of what there may be thousands, so many are shown.
@@ -92,7 +94,7 @@ def upload(
             _Sending(deployed, files, lambda: shown.advance(sending)).run()
         sent = [file for file in files if file.upload]
         if wait or out:
-            _say(f"Sent {len(sent):,} of {_count_files(len(files))}.")
+            _say(f"Sent {len(sent):,} of {count(len(files), 'file')}.")
             with progress() as shown:
                 following = shown.add_task("Becoming cutouts", total=len(sent))
                 shown.advance(following, 0)  # the rate counts from now
@@ -120,11 +122,11 @@ def _tell(
     deployed: Deployment, files: Sequence[File], left_out: Counter[str], intake: Intake, out: Path | None
 ) -> None:
     """What is going to happen; on stderr."""
-    for why, count in left_out.items():
-        _say(f"Left out of folders: {count:,} {why}.")
+    for why, number in left_out.items():
+        _say(f"Left out of folders: {number:,} {why}.")
     size = decimal(sum(file.size for file in files))
     first = f"s3://{deployed.input_bucket}/{files[0].key}"
-    _say(f"To be sent: {_count_files(len(files))}, {size}, to {first}{' and so on' if files[1:] else ''}.")
+    _say(f"To be sent: {count(len(files), 'file')}, {size}, to {first}{' and so on' if files[1:] else ''}.")
     shared = local_files.find_shared_cutouts(files)
     for sharing in shared[:SHOWN]:
         names = ", ".join(file.key for file in sharing[:SHOWN])
@@ -132,17 +134,15 @@ def _tell(
     if shared[SHOWN:]:
         _say(f"So it is with {len(shared) - SHOWN:,} more cutouts. Names that differ keep them apart.")
     if out and (replaced := local_files.count_replaced(files, out)):
-        _say(f"{_count_files(replaced)} in {out} will be replaced by cutouts.")
+        _say(f"{count(replaced, 'file')} in {out} will be replaced by cutouts.")
     if intake.paused_by:
         _say(word_pause(intake))
     left = balance.read(deployed)
-    cost = f"That may cost up to {len(files):,} credit{'' if len(files) == 1 else 's'}; "
-    if isinstance(left, str):
-        _say(f"{cost}how many are left is not known: {left}")
-    elif left < len(files):
-        _say(f"{cost}only {left:,.0f} are left. Once they are used up, the intake pauses, and uploads wait.")
+    cost = f"That may cost up to {count(len(files), 'credit')}"
+    if not isinstance(left, str) and left < len(files):
+        _say(f"{cost}; only {left:,.0f} are left. Once they are used up, the intake pauses, and uploads wait.")
     else:
-        _say(f"{cost}{left:,.0f} are left.")
+        _say(f"{cost}; {word_left(left)}")
 
 
 def _make_folder(out: Path) -> None:
@@ -218,7 +218,7 @@ def _tell_where_it_stopped(files: Sequence[File]) -> None:
     became = Counter(file.became for file in files)
     sent = len(files) - became[Became.NOT_SENT]
     ends = [f"{_word(kind)} {became[kind]:,}" for kind in Became if kind not in _BEFORE_THE_END and became[kind]]
-    _say(f"Stopped. Sent {sent:,} of {_count_files(len(files))}; these go on without this command.")
+    _say(f"Stopped. Sent {sent:,} of {count(len(files), 'file')}; these go on without this command.")
     if ends:
         _say(f"Ended so far: {', '.join(ends)}.")
     _say(
@@ -235,8 +235,8 @@ def _report(files: Sequence[File], out: Path | None) -> None:
         if became[kind]:
             table.add_row(_word(kind), f"{became[kind]:,}")
         if kind is Became.LETTER:
-            for code, count in codes.most_common():
-                table.add_row(Text(f"  {printable(code)}"), f"{count:,}")
+            for code, number in codes.most_common():
+                table.add_row(Text(f"  {printable(code)}"), f"{number:,}")
     screen = console()
     screen.print(table)
     failed = [file for kind in Became if kind not in _DONE for file in files if file.became is kind]
@@ -284,10 +284,6 @@ def _as_json(deployed: Deployment, files: Sequence[File], left_out: Counter[str]
 
 def _word(became: Became) -> str:
     return became.replace("_", " ")
-
-
-def _count_files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"
 
 
 def _say(text: str) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cutout.failures import describe
 from cutout.operations import intake as stack_intake
-from cutout.operations import queues
+from cutout.operations import objects, queues
 from cutout.operations.dead_letters import DeadLetters, Letter
 from cutout.operations.deployment import THREADS, Deployment
 from cutout.operations.files import Became, File
@@ -21,9 +20,6 @@ from cutout.operations.intake import Intake
 from remove_background.aws_errors import http_status
 from remove_background.models import Cutout
 from remove_background.uploads import Upload
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 # Uploads that are looked at in one round. Between rounds nothing is asked for REST_SHARE times as long as the round
 # took, so that a cloud that is slow to answer, such as a local one, has time for its work.
@@ -142,7 +138,7 @@ class Following:
         now = time.monotonic()
         if now > pending.source_due:
             upload = pending.upload
-            found = self._head(upload.bucket, upload.key)
+            found = objects.head(self._deployed.s3, upload.bucket, upload.key)
             gone, overwritten = found is None, found is not None and found["ETag"].strip('"') != upload.etag
             # The cutout may have come since, and the upload have been cleared away.
             if (gone or overwritten) and not self._find_cutout(pending):
@@ -155,7 +151,7 @@ class Following:
 
     def _find_cutout(self, pending: _Pending) -> bool:
         """Ends the upload when its cutout is there."""
-        found = self._head(self._deployed.output_bucket, pending.file.output_key)
+        found = objects.head(self._deployed.s3, self._deployed.output_bucket, pending.file.output_key)
         if found is None:
             return False
         cutout = Cutout.from_metadata(found["ETag"], found["Metadata"])
@@ -251,14 +247,6 @@ class Following:
         if bool(intake.paused_by) != bool(self._intake.paused_by):
             self._switched(intake)
         self._intake = intake
-
-    def _head(self, bucket: str, key: str) -> "HeadObjectOutputTypeDef | None":
-        try:
-            return self._deployed.s3.head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if http_status(error) == HTTPStatus.NOT_FOUND:
-                return None
-            raise
 
     def _end(self, pending: _Pending, became: Became, code: str | None = None, reason: str | None = None) -> None:
         """Does nothing for one that has ended: the same letter may be there twice."""
