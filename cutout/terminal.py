@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import typer
 from rich.console import Console
@@ -36,6 +38,14 @@ def progress() -> Progress:
         disable=not screen.is_terminal,
         transient=True,
     )
+
+
+@contextmanager
+def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar; what it gives advances it."""
+    with progress() as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda number: shown.advance(task, number)
 
 
 def agree(*, yes: bool) -> None:

@@ -15,13 +15,13 @@ from urllib.parse import quote_plus
 
 import typer
 
-from cutout.commands import letters as letters_command
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName
 from cutout.failures import Failure
 from cutout.operations import credits as balance
 from cutout.operations import deployment, objects, output_keys, queues
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import THREADS, Deployment
+from cutout.presentation.letters import read_letters
 from cutout.terminal import print_json, printable, progress
 from cutout.words import count
 from remove_background.errors import OutputKeyTooLong
@@ -159,7 +159,7 @@ def _read_letters(deployed: Deployment) -> tuple[Set[tuple[str, str]], int]:
     def look(letter: Letter) -> None:
         uploads.update((upload.uri, upload.etag) for upload in letter.uploads)
 
-    hidden = letters_command.read_all(deployed, look)
+    hidden = read_letters(deployed, look)
     return uploads, hidden
 
 
