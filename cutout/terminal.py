@@ -2,15 +2,13 @@
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 
 _WIDTH_OF_FILES = 160  # of tables that go to a file or another program
 
@@ -40,6 +38,14 @@ def progress() -> Progress:
         disable=not screen.is_terminal,
         transient=True,
     )
+
+
+@contextmanager
+def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar; what it gives advances it."""
+    with progress() as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda number: shown.advance(task, number)
 
 
 def agree(*, yes: bool) -> None:

@@ -1,48 +1,18 @@
 """`cutout pause` and `cutout resume`: an operator's hand on the intake."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
 import typer
 
-from cutout.failures import Failure
+from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Yes
 from cutout.operations import deployment
-from cutout.operations.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
-from cutout.terminal import AsJson, Yes, agree, print_json
-from remove_background.aws_errors import AwsError, error_code
-from remove_background.intake import DISABLED_BY_HAND, FUNCTION, OPERATOR, IntakeItem, State, new_token
-
-# States of an event source mapping that somebody has disabled.
-_CLOSED = ("Disabled", "Disabling")
-# For how long a mapping that is changing its state is waited for.
-SETTLE_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Intake:
-    """`paused_by` is None while it is open; `since` is in seconds since the epoch, where that is known."""
-
-    paused_by: str | None
-    reason: str | None = None
-    since: float | None = None
-
-
-def read(deployed: Deployment) -> Intake:
-    """What the item says; a mapping that was disabled by hand counts as paused by the operator."""
-    state = _mapping(deployed)["State"]  # before the item: a pause that follows has its owner
-    seen = _item(deployed).read()
-    if seen.paused_by is not None:
-        return Intake(seen.paused_by, seen.reason, seen.since)
-    if state in _CLOSED and not seen.switching:
-        return Intake(OPERATOR, DISABLED_BY_HAND)
-    return Intake(None)
-
-
-def word_pause(intake: Intake) -> str:
-    why = f" ({intake.reason})" if intake.reason else ""
-    return f"The intake is paused by the {intake.paused_by}{why}: uploads wait. `cutout status` says how it goes on."
+from cutout.operations import intake as stack_intake
+from cutout.operations.deployment import Deployment
+from cutout.presentation.intake import word_pause
+from cutout.terminal import agree, print_json
+from remove_background.intake import FUNCTION, OPERATOR, IntakeItem, State
 
 
 def pause(
@@ -79,7 +49,7 @@ def resume(
     Example: cutout resume --yes
     """
     deployed = deployment.find(stack_name, endpoint_url)
-    found = read(deployed)
+    found = stack_intake.read(deployed)
     if found.paused_by == FUNCTION:
         typer.echo(f"The function paused the intake ({found.reason}); it does so again if that lasts.", err=True)
     typer.echo(
@@ -87,38 +57,18 @@ def resume(
     )
     agree(yes=yes)
     _change(deployed, lambda item, token: item.reopen(item.read(), token))
-    found = read(deployed)
+    found = stack_intake.read(deployed)
     _tell(deployed, word_pause(found) if found.paused_by else "The intake is open.", as_json=as_json)
 
 
-def _item(deployed: Deployment) -> IntakeItem:
-    return IntakeItem(deployed.dynamodb, deployed.settings["LEDGER_TABLE"])
-
-
-def _mapping(deployed: Deployment) -> Any:  # noqa: ANN401  # JSON
-    found = deployed.lambda_.list_event_source_mappings(FunctionName=deployed.function)["EventSourceMappings"]
-    if not found:
-        raise Failure(f"The function {deployed.function} has no event source mapping: deploy the stack again.")
-    return found[0]
-
-
-def _change(deployed: Deployment, change: Callable[[IntakeItem, str], bool]) -> State | None:
-    """Change the item, and make the mapping follow it. The state where the item needed no change.
-
-    The item counts: from its change on no execution environment begins a paid call, or each may. Where the mapping
-    cannot be switched, ReopenIntake does it within five minutes.
-    """
-    uuid = _mapping(deployed)["UUID"]  # where there is none, nothing is written
-    item, token = _item(deployed), new_token()
-    found = None if change(item, token) else item.read()
-    try:
-        settled = item.settle(deployed.lambda_, uuid, token, SETTLE_SECONDS)
-        trouble = None if settled else "it is busy"
-    except AwsError as error:
-        trouble = error_code(error)
-    if trouble:
-        typer.echo(f"The event source mapping is not switched yet ({trouble}): ReopenIntake goes on with it.", err=True)
-    return found
+def _change(deployed: Deployment, write: Callable[[IntakeItem, str], bool]) -> State | None:
+    """The state where the item needed no change."""
+    changed = stack_intake.change(deployed, write)
+    if changed.trouble:
+        typer.echo(
+            f"The event source mapping is not switched yet ({changed.trouble}): ReopenIntake goes on with it.", err=True
+        )
+    return changed.found
 
 
 def _word_paused_already(found: State) -> str:
@@ -129,6 +79,6 @@ def _word_paused_already(found: State) -> str:
 
 def _tell(deployed: Deployment, text: str, *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(read(deployed)))
+        print_json(asdict(stack_intake.read(deployed)))
     else:
         typer.echo(text)

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from rich.box import SIMPLE
 from rich.table import Table
 
-from cutout.commands import intake as intake_command
-from cutout.commands.intake import Intake
+from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName
 from cutout.operations import credits as balance
 from cutout.operations import deployment, queues
+from cutout.operations import intake as stack_intake
 from cutout.operations.dead_letters import HIDDEN, HIDDEN_UNTIL, DeadLetters, Letter
-from cutout.operations.deployment import STACK_NAME, Deployment, EndpointUrl, StackName
-from cutout.terminal import AsJson, console, print_json
+from cutout.operations.deployment import Deployment
+from cutout.operations.intake import Intake
+from cutout.terminal import console, print_json
 from remove_background.intake import OPERATOR
 
 
@@ -27,7 +28,7 @@ def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None,
     Example: cutout status --stack-name cutout-production
     """
     deployed = deployment.find(stack_name, endpoint_url)
-    intake = intake_command.read(deployed)
+    intake = stack_intake.read(deployed)
     queue = queues.count(deployed.sqs, deployed.upload_queue)
     hidden = queues.count(deployed.sqs, deployed.dead_letter_queue).in_work  # before this command hides any
     letters = _count_letters(deployed)

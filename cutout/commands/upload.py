@@ -1,12 +1,9 @@
 """`cutout upload`: files and folders go into the input bucket, and are followed to their cutouts."""
 
 import functools
-import mimetypes
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from email.utils import parsedate_to_datetime
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,28 +14,26 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 
-from cutout.commands import intake as intake_command
-from cutout.commands.intake import Intake, word_pause
-from cutout.failures import Failure, describe
+from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Yes
+from cutout.failures import Failure
 from cutout.operations import credits as balance
 from cutout.operations import deployment, output_keys
 from cutout.operations import files as local_files
-from cutout.operations.deployment import STACK_NAME, THREADS, Deployment, EndpointUrl, StackName
-from cutout.operations.files import Became, File
+from cutout.operations import intake as stack_intake
+from cutout.operations.deployment import Deployment
+from cutout.operations.files import Became, File, WrongFile
 from cutout.operations.follow import Following
-from cutout.terminal import AsJson, Yes, agree, console, print_json, printable, progress
-from remove_background.uploads import Upload
+from cutout.operations.intake import Intake
+from cutout.operations.send import Sending
+from cutout.presentation.credits import word_left
+from cutout.presentation.intake import word_pause
+from cutout.terminal import agree, console, print_json, printable, progress
+from cutout.words import count
 
 # Of what there may be thousands, so many are shown.
 SHOWN = 20
-# So many files that AWS did not take, without one that it took between them, end the sending.
-FAILURES_IN_A_ROW = 20
 _DONE = (Became.SENT, Became.CUTOUT)
 _BEFORE_THE_END = (Became.NOT_SENT, Became.SENT)
-# Made here, to be the same on every machine; Python 3.11 does not know all of these.
-_TYPES = mimetypes.MimeTypes()
-for _extension in ("avif", "heic", "heif", "webp"):
-    _TYPES.add_type(f"image/{_extension}", f".{_extension}")
 
 
 def upload(
@@ -78,8 +73,10 @@ def upload(
     deployed = deployment.find(stack_name, endpoint_url)
     if not prefix.startswith(needed := deployed.settings["INPUT_PREFIX"]):
         raise typer.BadParameter(f"the stack takes only keys that begin with {needed}.", param_hint="--prefix")
-    files, left_out = local_files.find(paths, prefix, output_keys.output_key(deployed))
-    intake = intake_command.read(deployed)
+    output_key = output_keys.output_key(deployed)
+    with _wrong_file_is_wrong_usage():
+        files, left_out = local_files.find(paths, prefix, output_key)
+    intake = stack_intake.read(deployed)
     _tell(deployed, files, left_out, intake, out)
     agree(yes=yes)
     if out:
@@ -87,15 +84,22 @@ def upload(
     try:
         with progress() as shown:
             sending = shown.add_task("Sending", total=len(files))
-            _Sending(deployed, files, lambda: shown.advance(sending)).run()
+            Sending(deployed, files, lambda: shown.advance(sending)).run()
         sent = [file for file in files if file.upload]
         if wait or out:
-            _say(f"Sent {len(sent):,} of {_count_files(len(files))}.")
+            _say(f"Sent {len(sent):,} of {count(len(files), 'file')}.")
             with progress() as shown:
                 following = shown.add_task("Becoming cutouts", total=len(sent))
                 shown.advance(following, 0)  # the rate counts from now
                 say = functools.partial(shown.console.print, soft_wrap=True)
-                Following(deployed, intake, out, lambda: shown.advance(following), say).follow(sent)
+                Following(
+                    deployed,
+                    intake,
+                    out,
+                    ended=lambda: shown.advance(following),
+                    switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
+                    say=say,
+                ).follow(sent)
     except (KeyboardInterrupt, Failure, BotoCoreError, ClientError):
         _tell_where_it_stopped(files)
         raise
@@ -107,33 +111,43 @@ def upload(
         raise typer.Exit(1)
 
 
+@contextmanager
+def _wrong_file_is_wrong_usage() -> Iterator[None]:
+    try:
+        yield
+    except WrongFile as wrong:
+        where = "--out" if wrong.destination else "FILE|FOLDER"
+        raise typer.BadParameter(printable(wrong), param_hint=where) from None
+
+
 def _tell(
     deployed: Deployment, files: Sequence[File], left_out: Counter[str], intake: Intake, out: Path | None
 ) -> None:
     """What is going to happen; on stderr."""
-    for why, count in left_out.items():
-        _say(f"Left out of folders: {count:,} {why}.")
+    for why, number in left_out.items():
+        _say(f"Left out of folders: {number:,} {why}.")
     size = decimal(sum(file.size for file in files))
     first = f"s3://{deployed.input_bucket}/{files[0].key}"
-    _say(f"To be sent: {_count_files(len(files))}, {size}, to {first}{' and so on' if files[1:] else ''}.")
+    _say(f"To be sent: {count(len(files), 'file')}, {size}, to {first}{' and so on' if files[1:] else ''}.")
     shared = local_files.find_shared_cutouts(files)
     for sharing in shared[:SHOWN]:
         names = ", ".join(file.key for file in sharing[:SHOWN])
         _say(f"Only one of these can become {sharing[0].output_key}, the others letters: {names}.")
     if shared[SHOWN:]:
         _say(f"So it is with {len(shared) - SHOWN:,} more cutouts. Names that differ keep them apart.")
-    if out and (replaced := local_files.count_replaced(files, out)):
-        _say(f"{_count_files(replaced)} in {out} will be replaced by cutouts.")
+    if out:
+        with _wrong_file_is_wrong_usage():
+            replaced = local_files.count_replaced(files, out)
+        if replaced:
+            _say(f"{count(replaced, 'file')} in {out} will be replaced by cutouts.")
     if intake.paused_by:
         _say(word_pause(intake))
     left = balance.read(deployed)
-    cost = f"That may cost up to {len(files):,} credit{'' if len(files) == 1 else 's'}; "
-    if isinstance(left, str):
-        _say(f"{cost}how many are left is not known: {left}")
-    elif left < len(files):
-        _say(f"{cost}only {left:,.0f} are left. Once they are used up, the intake pauses, and uploads wait.")
+    cost = f"That may cost up to {count(len(files), 'credit')}"
+    if not isinstance(left, str) and left < len(files):
+        _say(f"{cost}; only {left:,.0f} are left. Once they are used up, the intake pauses, and uploads wait.")
     else:
-        _say(f"{cost}{left:,.0f} are left.")
+        _say(f"{cost}; {word_left(left)}")
 
 
 def _make_folder(out: Path) -> None:
@@ -143,73 +157,11 @@ def _make_folder(out: Path) -> None:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}.", param_hint="--out") from None
 
 
-class _Sending:
-    """Whether a file was sent, or why not, is written into it."""
-
-    def __init__(self, deployed: Deployment, files: Sequence[File], advance: Callable[[], None]) -> None:
-        self._deployed = deployed
-        self._waiting = deque(files)
-        self._advance = advance
-        self._lock = threading.Lock()
-        self._failures = 0  # of AWS, in a row
-
-    def run(self) -> None:
-        with ThreadPoolExecutor(THREADS) as threads:
-            try:
-                for worker in [threads.submit(self._work) for _ in range(THREADS)]:
-                    worker.result()
-            finally:
-                left = list(self._waiting)
-                self._waiting.clear()  # after Ctrl-C: what runs is finished
-        for file in left:
-            file.reason = f"Not tried: AWS had failed to take {FAILURES_IN_A_ROW} in a row."
-
-    def _work(self) -> None:
-        while self._failures < FAILURES_IN_A_ROW:
-            try:
-                file = self._waiting.popleft()
-            except IndexError:
-                return
-            try:
-                self._put(file)
-            except (BotoCoreError, ClientError) as error:  # first: some are OSErrors, such as a timeout
-                file.reason = describe(error)
-                with self._lock:
-                    self._failures += 1
-            except OSError as error:
-                file.reason = f"It cannot be read: {error.strerror}."
-            else:
-                with self._lock:
-                    self._failures = 0
-            self._advance()
-
-    def _put(self, file: File) -> None:
-        """In one request, whatever the size: its answer tells the ETag, the version, and the time by AWS's clock."""
-        bucket = self._deployed.input_bucket
-        with file.path.open("rb") as body:
-            answer = self._deployed.s3.put_object(
-                Bucket=bucket, Key=file.key, Body=body, ContentType=_guess_type(file.path)
-            )
-        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        file.upload = Upload(
-            bucket,
-            file.key,
-            answer["ETag"].strip('"'),
-            answer.get("VersionId"),
-            time=parsedate_to_datetime(date).timestamp() if date else None,
-        )
-        file.became = Became.SENT
-
-
-def _guess_type(path: Path) -> str:
-    return _TYPES.guess_type(f"file{path.suffix}")[0] or "application/octet-stream"
-
-
 def _tell_where_it_stopped(files: Sequence[File]) -> None:
     became = Counter(file.became for file in files)
     sent = len(files) - became[Became.NOT_SENT]
     ends = [f"{_word(kind)} {became[kind]:,}" for kind in Became if kind not in _BEFORE_THE_END and became[kind]]
-    _say(f"Stopped. Sent {sent:,} of {_count_files(len(files))}; these go on without this command.")
+    _say(f"Stopped. Sent {sent:,} of {count(len(files), 'file')}; these go on without this command.")
     if ends:
         _say(f"Ended so far: {', '.join(ends)}.")
     _say(
@@ -226,8 +178,8 @@ def _report(files: Sequence[File], out: Path | None) -> None:
         if became[kind]:
             table.add_row(_word(kind), f"{became[kind]:,}")
         if kind is Became.LETTER:
-            for code, count in codes.most_common():
-                table.add_row(Text(f"  {printable(code)}"), f"{count:,}")
+            for code, number in codes.most_common():
+                table.add_row(Text(f"  {printable(code)}"), f"{number:,}")
     screen = console()
     screen.print(table)
     failed = [file for kind in Became if kind not in _DONE for file in files if file.became is kind]
@@ -275,10 +227,6 @@ def _as_json(deployed: Deployment, files: Sequence[File], left_out: Counter[str]
 
 def _word(became: Became) -> str:
     return became.replace("_", " ")
-
-
-def _count_files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"
 
 
 def _say(text: str) -> None:

@@ -18,9 +18,10 @@ import cutout.local.aws.moto_resources  # noqa: F401 moto finds them by their be
 from cutout.local.aws import deploy as stack
 from cutout.local.aws import moto_patches
 from cutout.local.aws import server as aws
-from cutout.local.aws.event_faults import DeliveryFault, DeliveryFaults, EventFault
+from cutout.local.aws.event_faults import EventFault
 from cutout.local.aws.middleware import AwsFault, Call, FunctionCalls
 from cutout.local.aws.permissions import Permissions, Use
+from cutout.local.lambda_runtime.delivery_faults import DeliveryFault, DeliveryFaults
 from cutout.local.lambda_runtime.environments import Environments
 from cutout.local.lambda_runtime.event_source_mapping import EventSources
 from cutout.local.lambda_runtime.schedules import Schedules

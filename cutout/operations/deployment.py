@@ -5,9 +5,8 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cutout.failures import Failure
@@ -23,17 +22,6 @@ if TYPE_CHECKING:
 OUTPUTS = ("InputBucketName", "OutputBucketName", "UploadQueueUrl", "DeadLetterQueueUrl", "FunctionName")
 # Threads that may use a client at the same time.
 THREADS = 16
-
-StackName = Annotated[str, typer.Option("--stack-name", envvar="CUTOUT_STACK_NAME", help="Name of the deployed stack.")]
-EndpointUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--endpoint-url",
-        show_default=False,
-        help="Where AWS is, for `cutout local`; AWS_ENDPOINT_URL says the same.",
-    ),
-]
-STACK_NAME = "cutout"
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import typer
-
-from cutout.terminal import printable
 from remove_background.errors import OutputKeyTooLong
 from remove_background.output_key import MAX_KEY_BYTES, OutputKey
 from remove_background.uploads import Upload
@@ -17,6 +14,14 @@ from remove_background.uploads import Upload
 _HIDDEN = {"thumbs.db", "desktop.ini"}
 HIDDEN = "hidden"
 NOT_REGULAR = "that are no files, or links that lead nowhere or back"
+
+
+class WrongFile(Exception):
+    """A file that cannot be sent; where `destination`, one whose cutout cannot be fetched to the folder."""
+
+    def __init__(self, message: str, *, destination: bool = False) -> None:
+        super().__init__(message)
+        self.destination = destination
 
 
 class Became(StrEnum):
@@ -49,7 +54,7 @@ class File:
 def find(paths: Iterable[Path], prefix: str, output_key: OutputKey) -> tuple[list[File], Counter[str]]:
     """The files, in order; and how many others were left out of folders, by why.
 
-    Raises BadParameter where one could not be sent, or would overwrite another.
+    Raises WrongFile where one could not be sent, or would overwrite another.
     """
     left_out: Counter[str] = Counter()
     files: dict[str, File] = {}
@@ -57,7 +62,7 @@ def find(paths: Iterable[Path], prefix: str, output_key: OutputKey) -> tuple[lis
         for file_path, name in _name(path, left_out):
             file = _file(file_path, prefix + name, output_key)
             if file.key in files:
-                raise _wrong(
+                raise WrongFile(
                     f"{file.path} and {files[file.key].path} would both be {file.key} in the bucket. "
                     "Send them in two calls, with a --prefix each."
                 )
@@ -76,19 +81,21 @@ def find_shared_cutouts(files: Iterable[File]) -> list[list[File]]:
 def count_replaced(files: Sequence[File], folder: Path) -> int:
     """How many of the cutouts would replace a file in the folder.
 
-    Raises BadParameter where one would be written elsewhere, or over a file that is to be sent.
+    Raises WrongFile where one would be written elsewhere, or over a file that is to be sent.
     """
     top = folder.resolve()
     existing = set()
     for file in files:
         destination = (top / file.output_key).resolve()
         if top not in destination.parents or ".." in Path(file.output_key).parts:
-            raise _wrong(f"The cutout of {file.path}, {file.output_key}, would not be in {folder}.", "--out")
+            raise WrongFile(
+                f"The cutout of {file.path}, {file.output_key}, would not be in {folder}.", destination=True
+            )
         if destination.exists():
             existing.add(_identity(destination))
     for file in files:
         if _identity(file.path) in existing:
-            raise _wrong(f"A cutout would overwrite {file.path}: choose another folder.", "--out")
+            raise WrongFile(f"A cutout would overwrite {file.path}: choose another folder.", destination=True)
     return len(existing)
 
 
@@ -98,16 +105,16 @@ def _name(path: Path, left_out: Counter[str]) -> Iterator[tuple[Path, str]]:
         yield path, path.name
         return
     if not path.is_dir():
-        raise _wrong(f"{path} is neither a file nor a folder.")
+        raise WrongFile(f"{path} is neither a file nor a folder.")
     empty = True
     try:
         for found in _walk(path, left_out):
             empty = False
             yield found, found.relative_to(path).as_posix()
     except OSError as error:
-        raise _wrong(f"{error.filename} cannot be read: {error.strerror}.") from None
+        raise WrongFile(f"{error.filename} cannot be read: {error.strerror}.") from None
     if empty:
-        raise _wrong(f"{path} holds no files, hidden ones aside.")
+        raise WrongFile(f"{path} holds no files, hidden ones aside.")
 
 
 def _walk(top: Path, left_out: Counter[str]) -> Iterator[Path]:
@@ -138,22 +145,18 @@ def _file(path: Path, key: str, output_key: OutputKey) -> File:
         str(path).encode()
         length = len(key.encode())
     except UnicodeEncodeError:
-        raise _wrong(f"The name of {path} is not UTF-8: rename it.") from None
+        raise WrongFile(f"The name of {path} is not UTF-8: rename it.") from None
     if length > MAX_KEY_BYTES:
-        raise _wrong(f"The key of {path} would have {length:,} bytes; S3 allows {MAX_KEY_BYTES:,}.")
+        raise WrongFile(f"The key of {path} would have {length:,} bytes; S3 allows {MAX_KEY_BYTES:,}.")
     try:
         return File(path, path.stat().st_size, key, output_key.of(key))
     except OutputKeyTooLong as error:
-        raise _wrong(f"{path}: {error.message}") from None
+        raise WrongFile(f"{path}: {error.message}") from None
     except OSError as error:
-        raise _wrong(f"{path} cannot be read: {error.strerror}.") from None
+        raise WrongFile(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _identity(path: Path) -> tuple[int, int]:
     """The same for a file under another name, such as one that differs in its case where that does not count."""
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _wrong(message: str, where: str = "FILE|FOLDER") -> typer.BadParameter:
-    return typer.BadParameter(printable(message), param_hint=where)

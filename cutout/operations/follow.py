@@ -7,23 +7,19 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cutout.commands import intake as intake_command
-from cutout.commands.intake import Intake, word_pause
 from cutout.failures import describe
-from cutout.operations import queues
+from cutout.operations import intake as stack_intake
+from cutout.operations import objects, queues
 from cutout.operations.dead_letters import DeadLetters, Letter
 from cutout.operations.deployment import THREADS, Deployment
 from cutout.operations.files import Became, File
+from cutout.operations.intake import Intake
 from remove_background.aws_errors import http_status
 from remove_background.models import Cutout
 from remove_background.uploads import Upload
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 # Uploads that are looked at in one round. Between rounds nothing is asked for REST_SHARE times as long as the round
 # took, so that a cloud that is slow to answer, such as a local one, has time for its work.
@@ -66,7 +62,7 @@ class Following:
     """What has become of each file is written into it.
 
     `intake` is how it was last found, `out` the folder that the cutouts are fetched to. `ended` is called for each
-    file that has ended, `say` with sentences for a person.
+    file that has ended, `switched` when the intake is paused or open again, `say` with sentences for a person.
     """
 
     def __init__(
@@ -75,11 +71,13 @@ class Following:
         intake: Intake,
         out: Path | None,
         ended: Callable[[], None],
+        switched: Callable[[Intake], None],
         say: Callable[[str], None],
     ) -> None:
         self._deployed = deployed
         self._out = out
         self._ended = ended
+        self._switched = switched
         self._say = say
         self._pending: dict[tuple[str, str, str | None], _Pending] = {}
         self._intake = intake
@@ -140,7 +138,7 @@ class Following:
         now = time.monotonic()
         if now > pending.source_due:
             upload = pending.upload
-            found = self._head(upload.bucket, upload.key)
+            found = objects.head(self._deployed.s3, upload.bucket, upload.key)
             gone, overwritten = found is None, found is not None and found["ETag"].strip('"') != upload.etag
             # The cutout may have come since, and the upload have been cleared away.
             if (gone or overwritten) and not self._find_cutout(pending):
@@ -153,7 +151,7 @@ class Following:
 
     def _find_cutout(self, pending: _Pending) -> bool:
         """Ends the upload when its cutout is there."""
-        found = self._head(self._deployed.output_bucket, pending.file.output_key)
+        found = objects.head(self._deployed.s3, self._deployed.output_bucket, pending.file.output_key)
         if found is None:
             return False
         cutout = Cutout.from_metadata(found["ETag"], found["Metadata"])
@@ -215,7 +213,7 @@ class Following:
         return []
 
     def _look_at_state(self) -> None:
-        """Says when the intake is paused, and gives up what is not to be seen any more."""
+        """Reports a switch of the intake, and gives up what is not to be seen any more."""
         now = time.monotonic()
         if now < self._state_due:
             return
@@ -245,20 +243,10 @@ class Following:
         )
 
     def _look_at_intake(self) -> None:
-        intake = intake_command.read(self._deployed)
-        if intake.paused_by and not self._intake.paused_by:
-            self._say(word_pause(intake))
-        elif self._intake.paused_by and not intake.paused_by:
-            self._say("The intake is open again.")
+        intake = stack_intake.read(self._deployed)
+        if bool(intake.paused_by) != bool(self._intake.paused_by):
+            self._switched(intake)
         self._intake = intake
-
-    def _head(self, bucket: str, key: str) -> "HeadObjectOutputTypeDef | None":
-        try:
-            return self._deployed.s3.head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if http_status(error) == HTTPStatus.NOT_FOUND:
-                return None
-            raise
 
     def _end(self, pending: _Pending, became: Became, code: str | None = None, reason: str | None = None) -> None:
         """Does nothing for one that has ended: the same letter may be there twice."""

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
+from cutout.operations import objects
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
 from remove_background.uploads import Upload
@@ -39,12 +38,9 @@ class Kept(StrEnum):
 
 def look_at(s3: "S3Client", upload: Upload) -> State:
     """Judges as the function would, which drops an upload that is gone or overwritten without a word."""
-    try:
-        found = s3.head_object(Bucket=upload.bucket, Key=upload.key)
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-            return State.GONE
-        raise
+    found = objects.head(s3, upload.bucket, upload.key)
+    if found is None:
+        return State.GONE
     return State.THERE if found["ETag"].strip('"') == upload.etag else State.OVERWRITTEN
 
 

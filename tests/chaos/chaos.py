@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from cutout.local.aws.event_faults import DeliveryFault
 from cutout.local.aws.middleware import AwsFault
+from cutout.local.lambda_runtime.delivery_faults import DeliveryFault
 from cutout.local.pixelcut.faults import Rule
 from testbed.harness import BACKOFF, REOPEN, TIMEOUT, VISIBILITY, Testbed, await_end, deployed, picture
 from testbed.report import Figure, parser, report

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from cutout.local.aws.event_faults import DeliveryFault, EventFault
+from cutout.local.aws.event_faults import EventFault
 from cutout.local.aws.middleware import AwsFault
+from cutout.local.lambda_runtime.delivery_faults import DeliveryFault
 from cutout.local.pixelcut.faults import Rule
 
 Fault = AwsFault | Rule | DeliveryFault | EventFault

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cutout.local.aws.event_faults import DeliveryFault, EventFault
+from cutout.local.aws.event_faults import EventFault
 from cutout.local.aws.middleware import AwsFault
 from cutout.local.cloud import LocalCloud
+from cutout.local.lambda_runtime.delivery_faults import DeliveryFault
 from cutout.local.pixelcut.faults import Rule
 from cutout.local.pixelcut.server import API_KEY, StandIn
 from tests.e2e.fault_cases import ALL_CASES, CASES, HANDFUL, MAPPING, OTHER_TWIN, OWN_CASES, SLOW_CASES, Case, Fault

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cutout.local.aws.event_faults import DeliveryFault
+from cutout.local.lambda_runtime.delivery_faults import DeliveryFault
 from cutout.local.pixelcut.faults import Rule
 
 # A metric: namespace, name, dimension, its value.

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from cutout.local.aws.event_faults import DeliveryFault, DeliveryFaults
 from cutout.local.cloud import LocalCloud
+from cutout.local.lambda_runtime.delivery_faults import DeliveryFault, DeliveryFaults
 
 TEMPLATE = Path(__file__).parent / "functions" / "template.yaml"
 QUICK, SLOW = 0.1, 1.5  # seconds of a transition

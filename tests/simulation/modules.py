@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import typer
-
 from .processes import Lock, Process, call
 
 
@@ -48,11 +46,6 @@ class _Threading(SimpleNamespace):
         return getattr(real_threading, name)
 
 
-class _Silent(SimpleNamespace):
-    def __getattr__(self, name: str) -> Any:
-        return getattr(typer, name)
-
-
 REPLACEMENTS: dict[str, Any] = {
     "time": SimpleNamespace(time=_now, monotonic=_now, sleep=_sleep),
     "threading": _Threading(Lock=Lock, get_ident=_get_ident),
@@ -60,7 +53,6 @@ REPLACEMENTS: dict[str, Any] = {
     "random": SimpleNamespace(uniform=lambda least, most: most, random=lambda: 0.5),
     "secrets": SimpleNamespace(token_hex=lambda _=None: _Uuid().hex),
     "datetime": _Datetime,
-    "typer": _Silent(echo=lambda *_, **__: None),
 }
 
 

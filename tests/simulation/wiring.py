@@ -47,7 +47,7 @@ MODULES = [
     "remove_background.storage",
     "remove_background.worker",
     "reopen_intake.handler",
-    "cutout.commands.intake",
+    "cutout.operations.intake",
 ]
 
 
@@ -178,7 +178,7 @@ def _build_watch(process: Process, kind: str) -> Work:
 
 
 def _build_command(process: Process, kind: str) -> Work:
-    from cutout.commands import intake as intake_command  # noqa: PLC0415
+    from cutout.operations import intake as stack_intake  # noqa: PLC0415
     from remove_background.intake import OPERATOR  # noqa: PLC0415
 
     clients = _clients()
@@ -192,8 +192,8 @@ def _build_command(process: Process, kind: str) -> Work:
 
     def run() -> None:
         if kind == "pause":
-            intake_command._change(deployed, lambda item, token: item.pause(OPERATOR, "stocktaking", token))
+            stack_intake.change(deployed, lambda item, token: item.pause(OPERATOR, "stocktaking", token))
         else:
-            intake_command._change(deployed, lambda item, token: item.reopen(item.read(), token))
+            stack_intake.change(deployed, lambda item, token: item.reopen(item.read(), token))
 
     return lambda _: [run]

@@ -19,13 +19,13 @@ from moto.core.request import Request
 from moto.core.routing import get_service_router
 from werkzeug.exceptions import NotFound
 
+from cutout.local.lambda_runtime.environments import ACCESS_KEY_PREFIX
 from cutout.local.pixelcut.faults import Pause, hang_up
 
 Environ: TypeAlias = dict[str, Any]
 Application: TypeAlias = Callable[[Environ, Any], Iterable[bytes]]
 
-# Each execution environment signs with an access key id of its own. A presigned URL has it in its query instead.
-ACCESS_KEY_PREFIX = "environment-"
+# A presigned URL has the access key id in its query instead.
 _SIGNATURE = re.compile(rf"Credential=({ACCESS_KEY_PREFIX}\d+)/\d+/[^/]+/([^/]+)/aws4_request")
 _PRESIGNED = re.compile(rf"X-Amz-Credential=({ACCESS_KEY_PREFIX}\d+)%2F")
 _RESOURCES = ("QueueUrl", "TableName", "SecretId")  # what names the resource in a JSON call

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutout.local.aws.middleware import ACCESS_KEY_PREFIX
 from cutout.local.lambda_runtime.runtime import Environment, Function, Outcome
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
+
+# Each execution environment signs with an access key id of its own.
+ACCESS_KEY_PREFIX = "environment-"
 
 
 class Environments:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from cutout.local.aws.event_faults import DeliveryFaults
+from cutout.local.lambda_runtime.delivery_faults import DeliveryFaults
 from cutout.local.lambda_runtime.runtime import Outcome
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from cutout.commands import backfill as backfill_command
+from cutout.operations import comparison, dead_letters, enqueue, threads
 from cutout.operations import credits as balance
-from cutout.operations import dead_letters
 from cutout.operations.deployment import Deployment
 from remove_background.aws import Clients
 from remove_background.deadline import Deadline
@@ -143,7 +142,7 @@ def test_every_page_of_the_listing_is_looked_at(
     deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
-    monkeypatch.setattr(backfill_command, "WINDOW", 7)
+    monkeypatch.setattr(threads, "WINDOW", 7)
     uploads = [put(deployed, f"{number}.jpg") for number in range(45)]
     for upload in uploads[::2]:
         put_cutout(deployed, upload)
@@ -220,14 +219,14 @@ def test_what_is_archived_is_not_enqueued_unless_it_was_restored(
     put(deployed, "restored.jpg", StorageClass="GLACIER")
     put(deployed, "cool.jpg", StorageClass="GLACIER_IR")
     put_cutout(deployed, put(deployed, "done.jpg", StorageClass="GLACIER"))
-    list_ = backfill_command._list
+    list_ = comparison._list
 
     def list_with_restored(*arguments: Any) -> Iterator[Any]:  # noqa: ANN401 # moto does not list what is restored
         for listed in list_(*arguments):
             restored = {"RestoreStatus": {"RestoreExpiryDate": "2100"}} if listed["Key"] == "restored.jpg" else {}
             yield listed | restored
 
-    monkeypatch.setattr(backfill_command, "_list", list_with_restored)
+    monkeypatch.setattr(comparison, "_list", list_with_restored)
     found = cutout("backfill", "--yes", "--json").json
     assert (found["archived"], found["current"], found["missing"]) == (1, 1, 2)
     assert {upload.key for upload in queued(deployed)} == {"restored.jpg", "cool.jpg"}
@@ -312,7 +311,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], bool]],
             return {"Failed": [{"Id": entry["Id"], "Code": "InternalError"} for entry in failed]}
 
         monkeypatch.setattr(BaseClient, "_make_api_call", call_or_refuse)
-        monkeypatch.setattr(backfill_command, "PAUSE_SECONDS", 0)
+        monkeypatch.setattr(enqueue, "PAUSE_SECONDS", 0)
         return sizes
 
     return refuse_if
@@ -341,7 +340,7 @@ def test_what_sqs_refuses_for_good_is_counted(deployed: Deployment, cutout: Cuto
     call = cutout("backfill", "--yes")
     assert (call.code, call.out.splitlines()[-1]) == (1, "11 of 12 were enqueued.")
     assert "SQS did not take 1 (InternalError)" in call.err
-    assert sum(sizes) == 12 + backfill_command.ATTEMPTS - 1
+    assert sum(sizes) == 12 + enqueue.ATTEMPTS - 1
     assert len(queued(deployed)) == 11
 
 
@@ -379,7 +378,7 @@ def test_a_cutout_that_may_not_be_looked_at_ends_it(
         raise ClientError({"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "HeadObject")  # type: ignore[typeddict-item]
 
     put(deployed, "photo.jpg")
-    monkeypatch.setattr(backfill_command, "_find_cutout", refuse)
+    monkeypatch.setattr(comparison, "_find_cutout", refuse)
     call = cutout("backfill", "--yes")
     assert (call.code, "to call HeadObject" in call.err) == (1, True)
 

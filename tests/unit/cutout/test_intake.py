@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cutout.commands import intake as intake_command
 from cutout.operations import deployment
+from cutout.operations import intake as stack_intake
 from cutout.operations.deployment import Deployment
 from remove_background.errors import InsufficientCredits
 from remove_background.intake import DISABLED_BY_HAND, FUNCTION, ITEM, OPERATOR, Intake, IntakeItem, new_token
@@ -64,7 +64,7 @@ def test_an_operators_pause_is_reported_as_the_operators(
     call = cutout("pause", "--reason", "new prices", "--yes")
     assert (call.code, call.out) == (0, "The intake is paused. `cutout resume` reopens it.\n")
     assert mapping.state == "Disabled"
-    assert intake_command.read(deployed) == intake_command.Intake(OPERATOR, "new prices", began)
+    assert stack_intake.read(deployed) == stack_intake.Intake(OPERATOR, "new prices", began)
     assert "switching" not in stored(deployed)
 
 
@@ -79,10 +79,10 @@ def test_an_operator_takes_over_a_pause_of_the_function(
     deployed: Deployment, cutout: Cutout, mapping: Functions, clock: Clock
 ) -> None:
     pause_by_function(deployed)
-    assert intake_command.read(deployed).paused_by == FUNCTION
+    assert stack_intake.read(deployed).paused_by == FUNCTION
     clock.sleep(60)
     assert "The intake is paused." in cutout("pause", "--reason", "mine", "--yes").out
-    found = intake_command.read(deployed)
+    found = stack_intake.read(deployed)
     assert (found.paused_by, found.reason) == (OPERATOR, "mine")
     assert mapping.state == "Disabled"
 
@@ -183,7 +183,7 @@ def test_without_a_mapping_nothing_is_written(
 @pytest.mark.parametrize("state", ["Creating", "Enabling", "Enabled", "Updating"])
 def test_a_mapping_that_nobody_disabled_is_open(deployed: Deployment, mapping: Functions, state: str) -> None:
     mapping.begin(state, "Enabled")
-    assert intake_command.read(deployed).paused_by is None
+    assert stack_intake.read(deployed).paused_by is None
 
 
 @pytest.mark.parametrize("state", ["Disabling", "Disabled"])
@@ -191,9 +191,9 @@ def test_a_mapping_that_was_disabled_by_hand_counts_as_the_operators(
     deployed: Deployment, mapping: Functions, item: IntakeItem, state: str
 ) -> None:
     mapping.begin(state, "Disabled")
-    assert intake_command.read(deployed) == intake_command.Intake(OPERATOR, DISABLED_BY_HAND)
+    assert stack_intake.read(deployed) == stack_intake.Intake(OPERATOR, DISABLED_BY_HAND)
     item.update("ADD switching :tokens", {":tokens": {"SS": [new_token()]}}, None)
-    assert intake_command.read(deployed).paused_by is None  # somebody is switching it
+    assert stack_intake.read(deployed).paused_by is None  # somebody is switching it
 
 
 @pytest.mark.parametrize("command", ["pause", "resume"])

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import typer
 import urllib3
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 from botocore.response import StreamingBody
 
-from cutout.commands import upload as upload_command
-from cutout.operations import dead_letters, files, queues
+from cutout.operations import dead_letters, files, queues, send
 from cutout.operations import follow as following
 from cutout.operations.deployment import THREADS, Deployment
+from cutout.terminal import printable
 from remove_background.errors import MalformedImage
 from remove_background.intake import FUNCTION, IntakeItem, new_token
 from remove_background.letters import Letters, notification
@@ -200,8 +199,11 @@ def test_a_hidden_file_that_is_named_is_sent(deployed: Deployment, cutout: Calla
         (["missing.jpg"], "'missing.jpg' does not exist"),
         (["a.jpg", "--out", "a.jpg"], "'a.jpg' is a file"),
         (["a.jpg", "--out", "a.jpg/out"], "a.jpg/out: Not a directory."),
-        (["a.jpg", "folder"], "folder/a.jpg and a.jpg would both be a.jpg in the bucket"),
-        (["a.jpg", "--out", "out", "--prefix", "../"], "../a.png, would not be in out."),
+        (["a.jpg", "folder"], "value for FILE|FOLDER: folder/a.jpg and a.jpg would both be a.jpg in the bucket"),
+        (
+            ["a.jpg", "--out", "out", "--prefix", "../"],
+            "value for --out: The cutout of a.jpg, ../a.png, would not be in out.",
+        ),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_sent(
@@ -229,9 +231,9 @@ def test_a_file_that_cannot_be_sent_is_wrong_usage(path: str, prefix: str, sente
     write("a.jpg", "a.x", "hidden/.a.jpg", os.fsdecode(b"strange/\xff.jpg"))
     Path("empty").mkdir()
     os.mkfifo("pipe")
-    with pytest.raises(typer.BadParameter) as refused:
+    with pytest.raises(files.WrongFile) as refused:
         files.find([Path(path)], prefix, OutputKey("{stem}.png"))
-    assert sentence in refused.value.message
+    assert sentence in printable(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -253,9 +255,9 @@ def test_a_cutout_is_written_into_its_folder_only_and_over_no_file_that_is_sent(
     Path("linked/away").symlink_to("/")
     Path("alias").symlink_to("pictures")
     found, _ = files.find([Path(path)], prefix, OutputKey("{stem}.png"))
-    with pytest.raises(typer.BadParameter) as refused:
+    with pytest.raises(files.WrongFile) as refused:
         files.count_replaced(found, Path(out))
-    assert sentence in refused.value.message
+    assert sentence in printable(refused.value)
 
 
 def test_a_folder_that_cannot_be_read_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +270,7 @@ def test_a_folder_that_cannot_be_read_is_wrong_usage(monkeypatch: pytest.MonkeyP
         return read(path)
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    with pytest.raises(typer.BadParameter, match="photos/sub cannot be read: Permission denied"):
+    with pytest.raises(files.WrongFile, match="photos/sub cannot be read: Permission denied"):
         files.find([Path("photos")], "", OutputKey("{stem}.png"))
 
 
@@ -329,7 +331,7 @@ def test_sending_ends_when_aws_takes_nothing(deployed: Deployment, cutout: Calla
     assert call.code == 1
     reasons = [file["reason"] for file in call.json["files"]]
     tried = [reason for reason in reasons if "NoSuchBucket" in reason]
-    assert upload_command.FAILURES_IN_A_ROW <= len(tried) < upload_command.FAILURES_IN_A_ROW + THREADS
+    assert send.FAILURES_IN_A_ROW <= len(tried) < send.FAILURES_IN_A_ROW + THREADS
     assert {reason for reason in reasons if reason not in tried} == {"Not tried: AWS had failed to take 20 in a row."}
 
 
@@ -605,15 +607,15 @@ def test_ctrl_c_while_sending_leaves_the_rest_unsent(
     deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(*(f"photos/{number:02}.jpg" for number in range(50)))
-    monkeypatch.setattr(upload_command, "THREADS", 1)
-    put = upload_command._Sending._put
+    monkeypatch.setattr(send, "THREADS", 1)
+    put = send.Sending._put
 
     def press(self: Any, file: Any) -> None:  # noqa: ANN401
         if len(keys(deployed)) == 3:
             raise KeyboardInterrupt
         put(self, file)
 
-    monkeypatch.setattr(upload_command._Sending, "_put", press)
+    monkeypatch.setattr(send.Sending, "_put", press)
     call = cutout("upload", "photos", "--yes")
     assert call.code == 130
     assert "Stopped. Sent 3 of 50 files; these go on without this command." in call.err

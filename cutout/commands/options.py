@@ -1,0 +1,28 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+STACK_NAME = "cutout"
+
+StackName = Annotated[str, typer.Option("--stack-name", envvar="CUTOUT_STACK_NAME", help="Name of the deployed stack.")]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint-url",
+        show_default=False,
+        help="Where AWS is, for `cutout local`; AWS_ENDPOINT_URL says the same.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", show_default=False, help="Ids of letters, or their first characters."),
+]
+Codes = Annotated[
+    list[str] | None,
+    typer.Option("--code", metavar="CODE", show_default=False, help="All letters with this code; may be repeated."),
+]
+Every = Annotated[bool, typer.Option("--all", help="All letters.")]

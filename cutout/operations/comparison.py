@@ -1,0 +1,137 @@
+"""Inputs compared with their cutouts and letters."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import IO, TYPE_CHECKING
+
+from cutout.operations import objects
+from cutout.operations.deployment import Deployment
+from cutout.operations.progress import Progress
+from cutout.operations.threads import work_through
+from remove_background.errors import OutputKeyTooLong
+from remove_background.models import Cutout
+from remove_background.output_key import OutputKey
+from remove_background.uploads import Upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
+
+EXAMPLES = 3
+# Not to be read before they are restored:
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/archived-objects.html
+ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
+
+
+class Finding(StrEnum):
+    """What an input is found to be."""
+
+    CURRENT = "current"
+    MISSING = "missing"  # nothing stands under its output key
+    STALE = "stale"  # the cutout of an older upload of its key does
+    CONFLICT = "conflicts"  # something else does
+    TOO_LONG = "too_long"  # its output key would be
+    ARCHIVED = "archived"  # it has no current cutout, and cannot be read
+    LETTER = "letters"  # it has no current cutout, but a letter: enqueued, it would only get another
+
+
+WANTED = (Finding.MISSING, Finding.STALE)
+REASONS = {
+    Finding.CONFLICT: "whose output key is taken by another upload's cutout, or by an object that is no cutout",
+    Finding.TOO_LONG: "whose output key would be longer than the 1,024 bytes that S3 allows",
+    Finding.ARCHIVED: f"that must be restored first, as their storage class is {' or '.join(ARCHIVES)}",
+    Finding.LETTER: "that have a letter (see `cutout letters list`)",
+}
+
+
+@dataclass
+class Comparison:
+    """`examples` are the first keys of what is not to be enqueued."""
+
+    counts: Counter[Finding] = field(default_factory=Counter)
+    examples: defaultdict[Finding, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def wanted(self) -> int:
+        """How many are to be enqueued."""
+        return sum(self.counts[finding] for finding in WANTED)
+
+    def add(self, finding: Finding, key: str) -> None:
+        self.counts[finding] += 1
+        if finding in REASONS and len(self.examples[finding]) < EXAMPLES:
+            self.examples[finding].append(key)
+
+
+def identity(upload: Upload) -> tuple[str, str]:
+    """What an input and a letter both tell of an upload: a listing knows no versions."""
+    return upload.uri, upload.etag
+
+
+def compare(
+    deployed: Deployment,
+    prefix: str,
+    output_key: OutputKey,
+    lettered: Set[tuple[str, str]],
+    wanted: IO[str],
+    progress: Progress,
+) -> Comparison:
+    """Writes the key, ETag and size of each input that is to be enqueued to `wanted`, as a line of JSON.
+
+    `lettered` are the identities of uploads that have a letter.
+    """
+    # To the HEAD of an object, a bucket that is gone is one where nothing stands.
+    deployed.s3.head_bucket(Bucket=deployed.output_bucket)
+    found = Comparison()
+
+    def judge(listed: "ObjectTypeDef") -> tuple[Finding, Upload]:
+        upload = Upload(deployed.input_bucket, listed["Key"], listed["ETag"].strip('"'), size=listed["Size"])
+        try:
+            finding = _judge(upload, _find_cutout(deployed, output_key.of(upload.key)))
+        except OutputKeyTooLong:
+            finding = Finding.TOO_LONG
+        if finding in WANTED and _is_archived(listed):
+            finding = Finding.ARCHIVED
+        if finding in WANTED and identity(upload) in lettered:
+            finding = Finding.LETTER
+        return finding, upload
+
+    with progress(None) as advance:
+
+        def note(judged: tuple[Finding, Upload]) -> None:
+            finding, upload = judged
+            found.add(finding, upload.key)
+            if finding in WANTED:
+                wanted.write(f"{json.dumps([upload.key, upload.etag, upload.size])}\n")
+            advance(1)
+
+        work_through(_list(deployed, prefix), judge, note)
+    return found
+
+
+def _list(deployed: Deployment, prefix: str) -> "Iterator[ObjectTypeDef]":
+    pages = deployed.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=deployed.input_bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"]
+    )
+    for page in pages:
+        # A folder that S3's console makes is an empty object.
+        yield from (listed for listed in page.get("Contents", []) if listed["Size"] or not listed["Key"].endswith("/"))
+
+
+def _find_cutout(deployed: Deployment, key: str) -> Cutout | None:
+    found = objects.head(deployed.s3, deployed.output_bucket, key)
+    return None if found is None else Cutout.from_metadata(found["ETag"], found["Metadata"])
+
+
+def _judge(upload: Upload, cutout: Cutout | None) -> Finding:
+    if cutout is None:
+        return Finding.MISSING
+    if not cutout.is_of_key(upload):
+        return Finding.CONFLICT
+    return Finding.CURRENT if cutout.is_of(upload) else Finding.STALE
+
+
+def _is_archived(listed: "ObjectTypeDef") -> bool:
+    restored = "RestoreExpiryDate" in listed.get("RestoreStatus", {})
+    return listed.get("StorageClass") in ARCHIVES and not restored

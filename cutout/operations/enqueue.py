@@ -1,0 +1,78 @@
+"""Uploads sent to the queue as S3 would have sent them."""
+
+import itertools
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote_plus
+
+from cutout.operations.deployment import Deployment
+from cutout.operations.progress import Progress
+from cutout.operations.threads import work_through
+from remove_background.letters import notification
+
+BATCH = 10  # SQS takes no more at a time
+# For messages that SQS refuses out of a batch; seconds between the first two, doubled from one to the next.
+ATTEMPTS = 5
+PAUSE_SECONDS = 0.1
+
+
+class Enqueuer:
+    """Sends uploads to the queue; `enqueued` is right also where it was interrupted, `refused` counts by SQS's code.
+
+    Whether the uploads are still there, the function finds out by their ETags: it needs no version.
+    """
+
+    def __init__(self, deployed: Deployment) -> None:
+        self._deployed = deployed
+        self._lock = threading.Lock()
+        self.enqueued = 0
+        self.refused: Counter[str] = Counter()
+
+    def send(self, lines: Iterable[str], total: int, progress: Progress) -> None:
+        """`lines` as `comparison.compare` writes them."""
+        with progress(total) as advance:
+            work_through(_in_batches(lines), self._send, advance)
+
+    def _send(self, lines: list[str]) -> int:
+        left = {str(number): self._message(line) for number, line in enumerate(lines)}
+        failed: dict[str, str] = {}  # SQS's code, by the message's number
+        for attempt in range(ATTEMPTS):
+            if failed:
+                time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+            answer = self._deployed.sqs.send_message_batch(
+                QueueUrl=self._deployed.upload_queue,
+                Entries=[{"Id": number, "MessageBody": body} for number, body in left.items()],
+            )
+            failed = {failure["Id"]: failure["Code"] for failure in answer.get("Failed", [])}
+            with self._lock:
+                self.enqueued += len(left) - len(failed)
+            if not failed:
+                break
+            left = {number: left[number] for number in failed}
+        with self._lock:
+            self.refused.update(failed.values())
+        return len(lines)
+
+    def _message(self, line: str) -> str:
+        """As S3 would have sent it, but for the version and the sequencer, which a listing does not tell."""
+        key, etag, size = json.loads(line)
+        about = {"key": quote_plus(key, safe="/"), "eTag": etag, "size": size}
+        bucket = {"name": self._deployed.input_bucket}
+        return notification(
+            [
+                {
+                    "eventSource": "aws:s3",
+                    "eventName": "ObjectCreated:Backfill",
+                    "s3": {"bucket": bucket, "object": about},
+                }
+            ]
+        )
+
+
+def _in_batches(lines: Iterable[str]) -> Iterator[list[str]]:
+    lines = iter(lines)
+    while batch := list(itertools.islice(lines, BATCH)):
+        yield batch

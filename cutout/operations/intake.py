@@ -1,0 +1,70 @@
+"""The intake of a deployed stack, read and switched from outside."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cutout.failures import Failure
+from cutout.operations.deployment import Deployment
+from remove_background.aws_errors import AwsError, error_code
+from remove_background.intake import DISABLED_BY_HAND, OPERATOR, IntakeItem, State, new_token
+
+# States of an event source mapping that somebody has disabled.
+_CLOSED = ("Disabled", "Disabling")
+# For how long a mapping that is changing its state is waited for.
+SETTLE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """`paused_by` is None while it is open; `since` is in seconds since the epoch, where that is known."""
+
+    paused_by: str | None
+    reason: str | None = None
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`found` is the state where the item needed no change; `trouble`, why the mapping is not switched yet."""
+
+    found: State | None
+    trouble: str | None
+
+
+def read(deployed: Deployment) -> Intake:
+    """What the item says; a mapping that was disabled by hand counts as paused by the operator."""
+    state = _mapping(deployed)["State"]  # before the item: a pause that follows has its owner
+    seen = _item(deployed).read()
+    if seen.paused_by is not None:
+        return Intake(seen.paused_by, seen.reason, seen.since)
+    if state in _CLOSED and not seen.switching:
+        return Intake(OPERATOR, DISABLED_BY_HAND)
+    return Intake(None)
+
+
+def change(deployed: Deployment, write: Callable[[IntakeItem, str], bool]) -> Change:
+    """Change the item, and make the mapping follow it.
+
+    The item counts: from its change on no execution environment begins a paid call, or each may. Where the mapping
+    cannot be switched, ReopenIntake does it within five minutes.
+    """
+    uuid = _mapping(deployed)["UUID"]  # where there is none, nothing is written
+    item, token = _item(deployed), new_token()
+    found = None if write(item, token) else item.read()
+    try:
+        settled = item.settle(deployed.lambda_, uuid, token, SETTLE_SECONDS)
+    except AwsError as error:
+        return Change(found, trouble=error_code(error))
+    return Change(found, trouble=None if settled else "it is busy")
+
+
+def _item(deployed: Deployment) -> IntakeItem:
+    return IntakeItem(deployed.dynamodb, deployed.settings["LEDGER_TABLE"])
+
+
+def _mapping(deployed: Deployment) -> Any:  # noqa: ANN401  # JSON
+    found = deployed.lambda_.list_event_source_mappings(FunctionName=deployed.function)["EventSourceMappings"]
+    if not found:
+        raise Failure(f"The function {deployed.function} has no event source mapping: deploy the stack again.")
+    return found[0]

@@ -1,0 +1,130 @@
+"""Letters of the dead-letter queue: chosen by their ids or codes, read, and worked off."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from cutout.failures import Failure
+from cutout.operations import queues
+from cutout.operations.dead_letters import DeadLetters, Letter
+from cutout.operations.deployment import Deployment
+from cutout.operations.progress import Progress
+from cutout.words import count
+
+Look = Callable[[Letter], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was not read: `hidden` letters are in flight elsewhere, `missing` ones SQS counted and did not give."""
+
+    hidden: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which letters a command is for; all, where it names neither ids nor codes."""
+
+    ids: Collection[str] = ()  # or their first characters
+    codes: Collection[str] = ()
+
+    def takes(self, letter: Letter) -> bool:
+        return (not self.codes or letter.code in self.codes) and (
+            not self.ids or any(letter.id.startswith(start) for start in self.ids)
+        )
+
+    def check(self, found: Collection[str], hidden: int) -> None:
+        """Raises Failure unless each id that was named is that of just one letter that was found."""
+        for start in self.ids:
+            matches = sum(letter_id.startswith(start) for letter_id in found)
+            if matches > 1:
+                raise Failure(f"The ids of {matches} letters begin with {start}: give more of it.")
+            if not matches:
+                other = f" Another command reads {count(hidden, 'letter')}: try again later." if hidden else ""
+                raise Failure(f"No letter has the id {start}: `cutout letters list --all` shows them.{other}")
+
+
+@dataclass(slots=True)
+class Chosen:
+    """The letters that a command was found to be for: `uploads` is how many they tell of."""
+
+    ids: set[str] = field(default_factory=set)
+    codes: Counter[str] = field(default_factory=Counter)
+    uploads: int = 0
+
+    def add(self, letter: Letter) -> None:
+        self.ids.add(letter.id)
+        self.codes[letter.code] += 1
+        self.uploads += len(letter.uploads)
+
+
+@dataclass(slots=True)
+class Done:
+    """What has become of the chosen letters: `met` were still there, `undeleted` are left though they are `done`."""
+
+    met: int = 0
+    done: int = 0
+    undeleted: int = 0
+
+
+def read_all(deployed: Deployment, look: Look, progress: Progress) -> Read:
+    """Shows every letter to `look`, one at a time."""
+    before = queues.count(deployed.sqs, deployed.dead_letter_queue)
+    lock = threading.Lock()
+    read = 0
+    with progress(before.waiting) as advance:
+
+        def handle(found: Sequence[Letter]) -> list[Letter]:
+            nonlocal read
+            with lock:
+                for letter in found:
+                    look(letter)
+                read += len(found)
+            advance(len(found))
+            return []
+
+        DeadLetters(deployed.sqs, deployed.dead_letter_queue).work_through(handle)
+    return Read(before.in_work, max(before.waiting - read, 0))
+
+
+def find(choice: Choice, read: Callable[[Look], int]) -> Chosen:
+    """`read` shows every letter to what it is given, and returns how many were hidden.
+
+    Raises Failure unless each id is that of just one letter.
+    """
+    chosen = Chosen()
+
+    def look(letter: Letter) -> None:
+        if choice.takes(letter):
+            chosen.add(letter)
+
+    choice.check(chosen.ids, hidden=read(look))
+    return chosen
+
+
+def work_off(
+    deployed: Deployment,
+    chosen: Chosen,
+    act: Callable[[Sequence[Letter]], Sequence[Letter]],
+    done: Done,
+    progress: Progress,
+) -> None:
+    """`act` returns those of the letters, at most ten, that are done with. `done` is right also where it raises."""
+    lock = threading.Lock()
+    dead_letters = DeadLetters(deployed.sqs, deployed.dead_letter_queue)
+    with progress(len(chosen.ids)) as advance:
+
+        def handle(found: Sequence[Letter]) -> Sequence[Letter]:
+            # No others than were agreed to: more may have come in since.
+            mine = [letter for letter in found if letter.id in chosen.ids]
+            finished = act(mine) if mine else []
+            with lock:
+                done.met += len(mine)
+                done.done += len(finished)
+            advance(len(mine))
+            return finished
+
+        dead_letters.work_through(handle)
+    done.undeleted = dead_letters.undeleted

@@ -1,0 +1,146 @@
+"""One letter: as a line of a list, and with all that is known of it."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.box import SIMPLE
+from rich.table import Column, Table
+
+from cutout.operations.dead_letters import NO_REASON, NOT_DELIVERED, Letter
+from cutout.operations.deployment import Deployment
+from cutout.operations.replay import State, look_at
+from cutout.presentation.advice import advise
+from cutout.terminal import console, printable
+
+SHORT_ID = 8  # characters of an id that a list shows
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Line:
+    """A letter as it is listed, without its body."""
+
+    since: datetime
+    id: str
+    code: str
+    sources: tuple[str, ...]
+    attempts: int | None
+    billed: str
+    message: str
+
+
+def to_line(letter: Letter) -> Line:
+    return Line(
+        since=letter.sent,
+        id=letter.id,
+        code=letter.code,
+        sources=tuple(letter.sources),
+        attempts=_attempts(letter),
+        billed=letter.billed,
+        message=_message(letter),
+    )
+
+
+def line_as_json(line: Line) -> dict[str, Any]:
+    return {
+        "id": line.id,
+        "since": line.since.isoformat(timespec="seconds"),
+        "code": line.code,
+        "uploads": list(line.sources),
+        "attempts": line.attempts,
+        "billed": line.billed,
+        "message": line.message,
+    }
+
+
+def describe(deployed: Deployment, letter: Letter) -> dict[str, Any]:
+    advice = advise(letter.code)
+    return line_as_json(to_line(letter)) | {
+        "uploads": [{"source": upload.uri, "state": look_at(deployed.s3, upload)} for upload in letter.uploads],
+        "meaning": advice.meaning,
+        "remedy": advice.remedy,
+        "failed_at": letter.attributes.get("FailedAt"),
+        "request_id": letter.attributes.get("RequestId"),
+        "log": _word_log(deployed, letter),
+        "body": letter.body,
+    }
+
+
+_STATES = {
+    State.THERE: "it is there, as it was",
+    State.OVERWRITTEN: "it was overwritten since, by an upload with an event of its own",
+    State.GONE: "it is gone",
+}
+
+
+def print_letter(letter: Mapping[str, Any]) -> None:
+    table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False, box=SIMPLE)
+    uploads = [f"{printable(upload['source'])}\n  {_STATES[upload['state']]}" for upload in letter["uploads"]]
+    tries = letter["attempts"]
+    rows = {
+        "Letter": letter["id"],
+        "Code": letter["code"],
+        "What it means": letter["meaning"],
+        "What to do": letter["remedy"],
+        "Message": letter["message"],
+        "Billed": letter["billed"],
+        "Attempts": None if tries is None else str(tries),
+        "In the queue since": letter["since"],
+        "Failed at": letter["failed_at"],
+        "Request": letter["request_id"],
+        "Log": letter["log"],
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, printable(value))
+        if name == "Message":
+            table.add_row("Upload", "\n".join(uploads) or "none that can be read")
+    screen = console()
+    screen.print(table)
+    screen.print("Its body:")
+    screen.print("\n".join(printable(line) for line in _indent(letter["body"]).splitlines()), soft_wrap=True)
+
+
+def _indent(body: str) -> str:
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body
+
+
+def _word_log(deployed: Deployment, letter: Letter) -> str | None:
+    """Where the function's log tells of a letter. Each line of an upload names its source; Lambda's, the request."""
+    if letter.code == NOT_DELIVERED:
+        return None
+    client = deployed.lambda_
+    source, request = next(iter(letter.sources), None), letter.attributes.get("RequestId")
+    if urlsplit(client.meta.endpoint_url).hostname in {"localhost", "127.0.0.1"}:
+        return f"Look for {source or request} in the file that `cutout local` has named."
+    if letter.code == NO_REASON:
+        pattern = '?"Task timed out" ?"Runtime.ExitError" ?"OutOfMemory" ?"ConfigError"'
+    elif source:
+        pattern = f"{{ $.source = {json.dumps(source, ensure_ascii=False)} }}"
+    else:
+        pattern = json.dumps(request)
+    configuration = client.get_function_configuration(FunctionName=deployed.function)
+    group = configuration.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{deployed.function}")
+    return f"aws logs tail {group} --since 14d --filter-pattern {shlex.quote(pattern)}"
+
+
+def _message(letter: Letter) -> str:
+    if letter.code == NO_REASON:
+        return "SQS moved it here itself: the function was killed at each attempt, or refused its settings."
+    if letter.code == NOT_DELIVERED:
+        told = (letter.attributes.get(name) for name in ("ERROR_CODE", "ERROR_MESSAGE"))
+        return ": ".join(text for text in told if text)
+    return letter.attributes.get("ErrorMessage", "")
+
+
+def _attempts(letter: Letter) -> int | None:
+    text = letter.attributes.get("Attempts", "")
+    # Of one that SQS moved itself, the attribute is the function's note of earlier attempts.
+    return int(text) if text.isdecimal() and letter.code != NO_REASON else None

@@ -1,0 +1,141 @@
+"""Letters as lists: how many there are of each code, or one page of them."""
+
+import functools
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+
+import typer
+from rich.box import SIMPLE
+from rich.table import Column, Table
+
+from cutout.operations import selection
+from cutout.operations.dead_letters import HIDDEN, HIDDEN_UNTIL, VISIBILITY_SECONDS, Letter
+from cutout.operations.deployment import Deployment
+from cutout.operations.selection import Choice, Chosen, Look
+from cutout.presentation.advice import advise
+from cutout.presentation.letter import SHORT_ID, Line, line_as_json, to_line
+from cutout.terminal import bar, console, print_json, printable
+from cutout.words import count
+from remove_background.errors import Billed
+
+
+def read_letters(deployed: Deployment, look: Look) -> int:
+    """Shows every letter to `look`, one at a time, and tells which it did not see. Returns how many were hidden."""
+    read = selection.read_all(deployed, look, functools.partial(bar, "Reading letters"))
+    if read.hidden:
+        typer.echo(f"Not among these: {count(read.hidden, 'letter')} {HIDDEN}. {HIDDEN_UNTIL}", err=True)
+    if read.missing:  # such as those of an answer that was lost on its way
+        typer.echo(
+            f"SQS counted {count(read.missing, 'letter')} more than it gave. Its counts lag by a minute; letters that "
+            f"are there come back within {VISIBILITY_SECONDS // 60}.",
+            err=True,
+        )
+    return read.hidden
+
+
+def word_chosen(chosen: Chosen) -> str:
+    codes = ", ".join(f"{number:,} {printable(code)}" for code, number in chosen.codes.most_common())
+    return f"{count(len(chosen.ids), 'letter')} ({codes})"
+
+
+def list_codes(deployed: Deployment, *, as_json: bool) -> None:
+    billed: dict[str, Counter[str]] = defaultdict(Counter)
+    oldest: dict[str, datetime] = {}
+
+    def look(letter: Letter) -> None:
+        billed[letter.code][letter.billed] += 1
+        oldest[letter.code] = min(letter.sent, oldest.get(letter.code, letter.sent))
+
+    hidden = read_letters(deployed, look)
+    codes = sorted(billed, key=lambda code: -billed[code].total())
+    if as_json:
+        print_json(
+            {
+                "codes": [
+                    {
+                        "code": code,
+                        "letters": billed[code].total(),
+                        "billed": {word.value: billed[code][word] for word in Billed},
+                        "oldest": oldest[code].isoformat(timespec="seconds"),
+                        "meaning": advise(code).meaning,
+                    }
+                    for code in codes
+                ],
+                "hidden": hidden,
+            }
+        )
+        return
+    screen = console()
+    if not codes:
+        screen.print("There are no letters.")
+        return
+    table = Table(
+        Column("Letters", justify="right"),
+        "Billed",
+        Column("Oldest (UTC)", no_wrap=True),
+        Column("Code, and what it means", overflow="fold"),
+        box=SIMPLE,
+    )
+    for code in codes:
+        counts = [f"{billed[code][word]:,} {word}" for word in Billed if billed[code][word]]
+        table.add_row(
+            f"{billed[code].total():,}",
+            ", ".join(counts),
+            _word_minute(oldest[code]),
+            f"{printable(code)}\n{advise(code).meaning}",
+        )
+    screen.print(table)
+    screen.print(
+        f"`cutout letters list --code {printable(codes[0])}` lists those, `cutout letters show ID` says what to do.\n"
+        "`cutout letters replay` tries letters again, `cutout letters discard` deletes them."
+    )
+
+
+def list_page(deployed: Deployment, choice: Choice, limit: int, page: int, *, as_json: bool) -> None:
+    number = 0
+    oldest: list[Line] = []
+
+    def look(letter: Letter) -> None:
+        nonlocal number
+        if not choice.takes(letter):
+            return
+        number += 1
+        oldest.append(to_line(letter))
+        if len(oldest) >= 2 * limit * page:  # those of the page and of the ones before it are all that is kept
+            oldest.sort()
+            del oldest[limit * page :]
+
+    hidden = read_letters(deployed, look)
+    lines = sorted(oldest)[limit * (page - 1) : limit * page]
+    if as_json:
+        print_json({"letters": [line_as_json(line) for line in lines], "page": page, "count": number, "hidden": hidden})
+        return
+    screen = console()
+    if not number:
+        screen.print("There are no such letters.")
+        return
+    table = Table(
+        "Id",
+        Column("Since (UTC)", no_wrap=True),
+        Column("Attempts", justify="right"),
+        "Billed",
+        Column("Upload, code and message", overflow="fold"),
+        box=SIMPLE,
+    )
+    for line in lines:
+        # The bucket stands only where it is another one.
+        keys = [source.removeprefix(f"s3://{deployed.input_bucket}/") for source in line.sources]
+        table.add_row(
+            line.id[:SHORT_ID],
+            _word_minute(line.since),
+            "" if line.attempts is None else str(line.attempts),
+            printable(line.billed),
+            "\n".join(printable(text) for text in [*keys, f"{line.code}: {line.message}"]),
+        )
+    screen.print(table)
+    pages = -(-number // limit)
+    screen.print(f"Page {page:,} of {pages:,}; {count(number, 'letter')}. `cutout letters show ID` says what to do.")
+
+
+def _word_minute(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"

@@ -1,0 +1,53 @@
+"""What has become of the letters that a command was for."""
+
+from collections.abc import Mapping, Sequence
+
+import typer
+
+from cutout.operations.replay import Kept
+from cutout.operations.selection import Chosen, Done
+from cutout.presentation.letter import SHORT_ID
+from cutout.terminal import print_json
+from cutout.words import count
+
+MOST_IDS = 20  # in a sentence
+
+
+def report(chosen: Chosen, done: Done, word: str, kept: Mapping[Kept, Sequence[str]], *, as_json: bool) -> None:
+    missing = len(chosen.ids) - done.met
+    if as_json:
+        print_json(
+            {
+                "chosen": len(chosen.ids),
+                "codes": dict(chosen.codes.most_common()),
+                word: done.done,
+                "not_deleted": done.undeleted,
+                "not_found_again": missing,
+            }
+            | ({why.value: list(kept.get(why, ())) for why in Kept} if word == "replayed" else {})
+        )
+    else:
+        typer.echo(f"{count(done.done, 'letter')} {word}." if chosen.ids else "There are no such letters.")
+    for why, ids in kept.items():
+        typer.echo(f"{count(len(ids), 'letter')} not replayed: {_WORDS[why]}\n  {_word_command(why, ids)}", err=True)
+    if done.undeleted:
+        typer.echo(f"SQS has kept {count(done.undeleted, 'letter')} of those: they are in the queue still.", err=True)
+    if missing:
+        typer.echo(
+            f"{count(missing, 'letter')} not found again: another command has them, or has deleted them.", err=True
+        )
+
+
+_WORDS = {
+    Kept.GONE: "the upload is gone.",
+    Kept.OVERWRITTEN: "the upload was overwritten since, by one with an event of its own.",
+    Kept.NO_UPLOAD: "it tells of no upload, and would be a letter again.",
+    Kept.NOT_SENT: "SQS did not take it.",
+}
+
+
+def _word_command(why: Kept, ids: Sequence[str]) -> str:
+    """What to call for letters that were not replayed, ready to be copied."""
+    command = "replay" if why == Kept.NOT_SENT else "discard"
+    more = f"  (and {len(ids) - MOST_IDS:,} more, which --json names)" if len(ids) > MOST_IDS else ""
+    return f"cutout letters {command} {' '.join(letter_id[:SHORT_ID] for letter_id in ids[:MOST_IDS])}{more}"
