@@ -178,17 +178,3 @@ class Alarm(_Resource, CloudFormationModel):
     @classmethod
     def _delete(cls, name: str, account_id: str, region_name: str) -> None:
         cloudwatch_backends[account_id][region_name].delete_alarms([name])
-
-
-class Dashboard(_Resource, CloudFormationModel):
-    TYPE = "AWS::CloudWatch::Dashboard"
-
-    @classmethod
-    def _make(cls, name: str, properties: Json, account_id: str, region_name: str) -> str:
-        name = properties.get("DashboardName", name)  # moto's own model of the type, without effect, names no property
-        cloudwatch_backends[account_id][region_name].put_dashboard(name, properties["DashboardBody"])
-        return name
-
-    @classmethod
-    def _delete(cls, name: str, account_id: str, region_name: str) -> None:
-        cloudwatch_backends[account_id][region_name].delete_dashboards([name])
