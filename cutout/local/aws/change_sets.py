@@ -1,4 +1,7 @@
-"""What moto's CloudFormation lacks for `sam deploy`: the SAM transform, and change sets that make whole stacks."""
+"""What moto 5.2.5's CloudFormation lacks for `sam deploy`: the SAM transform, and change sets that make whole stacks.
+
+tests/unit/cutout/local/test_moto_without_patches.py fails when a newer moto has it.
+"""
 
 import json
 from collections.abc import Mapping
@@ -18,6 +21,8 @@ SAM_TRANSFORM = "AWS::Serverless-2016-10-31"
 
 class Stack(models.Stack):
     """Its `template` is the client's text, its `template_dict` is expanded, its `parameters` are complete.
+
+    moto expands no transform, and takes a parameter that is given its default for a change.
 
     It keeps its name: in it, moto finds which attribute answers which field.
     """
@@ -48,7 +53,7 @@ class ChangeSet(models.ChangeSet):
         self.template_dict = _expanded(self.template, self.parameters, self.stack.region_name)
 
     def diff(self) -> list[models.Change]:
-        """Also what only refers to a changed parameter."""
+        """Also what only refers to a changed parameter, which moto leaves out."""
         old, new = self.stack.template_dict.get("Resources", {}), self.template_dict["Resources"]
         names = self.stack.resource_map.build_resource_diff(self.template_dict, self.parameters)
         return [
@@ -58,7 +63,7 @@ class ChangeSet(models.ChangeSet):
         ]
 
     def apply(self) -> None:
-        """The stack's resources, and with them all else that describes it."""
+        """The stack's resources, and with them all else that describes it; moto changes the resources alone."""
         super().apply()
         self.stack.template_dict = self.template_dict
         self.stack.description = self.template_dict.get("Description")
@@ -95,7 +100,10 @@ def _expanded(template: Untyped, parameters: Mapping[str, str], region: str) -> 
 
 
 def forget_what_is_in_review(original: Untyped) -> Untyped:
-    """A stack that exists only as a change set is not in the way of another; moto would keep two of one name."""
+    """A stack that exists only as a change set is not in the way of another; moto would keep two of one name.
+
+    One that was made is; moto would make another of its name.
+    """
 
     def create_change_set(
         backend: CloudFormationBackend, *, stack_name: str, change_set_type: str, **rest: Untyped
@@ -111,7 +119,10 @@ def forget_what_is_in_review(original: Untyped) -> Untyped:
 
 
 def forget_what_failed(original: Untyped) -> Untyped:
-    """Words any error as CloudFormation's, with the reason; a stack that could not be made is gone."""
+    """Words any error as CloudFormation's, with the reason; a stack that could not be made is gone.
+
+    moto would answer with the error of the resource's service, and keep the stack in review.
+    """
 
     def execute_change_set(backend: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:
         change_set: Untyped = backend.describe_change_set(change_set_name)

@@ -1,5 +1,8 @@
 """The states of an event source mapping, each with a duration: moto 5.2.5 changes a mapping at once.
 
+It also takes settings that Lambda refuses, and answers a call about a mapping that does not exist with nothing.
+tests/unit/cutout/local/test_moto_without_patches.py fails when a newer moto does any of it right.
+
 On AWS a call starts a transition (Creating, Enabling, Disabling, Updating, Deleting) and returns. While it lasts,
 another change is refused. How long that is AWS does not document.
 https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html
@@ -85,7 +88,10 @@ class MappingStates:
         return get_configuration
 
     def _create(self, original: Untyped) -> Untyped:
-        """Queues of moto 5.2.5 invoke the function themselves, message by message, beside our poller."""
+        """Moto's queues invoke the function themselves, message by message, beside our poller.
+
+        Since https://github.com/getmoto/moto/pull/2376
+        """
 
         def create_event_source_mapping(backend: LambdaBackend, spec: dict[str, Any]) -> Untyped:
             _check(spec, spec)

@@ -1,6 +1,8 @@
 """What moto 5.2.5 leaves out, gets wrong or is slow at, and the local cloud needs: patched while `applied` lasts.
 
-Beside each patch stands what is wrong. A newer moto may need fewer of them.
+Beside each patch stands what is wrong. tests/unit/cutout/local/test_moto_without_patches.py shows it on moto as it is,
+and fails when a newer moto does it itself. Four patches are for speed only: `list_of_moto_modules` and
+`is_message_valid_based_on_retention_period`, and, without such a test, `unix_time_millis` and `had_receipt_handle`.
 """
 
 import functools
@@ -65,7 +67,7 @@ def applied(
         (CloudFormationBackend, "execute_change_set", change_sets.forget_what_failed),
         # and forgets a resource of a kind that it cannot change.
         (parsing, "parse_and_update_resource", _keep_what_cannot_change),
-        # EventBridge takes any schedule, IAM keeps a policy as Python's notation.
+        # EventBridge takes schedules that are none, IAM keeps a policy as Python's notation.
         (EventsBackend, "put_rule", _check_schedule),
         (Role, "put_policy", _keep_policy_as_json),
         # Lambda switches a mapping at once, has its queues invoke the function, and runs it in a container.
@@ -89,7 +91,7 @@ def _replaced(owner: object, name: str, replacement: Callable[[Any], object]) ->
 
 
 def _keep_stack_that_holds_objects(original: Untyped) -> Untyped:
-    """DELETE_FAILED, with the reason; moto would forget the stack."""
+    """DELETE_FAILED, with the reason; moto would forget the stack, and fail the call."""
 
     def delete_stack(backend: CloudFormationBackend, name_or_stack_id: str) -> None:
         stack: Untyped = backend.stacks.get(name_or_stack_id)  # None of a name: moto looks up its ID, and comes back
@@ -114,12 +116,12 @@ def _check_retention(_original: Untyped) -> Untyped:
 
 
 def _had_receipt(message: Message, receipt_handle: str) -> bool:
-    """Asked of each message of a queue, for each that is deleted: Moto would make a list each time."""
+    """Asked of each message of a queue, for each that is deleted: moto would make a list each time."""
     return receipt_handle == message.receipt_handle or receipt_handle in message._old_receipt_handles  # noqa: SLF001
 
 
 def _pending_groups(queue: Queue) -> set[str]:
-    """Only FIFO queues have groups. Moto goes through a set that other calls change meanwhile."""
+    """Only FIFO queues have groups. moto goes through a set that other calls change meanwhile, and fails."""
     return (
         {message.group_id for message in list(queue.pending_messages) if message.group_id}
         if queue.fifo_queue
@@ -145,11 +147,16 @@ def _delete_in_place(_original: Untyped) -> Untyped:
 
 
 def _queue_url(endpoint_url: str) -> property:
-    """For SDKs that send their calls to the URL of the queue; moto's would lead them to AWS."""
+    """For SDKs that send their calls to the URL of the queue; moto's would lead them to AWS.
+
+    Since https://github.com/getmoto/moto/pull/4864
+    """
     return property(lambda queue: queue.url(urlparse(endpoint_url)))
 
 
 def _create_table(original: Untyped) -> Untyped:
+    """Sets the time to live that the template names; moto would ignore it."""
+
     def create_from_cloudformation_json(
         resource_name: str, cloudformation_json: Untyped, account_id: str, region_name: str, **rest: Untyped
     ) -> Untyped:
@@ -177,7 +184,10 @@ def _forget_failed_stack(original: Untyped) -> Untyped:
 
 
 def _keep_what_cannot_change(original: Untyped) -> Untyped:
-    """A changed resource of a kind that moto cannot change stays as it was; moto would forget it."""
+    """A changed resource of a kind that moto cannot change stays as it was; moto would forget it.
+
+    https://github.com/getmoto/moto/issues/793
+    """
 
     def parse_and_update_resource(logical_id: str, resource_json: Untyped, stack: Untyped, **rest: Untyped) -> Untyped:
         return original(logical_id, resource_json, stack, **rest) or stack[logical_id]
@@ -195,6 +205,8 @@ def _keep_policy_as_json(original: Untyped) -> Untyped:
 
 
 def _check_schedule(original: Untyped) -> Untyped:
+    """Refuses what is no schedule, such as rate(0 minutes), which moto takes, and what schedules.py cannot follow."""
+
     def put_rule(backend: EventsBackend, *args: Untyped, **properties: Untyped) -> Untyped:
         if expression := properties["scheduled_expression"]:
             try:

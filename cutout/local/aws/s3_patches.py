@@ -1,4 +1,7 @@
-"""What moto 5.2.5 gets wrong about S3's events and about buckets in a template."""
+"""What moto 5.2.5 gets wrong about S3's events and about buckets in a template.
+
+tests/unit/cutout/local/test_moto_without_patches.py fails when a newer moto does it right.
+"""
 
 import itertools
 import time
@@ -34,7 +37,10 @@ def replacements(
 
 
 def _send_event_once(original: Untyped) -> Untyped:
-    """A multipart upload is one event; moto sends a Put as well, before the object has its metadata."""
+    """A multipart upload is one event; moto sends a Put as well, before the object has its metadata.
+
+    Since https://github.com/getmoto/moto/pull/7435
+    """
 
     def send_event(account_id: str, event_name: str, bucket: Untyped, key: Untyped) -> None:
         if event_name != notifications.S3NotificationEvent.OBJECT_CREATED_PUT_EVENT or key.multipart is None:
@@ -44,8 +50,9 @@ def _send_event_once(original: Untyped) -> Untyped:
 
 
 def _complete_event(original: Untyped, faults: Callable[[], Sequence[EventFault]]) -> Untyped:
-    """Adds `sequencer` and, in a versioned bucket, `versionId`; leaves the slashes of a key as they are.
+    """Adds `sequencer` and, in a versioned bucket, `versionId`, which moto's events lack.
 
+    Leaves the slashes of a key as they are; moto encodes them since https://github.com/getmoto/moto/issues/9054
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
     """
 
@@ -72,8 +79,12 @@ def _next_sequencer() -> str:
 
 
 def _send_to_event_bridge(_original: Untyped) -> Untyped:
-    """Creations only. In moto's event the ETag has another name than S3's, and all sequencers are the same.
+    """Creations only; moto sends an event about tags with each.
 
+    In moto's event the ETag has another name than S3's, the reason and a version that is none have other values,
+    and all have one sequencer and one id.
+
+    https://github.com/getmoto/moto/issues/7363
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
     """
 
