@@ -83,7 +83,7 @@ def _options(
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 Ctrl-C."""
+    """Exit codes: 0 success, 1 failure or declined, 2 usage, 130 Ctrl-C."""
     try:
         app()
     except Exception as error:

@@ -50,7 +50,7 @@ def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None,
     table = Table(show_header=False, box=SIMPLE)
     table.add_row("Stack", stack_name)
     table.add_row("Intake", _word_intake(intake))
-    table.add_row("Queue", f"{queue.waiting:,} wait, {queue.in_work:,} in work, {queue.delayed:,} delayed")
+    table.add_row("Queue", f"{queue.waiting:,} wait, {queue.in_work:,} in flight, {queue.delayed:,} delayed")
     table.add_row("Letters", _word_letters(letters, hidden))
     table.add_row("Credits", f"{credits_left:,.0f} left" if isinstance(credits_left, float) else credits_left)
     screen = console()

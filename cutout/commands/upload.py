@@ -165,7 +165,7 @@ def _tell_where_it_stopped(files: Sequence[File]) -> None:
     if ends:
         _say(f"Ended so far: {', '.join(ends)}.")
     _say(
-        "The same call sends all of them again, which costs nothing for those that have a cutout or are in work "
+        "The same call sends all of them again, which costs nothing for those that have a cutout or are in flight "
         "(in a bucket that encrypts with SSE-KMS each is paid for again)."
     )
 

@@ -39,7 +39,7 @@ class Finding(StrEnum):
 
 WANTED = (Finding.MISSING, Finding.STALE)
 REASONS = {
-    Finding.CONFLICT: "whose output key is taken by another upload's cutout, or by an object that is no cutout",
+    Finding.CONFLICT: "whose output key is taken by another upload's cutout, or by an object that is not a cutout",
     Finding.TOO_LONG: "whose output key would be longer than the 1,024 bytes that S3 allows",
     Finding.ARCHIVED: f"that must be restored first, as their storage class is {' or '.join(ARCHIVES)}",
     Finding.LETTER: "that have a letter (see `cutout letters list`)",
@@ -65,7 +65,7 @@ class Comparison:
 
 
 def identity(upload: Upload) -> tuple[str, str]:
-    """What an input and a letter both tell of an upload: a listing knows no versions."""
+    """What an input and a letter both say of an upload: a listing knows no versions."""
     return upload.uri, upload.etag
 
 

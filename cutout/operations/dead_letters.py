@@ -30,7 +30,7 @@ NO_REASON = "no_reason"
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
 NOT_DELIVERED = "not_delivered"
 VISIBILITY_SECONDS = 900
-# How letters are told of that SQS counts as in work.
+# Wording for letters in flight.
 HIDDEN = "that another command reads, or did a moment ago"
 HIDDEN_UNTIL = f"What a killed command has left hidden comes back within {VISIBILITY_SECONDS // 60} minutes."
 BATCH = 10  # SQS takes no more at a time
@@ -61,7 +61,7 @@ class Letter:
 
     @property
     def uploads(self) -> list[Upload]:
-        """Those that can be read; none of a body that is no S3 notification."""
+        """Those that can be read; none of a body that is not an S3 notification."""
         found = []
         with suppress(BadNotification):
             for record in read_records(self.body):

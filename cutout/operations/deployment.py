@@ -97,7 +97,7 @@ class Deployment:
 
 
 def find(stack_name: str, endpoint_url: str | None) -> Deployment:
-    """Raises Failure when there is no such stack, one that is not Cutout's, or an endpoint that is no URL."""
+    """Raises Failure when there is no such stack, one that is not Cutout's, or an endpoint that is not a URL."""
     import boto3  # noqa: PLC0415  # --help can do without
 
     # boto3 itself reads AWS_PROFILE and AWS_DEFAULT_REGION, but not AWS_REGION.
@@ -115,14 +115,14 @@ def find(stack_name: str, endpoint_url: str | None) -> Deployment:
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
     if missing := [name for name in OUTPUTS if name not in outputs]:
         raise Failure(
-            f"The stack {stack_name} has no output {missing[0]}: it is none of Cutout's, or its deployment failed "
+            f"The stack {stack_name} has no output {missing[0]}: it is not one of Cutout's, or its deployment failed "
             f"(its status is {stack['StackStatus']}). Name another with --stack-name, or deploy it again."
         )
     return Deployment(stack_name, outputs, session, endpoint_url)
 
 
 def _make_client(session: "boto3.Session", service: str, endpoint_url: str | None) -> Any:  # noqa: ANN401
-    """Raises Failure when the endpoint is no URL."""
+    """Raises Failure when the endpoint is not a URL."""
     from botocore.config import Config  # noqa: PLC0415  # as above
 
     make: Any = session.client  # has an overload for each of the services' names
@@ -138,6 +138,6 @@ def _make_client(session: "boto3.Session", service: str, endpoint_url: str | Non
         raise
     except ValueError as error:
         raise Failure(
-            f"The endpoint is no URL that can be used ({error}): it begins with http:// or https://. "
+            f"The endpoint cannot be used as a URL ({error}): it begins with http:// or https://. "
             "Look at --endpoint-url and AWS_ENDPOINT_URL."
         ) from None

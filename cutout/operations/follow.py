@@ -59,7 +59,7 @@ class _Pending:
 
 
 class Following:
-    """What has become of each file is written into it.
+    """Records on each file what has become of it.
 
     `intake` is how it was last found, `out` the folder that the cutouts are fetched to. `ended` is called for each
     file that has ended, `switched` when the intake is paused or open again, `say` with sentences for a person.

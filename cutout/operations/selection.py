@@ -48,7 +48,7 @@ class Choice:
 
 @dataclass(slots=True)
 class Chosen:
-    """The letters that a command was found to be for: `uploads` is how many they tell of."""
+    """The letters that a command was found to be for: `uploads` is how many they describe."""
 
     ids: set[str] = field(default_factory=set)
     codes: Counter[str] = field(default_factory=Counter)

@@ -24,7 +24,7 @@ for _extension in ("avif", "heic", "heif", "webp"):
 
 
 class Sending:
-    """Whether a file was sent, or why not, is written into it."""
+    """Records on each file whether it was sent, or why not."""
 
     def __init__(self, deployed: Deployment, files: Sequence[File], advance: Callable[[], None]) -> None:
         self._deployed = deployed

@@ -113,7 +113,7 @@ def _indent(body: str) -> str:
 
 
 def _word_log(deployed: Deployment, letter: Letter) -> str | None:
-    """Where the function's log tells of a letter. Each line of an upload names its source; Lambda's, the request."""
+    """Where the function's log reports a letter. Each line of an upload names its source; Lambda's, the request."""
     if letter.code == NOT_DELIVERED:
         return None
     client = deployed.lambda_

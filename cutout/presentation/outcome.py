@@ -41,7 +41,7 @@ def report(chosen: Chosen, done: Done, word: str, kept: Mapping[Kept, Sequence[s
 _WORDS = {
     Kept.GONE: "the upload is gone.",
     Kept.OVERWRITTEN: "the upload was overwritten since, by one with an event of its own.",
-    Kept.NO_UPLOAD: "it tells of no upload, and would be a letter again.",
+    Kept.NO_UPLOAD: "it describes no upload, and would be a letter again.",
     Kept.NOT_SENT: "SQS did not take it.",
 }
 

@@ -100,13 +100,13 @@ class AccountBlocked(CutoutError):
 
 
 class BadNotification(Rejected):
-    """A message that is no S3 notification of an upload."""
+    """A message that is not an S3 notification of an upload."""
 
     code = "bad_notification"
 
 
 class OutputKeyConflict(Rejected):
-    """The output key belongs to another upload's cutout, or to an object that is no cutout."""
+    """The output key belongs to another upload's cutout, or to an object that is not a cutout."""
 
     code = "output_key_conflict"
 

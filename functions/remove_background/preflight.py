@@ -56,7 +56,7 @@ def check(head: bytes, size: int) -> Header:
     if cut_off and len(head) >= size:
         raise MalformedImage(f"The {header.format} file ends within its header: upload it again, whole.")
     if header.format is None and _is_no_image(head):
-        raise UnsupportedImageFormat("The file is no image.")
+        raise UnsupportedImageFormat("The file is not an image.")
     if header.width is not None and header.height is not None:
         pixels = f"The image has {header.width}x{header.height} pixels"
         if max(header.width, header.height) > MAX_PIXELS:

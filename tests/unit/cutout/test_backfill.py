@@ -209,7 +209,7 @@ def test_of_many_only_the_first_are_told(deployed: Deployment, cutout: Cutout) -
     for number in range(4):
         put(deployed, f"{number}.jpg")
         deployed.s3.put_object(Bucket="output", Key=f"{number}.png", Body=b"no cutout")
-    assert "is no cutout: 0.jpg, 1.jpg, 2.jpg, ...\n" in cutout("backfill").out
+    assert "is not a cutout: 0.jpg, 1.jpg, 2.jpg, ...\n" in cutout("backfill").out
 
 
 def test_what_is_archived_is_not_enqueued_unless_it_was_restored(

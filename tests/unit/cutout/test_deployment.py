@@ -58,7 +58,7 @@ def test_an_endpoint_that_is_no_url_is_told(
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     for call in (given, cutout("status")):
         assert call.code == 1
-        assert "is no URL" in call.err
+        assert "cannot be used as a URL" in call.err
         assert "http://" in call.err
 
 

@@ -56,7 +56,7 @@ def test_what_waits_and_what_failed_is_counted(
     for text in (
         "paused by the operator since",
         "new [bold]prices[/]. `cutout resume` reopens it.",
-        "1 wait, 0 in work, 1 delayed",
+        "1 wait, 0 in flight, 1 delayed",
         "2 malformed_image",
         "1 service_unavailable",
         "1,250 left",

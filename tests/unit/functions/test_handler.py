@@ -360,7 +360,7 @@ def test_a_pause_that_comes_while_a_slot_is_waited_for_is_heeded(
     monkeypatch.setattr(
         "remove_background.rate_limiter.time.sleep", lambda _: monkeypatch.setattr(worker_.intake, "_paused", True)
     )
-    with pytest.raises(IntakePaused), service._turn(Deadline(100)):
+    with pytest.raises(IntakePaused), service._slot(Deadline(100)):
         raise AssertionError("it is paused")
 
 
