@@ -96,7 +96,7 @@ def upload(
                     deployed,
                     intake,
                     out,
-                    ended=lambda: shown.advance(following),
+                    ended=lambda _: shown.advance(following),
                     switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
                     say=say,
                 ).follow(sent)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cutout.local.cloud import LocalCloud
 from cutout.local.pixelcut.server import API_KEY, StandIn
+from cutout.operations.deployment import Deployment
 
 _STACK = "cutout"
 
@@ -24,6 +25,11 @@ class LocalStack:
     pixelcut_url: str
     outputs: dict[str, str]
     function_log: Path
+
+    @property
+    def deployed(self) -> Deployment:
+        """The same, for the operations that work on any stack."""
+        return Deployment(_STACK, self.outputs, self.cloud.client)
 
 
 @contextmanager

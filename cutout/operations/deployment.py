@@ -3,7 +3,7 @@
 import functools
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,7 @@ class Deployment:
 
     stack_name: str
     outputs: Mapping[str, str]
-    _session: "boto3.Session"
-    _endpoint_url: str | None
+    _make_client: Callable[[str], Any]  # of the service's name
     _making: threading.Lock = field(default_factory=threading.Lock)
     _clients: dict[str, Any] = field(default_factory=dict)
 
@@ -92,7 +91,7 @@ class Deployment:
     def _client(self, service: str) -> Any:  # noqa: ANN401  # its type depends on the service
         with self._making:  # clients may be shared between threads, sessions not
             if service not in self._clients:
-                self._clients[service] = _make_client(self._session, service, self._endpoint_url)
+                self._clients[service] = self._make_client(service)
             return self._clients[service]
 
 
@@ -118,7 +117,7 @@ def find(stack_name: str, endpoint_url: str | None) -> Deployment:
             f"The stack {stack_name} has no output {missing[0]}: it is not one of Cutout's, or its deployment failed "
             f"(its status is {stack['StackStatus']}). Name another with --stack-name, or deploy it again."
         )
-    return Deployment(stack_name, outputs, session, endpoint_url)
+    return Deployment(stack_name, outputs, lambda service: _make_client(session, service, endpoint_url))
 
 
 def _make_client(session: "boto3.Session", service: str, endpoint_url: str | None) -> Any:  # noqa: ANN401

@@ -1,5 +1,6 @@
 """Uploads followed until each has ended: as a cutout, as a letter, or because its owner overwrote or deleted it."""
 
+import math
 import time
 import uuid
 from collections import deque
@@ -62,7 +63,7 @@ class Following:
     """Records on each file what has become of it.
 
     `intake` is how it was last found, `out` the folder that the cutouts are fetched to. `ended` is called for each
-    file that has ended, `switched` when the intake is paused or open again, `say` with sentences for a person.
+    file that has ended, with it, `switched` when the intake is paused or open again, `say` with sentences for a person.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Following:
         deployed: Deployment,
         intake: Intake,
         out: Path | None,
-        ended: Callable[[], None],
+        ended: Callable[[File], None],
         switched: Callable[[Intake], None],
         say: Callable[[str], None],
     ) -> None:
@@ -84,13 +85,14 @@ class Following:
         self._letters_known = 0
         self._letters_due = self._reread_due = self._state_due = 0.0
         self._idle_since: float | None = None
+        self._ended_at = 0.0  # when the last of them did
 
-    def follow(self, files: Iterable[File]) -> None:
-        """Returns when each of these, which have been sent, has ended.
+    def follow(self, files: Iterable[File], patience: float = math.inf) -> None:
+        """Returns when each of these, which have been sent, has ended; or when none has for `patience` seconds.
 
         Raises ClientError and BotoCoreError when AWS refuses to answer, or does not for OUTAGE_SECONDS.
         """
-        now = time.monotonic()
+        now = self._ended_at = time.monotonic()
         for file in files:
             if file.upload:
                 self._pending[_identity(file.upload)] = _Pending(file, file.upload, now)
@@ -98,8 +100,8 @@ class Following:
         failing_since = None
         rest = FIRST_SECONDS
         with ThreadPoolExecutor(THREADS) as threads:
-            while self._pending:
-                time.sleep(rest)
+            while self._pending and (left := self._ended_at + patience - time.monotonic()) > 0:
+                time.sleep(min(rest, left))
                 began = time.monotonic()
                 try:
                     self._look_at_some(turns, threads)
@@ -253,7 +255,8 @@ class Following:
         if self._pending.pop(_identity(pending.upload), None) is None:
             return
         pending.file.code, pending.file.reason, pending.file.became = code, reason, became
-        self._ended()
+        self._ended_at = time.monotonic()
+        self._ended(pending.file)
 
 
 def _identity(upload: Upload) -> tuple[str, str, str | None]:

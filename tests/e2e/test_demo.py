@@ -104,7 +104,7 @@ def test_an_upload_that_does_not_end_is_named(
     pixelcut: StandIn, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixelcut.change_settings(credits=0)
-    monkeypatch.setattr(demo, "_STALL_SECONDS", 4.0)
+    monkeypatch.setattr(demo, "_PATIENCE_SECONDS", 4.0)
     monkeypatch.setenv("COLUMNS", "200")
     result = CliRunner().invoke(app, ["demo", "--yes", str(photo), "--out", str(tmp_path / "out")])
 

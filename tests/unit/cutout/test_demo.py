@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cutout.__main__ import app
-from cutout.commands.demo import name_uploads
+from cutout.commands.demo import name_files
 from cutout.presentation import gallery
 
 
@@ -92,7 +92,7 @@ def test_a_template_that_does_not_exist_is_refused() -> None:
     ],
 )
 def test_each_image_has_a_key_and_a_cutout_of_its_own(images: list[str], keys: list[str], cutouts: list[str]) -> None:
-    uploads = name_uploads(Path(image) for image in images)
+    files = name_files(Path(image) for image in images)
 
-    assert [upload.key for upload in uploads] == keys
-    assert [upload.cutout_key for upload in uploads] == cutouts
+    assert [file.key for file in files] == keys
+    assert [file.output_key for file in files] == cutouts
