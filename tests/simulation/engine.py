@@ -223,7 +223,7 @@ class Engine:
         """The environment is gone; what it has not done with comes back when its visibility timeout is over."""
         self.tree.drop(running.node)
         if killed:
-            promises.excuse(state, running.serial)
+            promises.on_kill(state, running)
         state.messages = tuple(
             sorted(
                 message._replace(holder="") if message.holder == running.serial else message

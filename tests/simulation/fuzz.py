@@ -26,6 +26,7 @@ def make_world(seed: int) -> World:
     keys = [f"{name}.{extension}" for name, extension in zip("abcd", ("jpg",) * 4, strict=True)][: rng.randint(1, 4)]
     if rng.random() < 0.2:
         keys.append("a.gif")  # of the same output key as a.jpg
+    versioned = rng.random() < 0.85
     owners: list[tuple[Step, ...]] = []
     for key in keys:
         steps: list[Step] = []
@@ -33,7 +34,7 @@ def make_world(seed: int) -> World:
             what = rng.random()
             if steps and what < 0.15:
                 steps.append(("delete", key))
-            elif steps and what < 0.3:
+            elif steps and versioned and what < 0.3:
                 steps += [("rollback", key), ("replay", key)]
             else:
                 steps.append(("put", key, rng.choice("AB"), str(rng.choice((1, 1, 2, 3)))))
@@ -62,7 +63,7 @@ def make_world(seed: int) -> World:
         seconds=14 * 24 * 3600.0,
         eager=False,
         tempo=rng.choice((0.0, 0.05, 1.0, 4.0)),
-        versioned=rng.random() < 0.85,
+        versioned=versioned,
     )
 
 

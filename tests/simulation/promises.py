@@ -95,6 +95,12 @@ def excuse(state: State, serial: str) -> None:
             change(state, charge, **EXCUSED)
 
 
+def on_kill(state: State, running: Running) -> None:
+    """Also one that outlived its timeout: that it has had a success, it may not have said."""
+    excuse(state, running.serial)
+    state.proved = False
+
+
 def excuse_result(state: State, url: str) -> None:
     for charge in state.charges:
         if result_url(charge.key, charge.etag, charge.number) == url:
@@ -122,8 +128,8 @@ def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenI
         if (
             url == old
             and charge.state == "kept"
-            and charge.etag not in running.etags
-            and running.etags & charge.current
+            and charge.etag != (claimed_for := str(dict(after).get("etag", ("S", ""))[1]))
+            and claimed_for in charge.current
         ):
             seen = frozenset({current_etag(state, charge.key)})
             change(state, charge, state="displaced", current=seen)
@@ -170,8 +176,9 @@ def on_replay(state: State, key: str, etag: str, letters: int) -> None:
 def on_cutout(state: State, running: Running, key: str, etag: str, replaced: Version | None) -> None:
     if replaced is not None and _source(replaced) != key:
         broken(state, "stale: an object that is not the cutout of an earlier upload was replaced")
-    # One that was paid for before tells nothing about the service.
-    state.proved |= bool(running.slot) and "reopened_at" in dict(state.items.get("intake", ()))
+    # Only the one that has the probe ends a probation; which of several uploads of an invocation has it, is not known.
+    probe = str(dict(state.items.get("intake", ())).get("probe", ("S", ""))[1])
+    state.proved |= len(running.etags) == 1 and probe.startswith(f"token-{running.serial}-")
     _forget_charges(state, key, etag)
 
 

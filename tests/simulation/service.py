@@ -52,14 +52,20 @@ def _post(world: World, state: State, running: Running, image_url: str, what: st
     if version.content is None:
         outcome = "400"  # the service cannot fetch it
     if outcome == "ok" or pixelcut.OUTCOMES[outcome]:
-        # Without versions, the service may get another upload than the one that is paid for.
-        etag = version.etag.strip('"') if version_id else next(iter(running.etags))
+        etag = version.etag.strip('"') if version_id else _claimed(state, running, key)
         number = promises.on_charge(state, running, key, etag, flying=outcome == "ok")
         if outcome == "ok":
             url = promises.result_url(key, etag, number)
             pixelcut.add_result(state, url, version.content or b"")
             return Answer(url)
     return Answer(None, outcome)
+
+
+def _claimed(state: State, running: Running, key: str) -> str:
+    """The ETag of the upload that is paid for: without versions, the service may get another one."""
+    item = dict(state.items.get(f"cutout:{promises.output_key(key)}", ()))
+    holder = str(item.get("holder", ("S", ""))[1])
+    return str(item["etag"][1]) if holder.startswith(f"token-{running.serial}-") else min(running.etags)
 
 
 def _version(state: State, key: str, version_id: str) -> Version:
