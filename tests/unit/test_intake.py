@@ -328,12 +328,16 @@ def test_a_table_that_fails_keeps_it_open_and_says_so(
     monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
     intake = Intake(clients.dynamodb, "nowhere", FAILURES_IN_A_ROW)
     assert not fail(intake, "a", InsufficientCredits("Buy some."))
-    assert "could not be paused (ResourceNotFoundException)" in caplog.text
+    assert caplog.messages == [
+        "The intake could not be paused (ResourceNotFoundException). The next failure does."
+    ]
     intake.check()
     # DynamoDB's own failures are no upload's fault.
     assert not any(fail(intake, number) for number in range(FAILURES_IN_A_ROW))
     assert fail(intake, "a", refused_write())
-    assert "could not be written (ResourceNotFoundException)" in caplog.text
+    intake.report_success()
+    assert set(caplog.messages[1:]) == {"The state of the intake could not be written (ResourceNotFoundException)."}
+    assert len(caplog.messages) == 1 + FAILURES_IN_A_ROW + 2
 
 
 # What a pause is to the environments
@@ -356,12 +360,14 @@ def test_while_lambda_still_hands_out_messages_of_a_paused_intake_nothing_is_pai
 
 
 def test_an_item_that_cannot_be_read_keeps_no_upload_waiting(
-    intake: Intake, monkeypatch: pytest.MonkeyPatch, fail: Callable[..., bool]
+    intake: Intake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fail: Callable[..., bool]
 ) -> None:
+    monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
     fail(intake, "a", InsufficientCredits("Buy some."))
     monkeypatch.setattr(intake._item, "_table", "nowhere")
     intake.begin()
     intake.check()  # its next slot tells
+    assert caplog.messages[1:] == ["The state of the intake could not be read (ResourceNotFoundException)."]
 
 
 @pytest.mark.parametrize("by", [FUNCTION, OPERATOR])
@@ -960,6 +966,15 @@ def test_ten_uploads_that_the_function_is_stopped_over_pause_it(
         intake.report_stopped(make_upload(f"{number}.jpg"))
         intake.report_stopped(make_upload(f"{number}.jpg"))
     assert (item.read().paused_by, item.read().reason) == (FUNCTION, "unexpected_error")
+
+
+def test_on_probation_one_upload_that_the_function_is_stopped_over_does_not_pause_it(
+    intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], make_upload: MakeUpload
+) -> None:
+    pause_and_reopen(item, clock)
+    pay(intake)
+    intake.report_stopped(make_upload())
+    assert item.read().paused_by is None
 
 
 @pytest.mark.parametrize(("waited", "notices"), [(4.8, False), (5.1, True)])

@@ -49,6 +49,7 @@ class Remover:
     output_key: OutputKey = field(default_factory=lambda: OutputKey("{stem}.png"))
 
     def process(self, upload: Upload, sent: float, deadline: Deadline) -> Outcome:
+        assert deadline.remaining() > 50
         self.processed.append((upload.key, sent))
         self.meanwhile(upload)
         fate = self.fates.get(upload.key, Outcome.CUTOUT)
@@ -135,6 +136,7 @@ def test_a_cutout_is_logged(shop: Shop, make_record: MakeRecord) -> None:
     assert shop.remover.processed == [("a.jpg", FIRST_SENT / 1000)]
     (line,) = shop.read_log()
     assert (line["message"], line["source"], line["attempt"]) == ("cutout", "s3://input/a.jpg", 1)
+    assert 0 <= line["milliseconds"] < 60_000
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DUPLICATE, Outcome.SUPERSEDED, Outcome.DELETED])
@@ -158,7 +160,15 @@ def test_what_failed_is_put_back_with_one_attempt_more(shop: Shop, make_record: 
     assert (json.loads(again), attributes) == (body, {"Attempts": "3", "FirstSent": str(FIRST_SENT)})
     assert shop.read(shop.letters) == []
     (line,) = shop.read_log()
-    assert (line["error_code"], line["attempt"], line["counts"]) == ("service_unavailable", 3, True)
+    assert {name: line[name] for name in ("message", "source", "attempt", "error_code", "error_message", "billed")} == {
+        "message": "unavailable",
+        "source": "s3://input/a.jpg",
+        "attempt": 3,
+        "error_code": "service_unavailable",
+        "error_message": "Later.",
+        "billed": "no",
+    }
+    assert line["counts"] is True
 
 
 @pytest.mark.parametrize(
@@ -267,7 +277,11 @@ def test_a_message_that_cannot_be_put_back_stays_in_the_queue(shop: Shop, make_r
     shop.clients.sqs.delete_queue(QueueUrl=shop.uploads)
     shop.remover.fates = {"b.jpg": ServiceUnavailable("Later.")}
     assert not shop.handle({"Records": [make_record("a.jpg"), make_record("b.jpg")]})[1]
-    assert shop.read_log()[-1]["message"] == "message not put back"
+    line = shop.read_log()[-1]
+    assert (line["message"], line["error_code"]) == (
+        "message not put back",
+        "AWS.SimpleQueueService.NonExistentQueue",
+    )
 
 
 @pytest.mark.parametrize("body", ["Hello?", None])
@@ -277,7 +291,8 @@ def test_a_letter_that_cannot_be_written_keeps_the_message(
     shop.clients.sqs.delete_queue(QueueUrl=shop.letters)
     shop.remover.fates = {"a.jpg": MalformedImage("No image."), "b.jpg": ServiceUnavailable("Later.")}
     assert not shop.handle(body or {"Records": [make_record("a.jpg"), make_record("b.jpg")]})[1]
-    assert "letter not written" in [line["message"] for line in shop.read_log()]
+    (line,) = (line for line in shop.read_log() if line["message"] == "letter not written")
+    assert line["letter_error"] == "SQS did not take the letter (AWS.SimpleQueueService.NonExistentQueue)."
     assert shop.read(shop.uploads) == []  # nor is a part of it put back: it would be there twice
 
 
@@ -289,10 +304,12 @@ def test_an_unknown_error_is_retried_and_then_becomes_a_letter(shop: Shop, make_
     shop.handle(body, attempt=5)
     ((_, attributes),) = shop.read(shop.letters)
     assert (attributes["ErrorCode"], attributes["Billed"]) == (UnexpectedError.code, Billed.MAYBE)
-    assert "ZeroDivisionError" in attributes["ErrorMessage"]
-    log = shop.log.getvalue()
-    assert "test_worker.py" in log
-    assert "5ec4e7" not in log + str(attributes)
+    assert attributes["ErrorMessage"] == "The function failed (ZeroDivisionError). Its log says where."
+    line = shop.read_log()[0]
+    assert (line["message"], line["error"]) == ("unexpected error", "ZeroDivisionError")
+    assert line["error_message"] == "at [redacted]"
+    assert "test_worker.py:" in line["at"][-1]
+    assert "5ec4e7" not in shop.log.getvalue() + str(attributes)
 
 
 def test_while_the_intake_is_known_to_be_paused_no_upload_is_looked_at(shop: Shop, make_record: MakeRecord) -> None:
@@ -406,5 +423,25 @@ def test_a_letter_says_what_earlier_attempts_have_cost(shop: Shop, make_record: 
         shop.handle({"Records": [make_record(key)]}, 5)
     billed = {attributes["Source"]: attributes["Billed"] for _, attributes in shop.read(shop.letters)}
     assert billed == {"s3://input/a.jpg": "maybe", "s3://input/b.jpg": "no"}
+    assert [(line["message"], line["source"], line["billed"]) for line in shop.read_log()] == [
+        ("letter", "s3://input/a.jpg", "maybe"),
+        ("letter", "s3://input/b.jpg", "no"),
+    ]
     item = shop.clients.dynamodb.get_item(TableName="ledger", Key={"id": {"S": "cutout:a.png"}})["Item"]
     assert "ended_at" in item  # so that another delivery of it does not pay
+
+
+@pytest.mark.parametrize(
+    ("attempt", "received", "billed"), [(1, 1, "no"), (2, 1, "maybe"), (1, 2, "maybe"), (1, 999, "maybe")]
+)
+def test_what_another_upload_left_may_be_what_an_earlier_delivery_cost(
+    shop: Shop, make_record: MakeRecord, attempt: int, received: int, billed: str
+) -> None:
+    shop.clients.dynamodb.put_item(
+        TableName="ledger", Item={"id": {"S": "cutout:a.png"}, "source": {"S": "s3://input/a.gif"}}
+    )
+    shop.remover.fates = {"a.jpg": MalformedImage("No image.")}
+    body = json.dumps({"Records": [make_record("a.jpg")]})
+    shop.worker.handle(Delivery(body, attempt, received, FIRST_SENT, "request-1", Deadline(60)))
+    ((_, attributes),) = shop.read(shop.letters)
+    assert attributes["Billed"] == billed
