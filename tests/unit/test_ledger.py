@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 KEY = "photo.png"
+IN_FLIGHT = r"^Another upload or delivery for this output key is in flight\.$"
 START = 1_800_000_000.0
 MakeUpload = Callable[..., Upload]
 
@@ -237,7 +238,7 @@ def test_a_success_takes_two_calls_to_the_ledger(desk: Desk, make_upload: MakeUp
 
 def test_while_one_delivery_pays_the_other_waits(desk: Desk, make_upload: MakeUpload) -> None:
     def pay() -> str:
-        with pytest.raises(InProgress):
+        with pytest.raises(InProgress, match=IN_FLIGHT):
             desk.pay(make_upload())
         return "https://result/of-the-first"
 
@@ -812,7 +813,7 @@ def test_a_result_that_is_replaced_while_it_is_taken_up_is_not_used(
         desk.close(make_upload())
     desk.network.calls.clear()
     desk.network.before_call = replace
-    with pytest.raises(InProgress):
+    with pytest.raises(InProgress, match=IN_FLIGHT):
         desk.pay(make_upload(), sent=sent)
     assert [desk.item()] == items
 
@@ -827,8 +828,9 @@ def test_a_result_is_not_taken_up_where_that_cannot_be_written(desk: Desk, make_
     desk.pay(make_upload())
     desk.network.calls.clear()
     desk.network.before_call = fail
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailable) as caught:
         desk.pay(make_upload())
+    assert str(caught.value) == "DynamoDB did not let the function take up the paid result."
     assert desk.pay(make_upload()) == "https://result/1"
 
 
@@ -1231,7 +1233,7 @@ def test_other_bytes_need_not_wait_for_a_cutout_that_its_only_delivery_has_writt
     if found == "its cutout":
         assert desk.pay(new) == "https://result/2"
     else:
-        with pytest.raises(InProgress, match="Other bytes"):
+        with pytest.raises(InProgress, match=r"^Other bytes of the same key are in flight\.$"):
             desk.pay(new)
 
 
@@ -1241,6 +1243,6 @@ def test_other_bytes_do_not_claim_over_a_result_that_a_duplicate_has_just_taken_
     old, new = make_upload(etag="old", sequencer="01"), make_upload(etag="new", sequencer="02")
     desk.pay(old)
     desk.cutout = Cutout.from_metadata('"etag"', cutout_metadata(old))
-    with pytest.raises(InProgress, match="Another upload"):
+    with pytest.raises(InProgress, match=IN_FLIGHT):
         desk.pay(new, confirm=lambda: desk.pay(old))
     assert desk.till.calls == 1

@@ -197,7 +197,7 @@ def test_it_gives_up_where_others_are_always_quicker(
         raise refusal("ConditionalCheckFailedException", "UpdateItem")
 
     monkeypatch.setattr(clients.dynamodb, "update_item", lose)
-    with pytest.raises(StorageUnavailable, match="Too many environments"):
+    with pytest.raises(StorageUnavailable, match=r"^Too many environments reserved their slots at once\.$"):
         limiter._take(Deadline(100))
 
 
@@ -219,7 +219,8 @@ def test_without_dynamodb_nothing_is_sent(
         raise refusal(code, "UpdateItem")
 
     monkeypatch.setattr(clients.dynamodb, "update_item", fail)
-    with pytest.raises(StorageUnavailable, match=code), limiter.slot(Deadline(100)):
+    said = rf"^DynamoDB did not reserve a slot for the request \({code}\)\.$"
+    with pytest.raises(StorageUnavailable, match=said), limiter.slot(Deadline(100)):
         raise AssertionError("there was no slot")
     assert len(calls) == 1
 
@@ -370,7 +371,7 @@ def test_on_probation_no_slot_is_reserved_without_admission(clients: Clients, cl
     assert RateLimiter(clients.dynamodb, "ledger", RATE, admission)._take(Deadline(100)) == clock.now + LEAD
     assert len(admission.asked) == 1
     admission.admits = False  # it was open again for a moment
-    with pytest.raises(StorageUnavailable, match="Too many environments"):
+    with pytest.raises(StorageUnavailable, match=r"^Too many environments reserved their slots at once\.$"):
         RateLimiter(clients.dynamodb, "ledger", RATE, admission)._take(Deadline(100))
     assert stored(clients) == before
 
