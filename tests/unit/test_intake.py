@@ -641,14 +641,22 @@ def test_a_pause_in_the_meantime_outlasts_the_probes_success(
 
 @pytest.mark.parametrize("end", ["report_success", "release"])
 def test_the_probe_of_an_earlier_probation_frees_nothing(
-    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], end: str
+    make_environment: Callable[[], Intake],
+    item: IntakeItem,
+    clock: Clock,
+    pay: Callable[[Intake], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    end: str,
 ) -> None:
+    monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
     pause_and_reopen(item, clock)
     old, new = make_environment(), make_environment()
     pay(old)
     pause_and_reopen(item, clock)
     pay(new)
     getattr(old, end)()
+    assert caplog.messages == []
     assert item.read().reopened_at is not None
     with pytest.raises(IntakePaused):
         pay(make_environment())

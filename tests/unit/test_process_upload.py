@@ -336,7 +336,7 @@ def test_losing_a_race_to_the_same_bytes_waits_for_others_that_are_in_flight(
     payments.in_flight = True
     with pytest.raises(InProgress) as caught:
         process(make_upload())
-    assert caught.value.billed is Billed.YES
+    assert (caught.value.billed, payments.asked) == (Billed.YES, ["photo.png"])
 
 
 def test_losing_a_race_to_a_newer_upload_leaves_its_cutout(

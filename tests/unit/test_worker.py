@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from remove_background.errors import (
     IntakePaused,
     MalformedImage,
     OutOfTime,
+    OutputKeyTooLong,
     RateLimitExceeded,
     ResultGone,
     ServiceUnavailable,
@@ -290,7 +292,8 @@ def test_a_letter_that_cannot_be_written_keeps_the_message(
 ) -> None:
     shop.clients.sqs.delete_queue(QueueUrl=shop.letters)
     shop.remover.fates = {"a.jpg": MalformedImage("No image."), "b.jpg": ServiceUnavailable("Later.")}
-    assert not shop.handle(body or {"Records": [make_record("a.jpg"), make_record("b.jpg")]})[1]
+    endings, done = shop.handle(body or {"Records": [make_record("a.jpg"), make_record("b.jpg")]})
+    assert (endings[0], done) == (Ending("unavailable", comes_back=True, stays=True), False)
     (line,) = (line for line in shop.read_log() if line["message"] == "letter not written")
     assert line["letter_error"] == "SQS did not take the letter (AWS.SimpleQueueService.NonExistentQueue)."
     assert shop.read(shop.uploads) == []  # nor is a part of it put back: it would be there twice
@@ -428,7 +431,9 @@ def test_a_letter_says_what_earlier_attempts_have_cost(shop: Shop, make_record: 
         ("letter", "s3://input/b.jpg", "no"),
     ]
     item = shop.clients.dynamodb.get_item(TableName="ledger", Key={"id": {"S": "cutout:a.png"}})["Item"]
-    assert "ended_at" in item  # so that another delivery of it does not pay
+    # So that another delivery of it does not pay:
+    assert float(item["ended_at"]["N"]) == pytest.approx(time.time(), abs=60)
+    assert item["ended_as"] == {"S": "service_unavailable"}
 
 
 @pytest.mark.parametrize(
@@ -445,3 +450,36 @@ def test_what_another_upload_left_may_be_what_an_earlier_delivery_cost(
     shop.worker.handle(Delivery(body, attempt, received, FIRST_SENT, "request-1", Deadline(60)))
     ((_, attributes),) = shop.read(shop.letters)
     assert attributes["Billed"] == billed
+
+
+def test_the_letter_of_an_upload_that_cost_nothing_keeps_no_other_delivery_from_paying(
+    shop: Shop, make_record: MakeRecord
+) -> None:
+    shop.clients.dynamodb.put_item(
+        TableName="ledger",
+        Item={
+            "id": {"S": "cutout:a.png"},
+            "source": {"S": "s3://input/a.jpg"},
+            "etag": {"S": "0f343b0931126a20f133d67c2b018a3b"},
+            "holder": {"S": "holder"},
+            "billed": {"S": "no"},
+        },
+    )
+    shop.remover.fates = {"a.jpg": ServiceUnavailable("Later.")}
+    shop.handle({"Records": [make_record("a.jpg")]}, 5)
+    item = shop.clients.dynamodb.get_item(TableName="ledger", Key={"id": {"S": "cutout:a.png"}})["Item"]
+    assert "ended_at" not in item
+
+
+def test_an_upload_whose_output_key_is_too_long_becomes_a_letter(shop: Shop, make_record: MakeRecord) -> None:
+    key = "k" * 1024
+    shop.remover.fates = {key: OutputKeyTooLong("Too long.")}
+    assert shop.handle({"Records": [make_record(key)]}) == ([Ending("letter")], True)
+    ((_, attributes),) = shop.read(shop.letters)
+    assert (attributes["ErrorCode"], attributes["Billed"]) == ("output_key_too_long", "no")
+
+
+def test_an_error_that_is_not_known_can_be_logged(shop: Shop) -> None:
+    worker_module.log_unexpected(None)
+    (line,) = shop.read_log()
+    assert (line["message"], line["error"], line["at"]) == ("unexpected error", "NoneType", [])
