@@ -1,4 +1,5 @@
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def test_every_client_gives_up_in_time_and_has_a_connection_for_each_thread() ->
         "lambda",
     ]
     for client in clients:
-        config = client.meta.config
+        config: Any = client.meta.config
         assert (config.connect_timeout, config.read_timeout, config.max_pool_connections) == (5, 20, 7)
         assert config.retries == {"mode": "standard", "total_max_attempts": 3}
 

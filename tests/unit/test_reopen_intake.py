@@ -449,3 +449,23 @@ def test_whether_the_intake_is_paused_can_be_watched(
     look()
     (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
     assert line["IntakePaused"] == [paused]
+    assert line["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "IntakePaused", "Unit": "Count"}]
+
+
+def test_what_is_killed_between_the_reopening_and_the_mapping_is_settled_by_the_next_run(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    well: responses.RequestsMock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def be_killed(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    pause(item, mapping)
+    with monkeypatch.context() as killing, pytest.raises(KeyboardInterrupt):
+        killing.setattr(IntakeItem, "settle", be_killed)
+        look()
+    assert (mapping.state, item.read().paused_by) == ("Disabled", None)
+    assert look() == "open"  # nor is the mapping taken for one that was disabled by hand
+    assert mapping.state == "Enabled"

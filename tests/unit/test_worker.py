@@ -36,6 +36,7 @@ from remove_background.letters import Letters
 from remove_background.output_key import OutputKey
 from remove_background.uploads import Outcome, Upload
 from remove_background.worker import Delivery, Ending, Worker
+from tests.unit.fakes import Clock
 
 MakeRecord = Callable[..., dict[str, Any]]
 FIRST_SENT = 1_769_860_800_000
@@ -138,7 +139,22 @@ def test_a_cutout_is_logged(shop: Shop, make_record: MakeRecord) -> None:
     assert shop.remover.processed == [("a.jpg", FIRST_SENT / 1000)]
     (line,) = shop.read_log()
     assert (line["message"], line["source"], line["attempt"]) == ("cutout", "s3://input/a.jpg", 1)
-    assert 0 <= line["milliseconds"] < 60_000
+
+
+def test_a_cutout_is_logged_with_the_time_that_it_took(
+    shop: Shop, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("remove_background.worker.time", clock)
+    shop.remover.meanwhile = lambda _: clock.sleep(1.5)
+    shop.handle({"Records": [make_record("a.jpg")]})
+    (line,) = shop.read_log()
+    assert line["milliseconds"] == 1500
+
+
+def test_no_cutout_is_made_before_its_upload_whatever_clocks_say(shop: Shop, make_record: MakeRecord) -> None:
+    endings, _ = shop.handle({"Records": [make_record("a.jpg") | {"eventTime": "2999-01-31T12:00:00Z"}]})
+    assert endings[0].age == 0
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DUPLICATE, Outcome.SUPERSEDED, Outcome.DELETED])
@@ -305,7 +321,8 @@ def test_an_unknown_error_is_retried_and_then_becomes_a_letter(shop: Shop, make_
     shop.handle(body, attempt=4)
     assert shop.read(shop.letters) == []
     shop.handle(body, attempt=5)
-    ((_, attributes),) = shop.read(shop.letters)
+    ((letter, attributes),) = shop.read(shop.letters)
+    assert (json.loads(letter), attributes["Source"]) == (body, "s3://input/a.jpg")
     assert (attributes["ErrorCode"], attributes["Billed"]) == (UnexpectedError.code, Billed.MAYBE)
     assert attributes["ErrorMessage"] == "The function failed (ZeroDivisionError). Its log says where."
     line = shop.read_log()[0]
