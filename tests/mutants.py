@@ -66,7 +66,7 @@ def read_listed(text: str) -> Counter[str]:
     """The mutants of the diffs of mutants.md: the name of a function, then the lines of one or more of its mutants."""
     listed: Counter[str] = Counter()
     function, mutant = "", list[str]()
-    for line in text.splitlines():
+    for line in [*text.splitlines(), ""]:
         if mutant and mutant[-1].startswith("+") and not line.startswith("+ "):
             listed["\n".join([function, *mutant])] += 1
             mutant = []

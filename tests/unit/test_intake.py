@@ -363,6 +363,7 @@ def test_while_lambda_still_hands_out_messages_of_a_paused_intake_nothing_is_pai
         with pytest.raises(IntakePaused) as raised:
             intake.check()
         assert raised.value.is_paused
+        assert str(raised.value) == "The intake is paused. The upload waits until it is reopened."
     reopen(item)
     intake.begin()
     intake.check()
@@ -525,6 +526,7 @@ def test_on_probation_no_second_call_is_paid_before_the_first_ones_cutout_is_wri
         with pytest.raises(IntakePaused) as raised:
             pay(second)
         assert not raised.value.is_paused
+        assert str(raised.value) == "The intake was reopened a moment ago. The upload waits for the first success."
         second.check()  # it is not paused
         clock.sleep(1)
     first.report_success()
@@ -772,7 +774,7 @@ def test_a_second_pause_is_only_an_operators_over_the_functions(
 def test_a_reopening_leaves_nothing_of_the_pause_but_how_often_it_was_in_vain(
     item: IntakeItem, clients: Clients, clock: Clock
 ) -> None:
-    item.pause(FUNCTION, "insufficient_api_credits")
+    put(clients, failing={"SS": ["a"]}, failed_at={"N": "1"}, paused_by={"S": FUNCTION}, fruitless={"N": "1"})
     assert item.reopen(item.read(), "1-token")
     assert attributes(clients) == {
         "reopened_at": {"N": f"{clock.now:.3f}"},
@@ -1007,3 +1009,21 @@ def test_a_call_that_waited_long_for_its_slot_looks_whether_it_was_paused_meanwh
             intake.check_again()
     else:
         intake.check_again()
+
+
+@pytest.mark.parametrize("on_probation", [True, False])
+def test_a_failure_that_does_not_count_costs_one_call(
+    item: IntakeItem, clock: Clock, monkeypatch: pytest.MonkeyPatch, on_probation: bool
+) -> None:
+    pause_and_reopen(item, clock)
+    if not on_probation:
+        assert item.pause(FUNCTION, "service_unavailable")
+    calls, update = [], item.update
+
+    def count(*call: Any) -> State:  # noqa: ANN401
+        calls.append(call)
+        return update(*call)
+
+    monkeypatch.setattr(item, "update", count)
+    assert item.add_failure("a", None) == item.read()
+    assert len(calls) == 1

@@ -849,6 +849,12 @@ def test_what_was_sent_before_its_letter_was_written_is_a_duplicate(
     assert desk.till.calls == 1
 
 
+def test_so_is_one_of_an_event_that_has_no_sequencer(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_in_vain(make_upload(sequencer=None), answer_lost())
+    desk.close(make_upload(sequencer=None))
+    assert desk.pay(make_upload(sequencer=None)) is Outcome.DUPLICATE
+
+
 def test_a_letter_that_is_sent_back_at_once_is_a_replay(desk: Desk, make_upload: MakeUpload) -> None:
     """It may be sent back before the ledger knows that it was written."""
     desk.pay_in_vain(make_upload(), no_result_url())
@@ -1046,13 +1052,16 @@ def test_billed_of_the_upload_before_does_not_survive_a_claim_that_is_killed(
     assert desk.ledger.read(KEY, new, retried=True).billed is Billed.MAYBE
 
 
-def test_billed_can_be_read(clients: Clients, desk: Desk, make_upload: MakeUpload) -> None:
+def test_billed_can_be_read(
+    clients: Clients, desk: Desk, make_upload: MakeUpload, caplog: pytest.LogCaptureFixture
+) -> None:
     assert desk.ledger.read(KEY, make_upload(), retried=True).billed is Billed.NO
     desk.pay(make_upload())
     assert desk.ledger.read(KEY, make_upload(), retried=True).billed is Billed.YES
     assert (
         Ledger(clients.dynamodb, "nowhere", print, print).read(KEY, make_upload(), retried=True).billed is Billed.MAYBE
     )
+    assert set(caplog.messages) == {"The ledger could not be read (ResourceNotFoundException)."}
 
 
 def test_billed_of_an_upload_that_was_not_retried_is_no_though_another_left_something(
@@ -1184,7 +1193,7 @@ def test_a_paid_result_is_used_though_the_ledger_cannot_be_written(
         return "https://result/5ec4e7"
 
     assert desk.pay(make_upload(), pay=pay) == "https://result/5ec4e7"
-    assert "could not be written (ResourceNotFoundException)" in caplog.text
+    assert set(caplog.messages) == {"The ledger could not be written (ResourceNotFoundException)."}
     assert "5ec4e7" not in caplog.text
 
 

@@ -132,6 +132,12 @@ def test_slots_that_threads_reserve_together_are_no_other_environments(
     assert second._take(Deadline(100)) == pytest.approx(clock.now + LEAD + 4 * MARGIN / RATE, abs=1e-4)
 
 
+def test_as_many_slots_are_reserved_together_as_come_in_time(limiter: RateLimiter, clock: Clock) -> None:
+    limiter._wanted = 90  # and the one that reserves: the last slot begins in 18.6 seconds, of 20
+    limiter._take(Deadline(30))
+    assert len(limiter._reserved) == 90
+
+
 def test_a_429_lowers_the_rate_and_successes_raise_it_again(clock: Clock, limiter: RateLimiter) -> None:
     for _ in range(5):
         with pytest.raises(RateLimitExceeded), limiter.slot(Deadline(100)):
