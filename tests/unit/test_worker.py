@@ -500,3 +500,22 @@ def test_an_error_that_is_not_known_can_be_logged(shop: Shop) -> None:
     worker_module.log_unexpected(None)
     (line,) = shop.read_log()
     assert (line["message"], line["error"], line["at"]) == ("unexpected error", "NoneType", [])
+
+
+@pytest.mark.parametrize(("bucket", "key"), [("output", "uploads/a.jpg"), ("input", "cutouts/a.jpg")])
+def test_what_lies_outside_the_input_bucket_or_its_prefix_is_not_worked_on(
+    shop: Shop, make_record: MakeRecord, bucket: str, key: str
+) -> None:
+    """Each cutout would become an upload, without an end."""
+    shop.worker.config.input_prefix = "uploads/"  # type: ignore[misc]
+    record = make_record(key)
+    record["s3"]["bucket"]["name"] = bucket
+    assert shop.handle({"Records": [record]}) == ([Ending("letter")], True)
+    ((_, attributes),) = shop.read(shop.letters)
+    assert (attributes["ErrorCode"], attributes["ErrorMessage"]) == (
+        "bad_notification",
+        "The notification is about an object outside the input bucket, or InputPrefix.",
+    )
+    assert shop.remover.processed == []
+    shop.handle({"Records": [make_record("uploads/a.jpg")]})
+    assert len(shop.remover.processed) == 1
