@@ -1246,6 +1246,19 @@ def test_other_bytes_need_not_wait_for_a_cutout_that_its_only_delivery_has_writt
             desk.pay(new)
 
 
+def test_a_cutout_of_no_event_is_not_taken_for_that_of_an_item_that_names_none(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    old, new = make_upload(etag="old", sequencer=None), make_upload(etag="new", sequencer="02")
+    desk.pay(old)
+    desk.network.client.update_item(
+        TableName="ledger", Key={"id": {"S": f"cutout:{KEY}"}}, UpdateExpression="REMOVE sequencer"
+    )
+    desk.cutout = Cutout.from_metadata('"etag"', cutout_metadata(old))
+    with pytest.raises(InProgress):
+        desk.pay(new)
+
+
 def test_other_bytes_do_not_claim_over_a_result_that_a_duplicate_has_just_taken_up(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
