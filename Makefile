@@ -49,6 +49,10 @@ chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outa
 prove: .venv/dev  ## Walk the histories of small worlds and of random ones; write tests/simulation/REPORT.md (SEEDS=100000)
 	PYTHONPATH=functions $(BIN)/python -m tests.simulation prove $(SEEDS)
 
+.PHONY: mutants
+mutants: .venv-mutants/ready  ## Change the protocol's code in every small way; a unit test must notice
+	.venv-mutants/bin/python tests/mutants.py
+
 .PHONY: bench
 bench: .venv/dev  ## Measure what an image costs; write bench/RESULTS.md
 	PYTHONPATH=functions $(BIN)/python -m bench
@@ -81,6 +85,7 @@ lock: .venv/dev  ## Pin the newest versions, with hashes, in the lock files
 	$(BIN)/uv pip compile $(LOCK) requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-sam.in -o requirements-sam.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-checkov.in -o requirements-checkov.txt
+	$(BIN)/uv pip compile $(LOCK) requirements-mutants.in -o requirements-mutants.txt
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 
 # A stamp file a set of packages, each installed as functions/install.mk says.

@@ -328,12 +328,25 @@ def test_a_table_that_fails_keeps_it_open_and_says_so(
     monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
     intake = Intake(clients.dynamodb, "nowhere", FAILURES_IN_A_ROW)
     assert not fail(intake, "a", InsufficientCredits("Buy some."))
-    assert "could not be paused (ResourceNotFoundException)" in caplog.text
+    assert set(caplog.messages) == {
+        "The intake could not be paused (ResourceNotFoundException). The next failure does."
+    }
+    caplog.clear()
     intake.check()
     # DynamoDB's own failures are no upload's fault.
     assert not any(fail(intake, number) for number in range(FAILURES_IN_A_ROW))
     assert fail(intake, "a", refused_write())
-    assert "could not be written (ResourceNotFoundException)" in caplog.text
+    assert set(caplog.messages) == {"The state of the intake could not be written (ResourceNotFoundException)."}
+
+
+def test_a_success_that_cannot_be_written_is_said(
+    intake: Intake, fail: Callable[..., bool], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
+    fail(intake, "a")
+    monkeypatch.setattr(intake._item, "_table", "nowhere")
+    intake.report_success()
+    assert set(caplog.messages) == {"The state of the intake could not be written (ResourceNotFoundException)."}
 
 
 # What a pause is to the environments
@@ -350,18 +363,22 @@ def test_while_lambda_still_hands_out_messages_of_a_paused_intake_nothing_is_pai
         with pytest.raises(IntakePaused) as raised:
             intake.check()
         assert raised.value.is_paused
+        assert str(raised.value) == "The intake is paused. The upload waits until it is reopened."
     reopen(item)
     intake.begin()
     intake.check()
 
 
 def test_an_item_that_cannot_be_read_keeps_no_upload_waiting(
-    intake: Intake, monkeypatch: pytest.MonkeyPatch, fail: Callable[..., bool]
+    intake: Intake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fail: Callable[..., bool]
 ) -> None:
+    monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
     fail(intake, "a", InsufficientCredits("Buy some."))
+    caplog.clear()
     monkeypatch.setattr(intake._item, "_table", "nowhere")
     intake.begin()
     intake.check()  # its next slot tells
+    assert set(caplog.messages) == {"The state of the intake could not be read (ResourceNotFoundException)."}
 
 
 @pytest.mark.parametrize("by", [FUNCTION, OPERATOR])
@@ -509,6 +526,7 @@ def test_on_probation_no_second_call_is_paid_before_the_first_ones_cutout_is_wri
         with pytest.raises(IntakePaused) as raised:
             pay(second)
         assert not raised.value.is_paused
+        assert str(raised.value) == "The intake was reopened a moment ago. The upload waits for the first success."
         second.check()  # it is not paused
         clock.sleep(1)
     first.report_success()
@@ -625,14 +643,22 @@ def test_a_pause_in_the_meantime_outlasts_the_probes_success(
 
 @pytest.mark.parametrize("end", ["report_success", "release"])
 def test_the_probe_of_an_earlier_probation_frees_nothing(
-    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], end: str
+    make_environment: Callable[[], Intake],
+    item: IntakeItem,
+    clock: Clock,
+    pay: Callable[[Intake], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    end: str,
 ) -> None:
+    monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
     pause_and_reopen(item, clock)
     old, new = make_environment(), make_environment()
     pay(old)
     pause_and_reopen(item, clock)
     pay(new)
     getattr(old, end)()
+    assert caplog.messages == []
     assert item.read().reopened_at is not None
     with pytest.raises(IntakePaused):
         pay(make_environment())
@@ -748,7 +774,7 @@ def test_a_second_pause_is_only_an_operators_over_the_functions(
 def test_a_reopening_leaves_nothing_of_the_pause_but_how_often_it_was_in_vain(
     item: IntakeItem, clients: Clients, clock: Clock
 ) -> None:
-    item.pause(FUNCTION, "insufficient_api_credits")
+    put(clients, failing={"SS": ["a"]}, failed_at={"N": "1"}, paused_by={"S": FUNCTION}, fruitless={"N": "1"})
     assert item.reopen(item.read(), "1-token")
     assert attributes(clients) == {
         "reopened_at": {"N": f"{clock.now:.3f}"},
@@ -962,6 +988,15 @@ def test_ten_uploads_that_the_function_is_stopped_over_pause_it(
     assert (item.read().paused_by, item.read().reason) == (FUNCTION, "unexpected_error")
 
 
+def test_on_probation_one_upload_that_the_function_is_stopped_over_does_not_pause_it(
+    intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], make_upload: MakeUpload
+) -> None:
+    pause_and_reopen(item, clock)
+    pay(intake)
+    intake.report_stopped(make_upload())
+    assert item.read().paused_by is None
+
+
 @pytest.mark.parametrize(("waited", "notices"), [(4.8, False), (5.1, True)])
 def test_a_call_that_waited_long_for_its_slot_looks_whether_it_was_paused_meanwhile(
     intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], waited: float, notices: bool
@@ -989,3 +1024,21 @@ def test_a_call_that_waited_while_it_was_paused_and_reopened_needs_the_probe(
         assert not caught.value.is_paused
     pay(intake)  # with the probe
     intake.check_again()
+
+
+@pytest.mark.parametrize("on_probation", [True, False])
+def test_a_failure_that_does_not_count_costs_one_call(
+    item: IntakeItem, clock: Clock, monkeypatch: pytest.MonkeyPatch, on_probation: bool
+) -> None:
+    pause_and_reopen(item, clock)
+    if not on_probation:
+        assert item.pause(FUNCTION, "service_unavailable")
+    calls, update = [], item.update
+
+    def count(*call: Any) -> State:  # noqa: ANN401
+        calls.append(call)
+        return update(*call)
+
+    monkeypatch.setattr(item, "update", count)
+    assert item.add_failure("a", None) == item.read()
+    assert len(calls) == 1

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 KEY = "photo.png"
+IN_FLIGHT = r"^Another upload or delivery for this output key is in flight\.$"
 START = 1_800_000_000.0
 MakeUpload = Callable[..., Upload]
 
@@ -237,7 +238,7 @@ def test_a_success_takes_two_calls_to_the_ledger(desk: Desk, make_upload: MakeUp
 
 def test_while_one_delivery_pays_the_other_waits(desk: Desk, make_upload: MakeUpload) -> None:
     def pay() -> str:
-        with pytest.raises(InProgress):
+        with pytest.raises(InProgress, match=IN_FLIGHT):
             desk.pay(make_upload())
         return "https://result/of-the-first"
 
@@ -649,10 +650,12 @@ def test_a_function_that_is_killed_each_time_pays_twice(desk: Desk, make_upload:
     for _ in range(2):
         desk.be_killed(make_upload())
         desk.clock.move(66)
-    with pytest.raises(
-        UnexpectedError, match="after Pixelcut was asked for this upload's cutout, the function was stopped"
-    ) as stopped:
+    with pytest.raises(UnexpectedError) as stopped:
         desk.pay(make_upload())
+    assert str(stopped.value) == (
+        "Each time after Pixelcut was asked for this upload's cutout, the function was stopped before it was written."
+        " Its log says why: look for `Task timed out`, `OutOfMemory` or `Runtime.ExitError`."
+    )
     assert (stopped.value.is_final, stopped.value.billed) == (True, Billed.MAYBE)
     assert desk.till.calls == 2
 
@@ -709,8 +712,11 @@ def test_a_second_result_that_expired_is_not_worth_a_third(desk: Desk, make_uplo
     for number in (1, 2):
         assert desk.pay(make_upload()) == f"https://result/{number}"
         desk.clock.move(3301)
-    with pytest.raises(ResultGone, match="expired before it could become a cutout") as gone:
+    with pytest.raises(ResultGone) as gone:
         desk.pay(make_upload())
+    assert str(gone.value) == (
+        "The paid result expired before it could become a cutout, and the call before brought none."
+    )
     assert (gone.value.is_final, gone.value.billed) == (True, Billed.YES)
     assert desk.till.calls == 2
 
@@ -807,7 +813,7 @@ def test_a_result_that_is_replaced_while_it_is_taken_up_is_not_used(
         desk.close(make_upload())
     desk.network.calls.clear()
     desk.network.before_call = replace
-    with pytest.raises(InProgress):
+    with pytest.raises(InProgress, match=IN_FLIGHT):
         desk.pay(make_upload(), sent=sent)
     assert [desk.item()] == items
 
@@ -822,8 +828,9 @@ def test_a_result_is_not_taken_up_where_that_cannot_be_written(desk: Desk, make_
     desk.pay(make_upload())
     desk.network.calls.clear()
     desk.network.before_call = fail
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailable) as caught:
         desk.pay(make_upload())
+    assert str(caught.value) == "DynamoDB did not let the function take up the paid result."
     assert desk.pay(make_upload()) == "https://result/1"
 
 
@@ -840,6 +847,12 @@ def test_what_was_sent_before_its_letter_was_written_is_a_duplicate(
     desk.clock.move(100)
     assert desk.pay(make_upload(), sent=sent) is Outcome.DUPLICATE
     assert desk.till.calls == 1
+
+
+def test_so_is_one_of_an_event_that_has_no_sequencer(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_in_vain(make_upload(sequencer=None), answer_lost())
+    desk.close(make_upload(sequencer=None))
+    assert desk.pay(make_upload(sequencer=None)) is Outcome.DUPLICATE
 
 
 def test_a_letter_that_is_sent_back_at_once_is_a_replay(desk: Desk, make_upload: MakeUpload) -> None:
@@ -1069,13 +1082,16 @@ def test_billed_of_the_upload_before_does_not_survive_a_claim_that_is_killed(
     assert desk.ledger.read(KEY, new, retried=True).billed is Billed.MAYBE
 
 
-def test_billed_can_be_read(clients: Clients, desk: Desk, make_upload: MakeUpload) -> None:
+def test_billed_can_be_read(
+    clients: Clients, desk: Desk, make_upload: MakeUpload, caplog: pytest.LogCaptureFixture
+) -> None:
     assert desk.ledger.read(KEY, make_upload(), retried=True).billed is Billed.NO
     desk.pay(make_upload())
     assert desk.ledger.read(KEY, make_upload(), retried=True).billed is Billed.YES
     assert (
         Ledger(clients.dynamodb, "nowhere", print, print).read(KEY, make_upload(), retried=True).billed is Billed.MAYBE
     )
+    assert set(caplog.messages) == {"The ledger could not be read (ResourceNotFoundException)."}
 
 
 def test_billed_of_an_upload_that_was_not_retried_is_no_though_another_left_something(
@@ -1104,8 +1120,9 @@ def test_each_credit_is_noted_with_what_was_billed_before(desk: Desk, make_uploa
 
 def check_in_flight_until(desk: Desk, time: float) -> None:
     desk.clock.now = time
-    with pytest.raises(InProgress):
+    with pytest.raises(InProgress) as caught:
         desk.ledger.check_nothing_in_flight(KEY)
+    assert str(caught.value) == "An earlier delivery for this output key is in flight."
     desk.clock.now = time + 1
     desk.ledger.check_nothing_in_flight(KEY)
 
@@ -1206,7 +1223,7 @@ def test_a_paid_result_is_used_though_the_ledger_cannot_be_written(
         return "https://result/5ec4e7"
 
     assert desk.pay(make_upload(), pay=pay) == "https://result/5ec4e7"
-    assert "could not be written (ResourceNotFoundException)" in caplog.text
+    assert set(caplog.messages) == {"The ledger could not be written (ResourceNotFoundException)."}
     assert "5ec4e7" not in caplog.text
 
 
@@ -1239,11 +1256,14 @@ def test_a_letter_is_not_closed_again_once_its_replay_has_claimed(desk: Desk, ma
     assert desk.pay_in_vain(make_upload(), answer_lost(), sent=START + 1).is_final
 
 
-@pytest.mark.parametrize("found", ["its cutout", "none", "of another event", "of other bytes", "a duplicate reused it"])
+@pytest.mark.parametrize(
+    "found", ["its cutout", "none", "of another event", "of no event", "of other bytes", "a duplicate reused it"]
+)
 def test_other_bytes_need_not_wait_for_a_cutout_that_its_only_delivery_has_written(
     desk: Desk, make_upload: MakeUpload, found: str
 ) -> None:
-    old, new = make_upload(etag="old", sequencer="01"), make_upload(etag="new", sequencer="02")
+    old = make_upload(etag="old", sequencer="" if found == "of no event" else "01")
+    new = make_upload(etag="new", sequencer="02")
     desk.pay(old)
     if found == "a duplicate reused it":
         desk.pay(old)
@@ -1252,8 +1272,21 @@ def test_other_bytes_need_not_wait_for_a_cutout_that_its_only_delivery_has_writt
     if found == "its cutout":
         assert desk.pay(new) == "https://result/2"
     else:
-        with pytest.raises(InProgress, match="Other bytes"):
+        with pytest.raises(InProgress, match=r"^Other bytes of the same key are in flight\.$"):
             desk.pay(new)
+
+
+def test_a_cutout_of_no_event_is_not_taken_for_that_of_an_item_that_names_none(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    old, new = make_upload(etag="old", sequencer=None), make_upload(etag="new", sequencer="02")
+    desk.pay(old)
+    desk.network.client.update_item(
+        TableName="ledger", Key={"id": {"S": f"cutout:{KEY}"}}, UpdateExpression="REMOVE sequencer"
+    )
+    desk.cutout = Cutout.from_metadata('"etag"', cutout_metadata(old))
+    with pytest.raises(InProgress):
+        desk.pay(new)
 
 
 def test_other_bytes_do_not_claim_over_a_result_that_a_duplicate_has_just_taken_up(
@@ -1262,6 +1295,6 @@ def test_other_bytes_do_not_claim_over_a_result_that_a_duplicate_has_just_taken_
     old, new = make_upload(etag="old", sequencer="01"), make_upload(etag="new", sequencer="02")
     desk.pay(old)
     desk.cutout = Cutout.from_metadata('"etag"', cutout_metadata(old))
-    with pytest.raises(InProgress, match="Another upload"):
+    with pytest.raises(InProgress, match=IN_FLIGHT):
         desk.pay(new, confirm=lambda: desk.pay(old))
     assert desk.till.calls == 1

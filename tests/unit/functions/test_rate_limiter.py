@@ -132,6 +132,12 @@ def test_slots_that_threads_reserve_together_are_no_other_environments(
     assert second._take(Deadline(100)) == pytest.approx(clock.now + LEAD + 4 * MARGIN / RATE, abs=1e-4)
 
 
+def test_as_many_slots_are_reserved_together_as_come_in_time(limiter: RateLimiter, clock: Clock) -> None:
+    limiter._wanted = 90  # and the one that reserves: the last slot begins in 18.6 seconds, of 20
+    limiter._take(Deadline(30))
+    assert len(limiter._reserved) == 90
+
+
 def test_a_429_lowers_the_rate_and_successes_raise_it_again(clock: Clock, limiter: RateLimiter) -> None:
     for _ in range(5):
         with pytest.raises(RateLimitExceeded), limiter.slot(Deadline(100)):
@@ -197,7 +203,7 @@ def test_it_gives_up_where_others_are_always_quicker(
         raise refusal("ConditionalCheckFailedException", "UpdateItem")
 
     monkeypatch.setattr(clients.dynamodb, "update_item", lose)
-    with pytest.raises(StorageUnavailable, match="Too many environments"):
+    with pytest.raises(StorageUnavailable, match=r"^Too many environments reserved their slots at once\.$"):
         limiter._take(Deadline(100))
 
 
@@ -219,7 +225,8 @@ def test_without_dynamodb_nothing_is_sent(
         raise refusal(code, "UpdateItem")
 
     monkeypatch.setattr(clients.dynamodb, "update_item", fail)
-    with pytest.raises(StorageUnavailable, match=code), limiter.slot(Deadline(100)):
+    said = rf"^DynamoDB did not reserve a slot for the request \({code}\)\.$"
+    with pytest.raises(StorageUnavailable, match=said), limiter.slot(Deadline(100)):
         raise AssertionError("there was no slot")
     assert len(calls) == 1
 
@@ -370,7 +377,7 @@ def test_on_probation_no_slot_is_reserved_without_admission(clients: Clients, cl
     assert RateLimiter(clients.dynamodb, "ledger", RATE, admission)._take(Deadline(100)) == clock.now + LEAD
     assert len(admission.asked) == 1
     admission.admits = False  # it was open again for a moment
-    with pytest.raises(StorageUnavailable, match="Too many environments"):
+    with pytest.raises(StorageUnavailable, match=r"^Too many environments reserved their slots at once\.$"):
         RateLimiter(clients.dynamodb, "ledger", RATE, admission)._take(Deadline(100))
     assert stored(clients) == before
 

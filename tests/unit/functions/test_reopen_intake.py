@@ -1,5 +1,6 @@
 """ReopenIntake: reopens what the function paused once the cause is gone, and leaves no mapping without an owner."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -56,6 +57,13 @@ def look(
     monkeypatch.setattr(reopen.metrics, "namespace", "Cutout")
     yield lambda: reopen.lambda_handler({}, None)["intake"]  # type: ignore[arg-type]
     reopen._watch.cache_clear()
+
+
+@pytest.fixture
+def read_log(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    log = io.StringIO()
+    monkeypatch.setattr(reopen.logger.handlers[0], "stream", log)
+    return lambda: [json.loads(line)["message"] for line in log.getvalue().splitlines()]
 
 
 @pytest.fixture
@@ -234,11 +242,17 @@ def test_a_key_that_was_replaced_is_read_anew(
 
 
 def test_the_first_pause_ends_as_soon_as_its_cause_is_gone(
-    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, clock: Clock, well: responses.RequestsMock
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    well: responses.RequestsMock,
+    read_log: Callable[[], list[str]],
 ) -> None:
     pause(item, mapping)
     clock.sleep(1)
     assert look() == "reopened"
+    assert read_log() == ["reopened"]
 
 
 def test_each_reopening_in_vain_doubles_the_wait_up_to_an_hour(
@@ -358,7 +372,12 @@ def test_a_mapping_that_is_still_changing_is_waited_out(
 
 
 def test_a_mapping_that_does_not_become_free_is_followed_by_the_next_run(
-    look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, clock: Clock, well: responses.RequestsMock
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    well: responses.RequestsMock,
+    read_log: Callable[[], list[str]],
 ) -> None:
     pause(item, mapping)
     mapping.reads = 1000
@@ -367,6 +386,8 @@ def test_a_mapping_that_does_not_become_free_is_followed_by_the_next_run(
     assert look() == "reopened"
     assert clock.now - began < 55  # of the function's 60 seconds
     assert item.read().switching
+    busy = "The event source mapping is busy. The next run makes it follow the intake."
+    assert read_log() == [busy, busy, "reopened"]  # it was to be disabled, and then to be enabled
     mapping.finish()
     assert mapping.state == "Disabled"
     mapping.reads = 2
@@ -428,3 +449,24 @@ def test_whether_the_intake_is_paused_can_be_watched(
     look()
     (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
     assert line["IntakePaused"] == [paused]
+    assert line["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "IntakePaused", "Unit": "Count"}]
+
+
+def test_what_is_killed_between_the_reopening_and_the_mapping_is_settled_by_the_next_run(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    well: responses.RequestsMock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def be_killed(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    pause(item, mapping)
+    with monkeypatch.context() as killing:
+        killing.setattr(IntakeItem, "settle", be_killed)
+        with pytest.raises(KeyboardInterrupt):
+            look()
+    assert (mapping.state, item.read().paused_by) == ("Disabled", None)
+    assert look() == "open"  # nor is the mapping taken for one that was disabled by hand
+    assert mapping.state == "Enabled"

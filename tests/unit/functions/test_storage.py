@@ -48,8 +48,8 @@ def test_the_first_bytes_of_an_upload_are_read(clients: Clients, storage: Storag
 
 
 def test_an_empty_upload_has_no_first_bytes(clients: Clients, storage: Storage) -> None:
-    source = look(storage, put(clients, b""))
-    assert (source.head, source.size) == (b"", 0)
+    upload = put(clients, b"")
+    assert look(storage, upload) == Source(upload, b"", 0)
 
 
 def test_an_upload_without_versions_is_looked_at_by_its_etag(clients: Clients, make_upload: MakeUpload) -> None:
@@ -112,7 +112,9 @@ def test_an_old_region_is_presigned_for_its_own_host(monkeypatch: pytest.MonkeyP
 def test_the_version_that_was_looked_at_is_read(clients: Clients, storage: Storage) -> None:
     source = look(storage, put(clients, b"older" * 100_000))
     put(clients, b"newer")
-    assert b"".join(storage.read(source)) == b"older" * 100_000
+    chunks = list(storage.read(source))
+    assert b"".join(chunks) == b"older" * 100_000
+    assert max(map(len, chunks)) == 65_536  # the image is never held as a whole
 
 
 def test_an_upload_that_was_overwritten_after_the_look_is_not_read(
@@ -149,13 +151,15 @@ def test_a_cutout_is_written_with_what_it_was_made_of(
     assert cutout.is_of(upload)
 
 
-def test_a_cutout_is_written_with_its_checksum(
+def test_a_cutout_is_written_with_its_checksum_and_length(
     clients: Clients, storage: Storage, make_upload: MakeUpload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[str] = []
-    monkeypatch.setattr(clients.s3, "put_object", lambda **call: sent.append(call["ChecksumSHA256"]))
+    sent: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        clients.s3, "put_object", lambda **call: sent.append((call["ChecksumSHA256"], call["ContentLength"]))
+    )
     storage.write_cutout("photo.png", result_of(b"png"), make_upload(), replaces=None)
-    assert sent == [base64.b64encode(hashlib.sha256(b"png").digest()).decode()]
+    assert sent == [(base64.b64encode(hashlib.sha256(b"png").digest()).decode(), 3)]
 
 
 def test_a_cutout_is_written_only_where_what_was_found_still_stands(storage: Storage, make_upload: MakeUpload) -> None:
@@ -188,30 +192,36 @@ def test_a_cutout_that_was_to_be_replaced_and_is_gone_is_not_written(
 
 
 @pytest.mark.parametrize(
-    ("operation", "call", "is_of_upload"),
+    ("operation", "call", "task", "is_of_upload"),
     [
-        ("head_object", lambda storage, upload: storage.find_cutout("k"), False),
-        ("get_object", lambda storage, upload: storage.look_at(upload), True),
-        ("get_object", lambda storage, upload: list(storage.read(Source(upload, b"", 1))), True),
-        ("put_object", lambda storage, upload: storage.write_cutout("k", result_of(b"png"), upload, None), False),
+        ("head_object", lambda storage, upload: storage.find_cutout("k"), "look for the cutout", False),
+        ("get_object", lambda storage, upload: storage.look_at(upload), "read the upload", True),
+        ("get_object", lambda storage, upload: list(storage.read(Source(upload, b"", 1))), "read the upload", True),
+        (
+            "put_object",
+            lambda storage, upload: storage.write_cutout("k", result_of(b"png"), upload, None),
+            "write the cutout",
+            False,
+        ),
     ],
 )
-@pytest.mark.parametrize("status", [403, 500, 503])
+@pytest.mark.parametrize("status", [400, 403, 499, 500, 503])
 def test_whatever_else_s3_answers_is_unavailable(
     clients: Clients,
     make_upload: MakeUpload,
     operation: str,
     call: Callable[[Storage, Upload], object],
+    task: str,
     is_of_upload: bool,
     status: int,
 ) -> None:
     with Stubber(clients.s3) as stub:
         stub.add_client_error(operation, "SlowDown", "see https://signed?X-Amz-Signature=1", http_status_code=status)
-        with pytest.raises(StorageUnavailable, match=r"\(SlowDown\)") as caught:
+        with pytest.raises(StorageUnavailable) as caught:
             call(Storage(clients.s3, "output"), make_upload())
-    assert caught.value.is_its_own is (status == 403)
-    assert caught.value.may_be_general is not (is_of_upload and status == 403)
-    assert "https:" not in str(caught.value)
+    assert str(caught.value) == f"S3 did not let the function {task} (SlowDown)."
+    assert caught.value.is_its_own is (status < 500)
+    assert caught.value.may_be_general is not (is_of_upload and status < 500)
     assert caught.value.__suppress_context__
 
 

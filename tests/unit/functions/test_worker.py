@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from remove_background.errors import (
     IntakePaused,
     MalformedImage,
     OutOfTime,
+    OutputKeyTooLong,
     RateLimitExceeded,
     ResultGone,
     ServiceUnavailable,
@@ -34,6 +36,7 @@ from remove_background.letters import Letters
 from remove_background.output_key import OutputKey
 from remove_background.uploads import Outcome, Upload
 from remove_background.worker import Delivery, Ending, Worker
+from tests.unit.fakes import Clock
 
 MakeRecord = Callable[..., dict[str, Any]]
 FIRST_SENT = 1_769_860_800_000
@@ -49,6 +52,7 @@ class Remover:
     output_key: OutputKey = field(default_factory=lambda: OutputKey("{stem}.png"))
 
     def process(self, upload: Upload, sent: float, deadline: Deadline) -> Outcome:
+        assert deadline.remaining() > 50
         self.processed.append((upload.key, sent))
         self.meanwhile(upload)
         fate = self.fates.get(upload.key, Outcome.CUTOUT)
@@ -137,6 +141,22 @@ def test_a_cutout_is_logged(shop: Shop, make_record: MakeRecord) -> None:
     assert (line["message"], line["source"], line["attempt"]) == ("cutout", "s3://input/a.jpg", 1)
 
 
+def test_a_cutout_is_logged_with_the_time_that_it_took(
+    shop: Shop, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("remove_background.worker.time", clock)
+    shop.remover.meanwhile = lambda _: clock.sleep(1.5)
+    shop.handle({"Records": [make_record("a.jpg")]})
+    (line,) = shop.read_log()
+    assert line["milliseconds"] == 1500
+
+
+def test_no_cutout_is_made_before_its_upload_whatever_clocks_say(shop: Shop, make_record: MakeRecord) -> None:
+    endings, _ = shop.handle({"Records": [make_record("a.jpg") | {"eventTime": "2999-01-31T12:00:00Z"}]})
+    assert endings[0].age == 0
+
+
 @pytest.mark.parametrize("outcome", [Outcome.DUPLICATE, Outcome.SUPERSEDED, Outcome.DELETED])
 def test_other_ends_say_nothing_about_the_service(shop: Shop, make_record: MakeRecord, outcome: Outcome) -> None:
     shop.remover.fates = {"bad.jpg": ServiceUnavailable("Later."), "a.jpg": outcome}
@@ -158,7 +178,15 @@ def test_what_failed_is_put_back_with_one_attempt_more(shop: Shop, make_record: 
     assert (json.loads(again), attributes) == (body, {"Attempts": "3", "FirstSent": str(FIRST_SENT)})
     assert shop.read(shop.letters) == []
     (line,) = shop.read_log()
-    assert (line["error_code"], line["attempt"], line["counts"]) == ("service_unavailable", 3, True)
+    assert {name: line[name] for name in ("message", "source", "attempt", "error_code", "error_message", "billed")} == {
+        "message": "unavailable",
+        "source": "s3://input/a.jpg",
+        "attempt": 3,
+        "error_code": "service_unavailable",
+        "error_message": "Later.",
+        "billed": "no",
+    }
+    assert line["counts"] is True
 
 
 @pytest.mark.parametrize(
@@ -267,7 +295,11 @@ def test_a_message_that_cannot_be_put_back_stays_in_the_queue(shop: Shop, make_r
     shop.clients.sqs.delete_queue(QueueUrl=shop.uploads)
     shop.remover.fates = {"b.jpg": ServiceUnavailable("Later.")}
     assert not shop.handle({"Records": [make_record("a.jpg"), make_record("b.jpg")]})[1]
-    assert shop.read_log()[-1]["message"] == "message not put back"
+    line = shop.read_log()[-1]
+    assert (line["message"], line["error_code"]) == (
+        "message not put back",
+        "AWS.SimpleQueueService.NonExistentQueue",
+    )
 
 
 @pytest.mark.parametrize("body", ["Hello?", None])
@@ -276,8 +308,10 @@ def test_a_letter_that_cannot_be_written_keeps_the_message(
 ) -> None:
     shop.clients.sqs.delete_queue(QueueUrl=shop.letters)
     shop.remover.fates = {"a.jpg": MalformedImage("No image."), "b.jpg": ServiceUnavailable("Later.")}
-    assert not shop.handle(body or {"Records": [make_record("a.jpg"), make_record("b.jpg")]})[1]
-    assert "letter not written" in [line["message"] for line in shop.read_log()]
+    endings, done = shop.handle(body or {"Records": [make_record("a.jpg"), make_record("b.jpg")]})
+    assert (endings[0], done) == (Ending("unavailable", comes_back=True, stays=True), False)
+    (line,) = (line for line in shop.read_log() if line["message"] == "letter not written")
+    assert line["letter_error"] == "SQS did not take the letter (AWS.SimpleQueueService.NonExistentQueue)."
     assert shop.read(shop.uploads) == []  # nor is a part of it put back: it would be there twice
 
 
@@ -287,12 +321,15 @@ def test_an_unknown_error_is_retried_and_then_becomes_a_letter(shop: Shop, make_
     shop.handle(body, attempt=4)
     assert shop.read(shop.letters) == []
     shop.handle(body, attempt=5)
-    ((_, attributes),) = shop.read(shop.letters)
+    ((letter, attributes),) = shop.read(shop.letters)
+    assert (json.loads(letter), attributes["Source"]) == (body, "s3://input/a.jpg")
     assert (attributes["ErrorCode"], attributes["Billed"]) == (UnexpectedError.code, Billed.MAYBE)
-    assert "ZeroDivisionError" in attributes["ErrorMessage"]
-    log = shop.log.getvalue()
-    assert "test_worker.py" in log
-    assert "5ec4e7" not in log + str(attributes)
+    assert attributes["ErrorMessage"] == "The function failed (ZeroDivisionError). Its log says where."
+    line = shop.read_log()[0]
+    assert (line["message"], line["error"]) == ("unexpected error", "ZeroDivisionError")
+    assert line["error_message"] == "at [redacted]"
+    assert "test_worker.py:" in line["at"][-1]
+    assert "5ec4e7" not in shop.log.getvalue() + str(attributes)
 
 
 def test_while_the_intake_is_known_to_be_paused_no_upload_is_looked_at(shop: Shop, make_record: MakeRecord) -> None:
@@ -406,5 +443,79 @@ def test_a_letter_says_what_earlier_attempts_have_cost(shop: Shop, make_record: 
         shop.handle({"Records": [make_record(key)]}, 5)
     billed = {attributes["Source"]: attributes["Billed"] for _, attributes in shop.read(shop.letters)}
     assert billed == {"s3://input/a.jpg": "maybe", "s3://input/b.jpg": "no"}
+    assert [(line["message"], line["source"], line["billed"]) for line in shop.read_log()] == [
+        ("letter", "s3://input/a.jpg", "maybe"),
+        ("letter", "s3://input/b.jpg", "no"),
+    ]
     item = shop.clients.dynamodb.get_item(TableName="ledger", Key={"id": {"S": "cutout:a.png"}})["Item"]
-    assert "ended_at" in item  # so that another delivery of it does not pay
+    # So that another delivery of it does not pay:
+    assert float(item["ended_at"]["N"]) == pytest.approx(time.time(), abs=60)
+    assert item["ended_as"] == {"S": "service_unavailable"}
+
+
+@pytest.mark.parametrize(
+    ("attempt", "received", "billed"), [(1, 1, "no"), (2, 1, "maybe"), (1, 2, "maybe"), (1, 999, "maybe")]
+)
+def test_what_another_upload_left_may_be_what_an_earlier_delivery_cost(
+    shop: Shop, make_record: MakeRecord, attempt: int, received: int, billed: str
+) -> None:
+    shop.clients.dynamodb.put_item(
+        TableName="ledger", Item={"id": {"S": "cutout:a.png"}, "source": {"S": "s3://input/a.gif"}}
+    )
+    shop.remover.fates = {"a.jpg": MalformedImage("No image.")}
+    body = json.dumps({"Records": [make_record("a.jpg")]})
+    shop.worker.handle(Delivery(body, attempt, received, FIRST_SENT, "request-1", Deadline(60)))
+    ((_, attributes),) = shop.read(shop.letters)
+    assert attributes["Billed"] == billed
+
+
+def test_the_letter_of_an_upload_that_cost_nothing_keeps_no_other_delivery_from_paying(
+    shop: Shop, make_record: MakeRecord
+) -> None:
+    shop.clients.dynamodb.put_item(
+        TableName="ledger",
+        Item={
+            "id": {"S": "cutout:a.png"},
+            "source": {"S": "s3://input/a.jpg"},
+            "etag": {"S": "0f343b0931126a20f133d67c2b018a3b"},
+            "holder": {"S": "holder"},
+            "billed": {"S": "no"},
+        },
+    )
+    shop.remover.fates = {"a.jpg": ServiceUnavailable("Later.")}
+    shop.handle({"Records": [make_record("a.jpg")]}, 5)
+    item = shop.clients.dynamodb.get_item(TableName="ledger", Key={"id": {"S": "cutout:a.png"}})["Item"]
+    assert "ended_at" not in item
+
+
+def test_an_upload_whose_output_key_is_too_long_becomes_a_letter(shop: Shop, make_record: MakeRecord) -> None:
+    key = "k" * 1024
+    shop.remover.fates = {key: OutputKeyTooLong("Too long.")}
+    assert shop.handle({"Records": [make_record(key)]}) == ([Ending("letter")], True)
+    ((_, attributes),) = shop.read(shop.letters)
+    assert (attributes["ErrorCode"], attributes["Billed"]) == ("output_key_too_long", "no")
+
+
+def test_an_error_that_is_not_known_can_be_logged(shop: Shop) -> None:
+    worker_module.log_unexpected(None)
+    (line,) = shop.read_log()
+    assert (line["message"], line["error"], line["at"]) == ("unexpected error", "NoneType", [])
+
+
+@pytest.mark.parametrize(("bucket", "key"), [("output", "uploads/a.jpg"), ("input", "cutouts/a.jpg")])
+def test_what_lies_outside_the_input_bucket_or_its_prefix_is_not_worked_on(
+    shop: Shop, make_record: MakeRecord, bucket: str, key: str
+) -> None:
+    """Each cutout would become an upload, without an end."""
+    shop.worker.config.input_prefix = "uploads/"  # type: ignore[misc]
+    record = make_record(key)
+    record["s3"]["bucket"]["name"] = bucket
+    assert shop.handle({"Records": [record]}) == ([Ending("letter")], True)
+    ((_, attributes),) = shop.read(shop.letters)
+    assert (attributes["ErrorCode"], attributes["ErrorMessage"]) == (
+        "bad_notification",
+        "The notification is about an object outside the input bucket, or InputPrefix.",
+    )
+    assert shop.remover.processed == []
+    shop.handle({"Records": [make_record("uploads/a.jpg")]})
+    assert len(shop.remover.processed) == 1
