@@ -97,7 +97,8 @@ def replay_letters(
 ) -> None:
     """Send letters to the function again.
 
-    A letter stays when its upload is gone, was overwritten by one with an event of its own, or never was one.
+    A letter stays when its upload was deleted, or overwritten by one with an event of its own, or when it describes
+    none.
     What fails again is a new letter.
 
     Example: cutout letters replay --code service_unavailable --yes

@@ -15,8 +15,8 @@ class Advice:
 
 _NOT_A_LETTER = "Nothing: it does not count as an attempt, so it is only in the log."
 _PAUSED = (
-    "The intake is paused meanwhile (`cutout status`), and no upload becomes a letter. It is reopened within five "
-    "minutes of the cause being gone; `cutout resume` does so at once."
+    "The intake is paused meanwhile (`cutout status`), and no upload becomes a letter. `ReopenIntake` looks every five "
+    "minutes whether the cause is gone; `cutout resume` reopens it at once."
 )
 _OUR_REQUEST = (
     "Compare Pixelcut's reference with what the function sends, and deploy a version that follows it; then "
@@ -93,7 +93,7 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
             "`ImageDelivery=upload`; then `cutout letters replay --code invalid_parameter`.",
         ),
         "missing_parameter": Advice(
-            "Pixelcut missed a parameter: its API has changed, or something between alters requests.",
+            "Pixelcut says that a parameter is missing: its API has changed, or something between alters requests.",
             _OUR_REQUEST.format("missing_parameter"),
         ),
         "invalid_request_body": Advice(
