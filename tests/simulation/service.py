@@ -46,11 +46,11 @@ def _post(world: World, state: State, running: Running, image_url: str, what: st
     if state.blocked and outcome == "ok":
         outcome = {"down": "failed", "put": "ok"}.get(state.blocked, state.blocked)
     outcome = "ok" if outcome == "gone" else outcome  # it is only gone later
-    if outcome == "credits":
-        promises.on_refused(state, world.workers * world.batch + world.faults - state.faults)
     version = _version(state, key, version_id)
     if version.content is None:
         outcome = "400"  # the service cannot fetch it
+    if outcome == "credits":
+        promises.on_refused(state, world.workers * world.batch + world.faults - state.faults)
     if outcome == "ok" or pixelcut.OUTCOMES[outcome]:
         etag = version.etag.strip('"') if version_id else _claimed(state, running, key)
         number = promises.on_charge(state, running, key, etag, flying=outcome == "ok")
