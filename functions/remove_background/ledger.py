@@ -318,7 +318,6 @@ class Ledger:
         self, output_key: str, expression: str, values: Mapping[str, _Value], condition: str
     ) -> Mapping[str, Any]:
         """The item after the update, or as it is where the condition fails; empty where DynamoDB does."""
-        names = {name: real for name, real in _NAMES.items() if name in expression + condition}
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
@@ -328,7 +327,6 @@ class Ledger:
                 ExpressionAttributeValues=_values(values),
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **({"ExpressionAttributeNames": names} if names else {}),  # type: ignore[arg-type]
             )
         except AwsError as error:
             if (item := refused_item(error)) is not None:
