@@ -19,8 +19,8 @@ from remove_background.results import Results
 from tests.integration.peers import Peer, Step, answer, hang, say, serving, trickle, wait
 
 # Of the deadline; what a call may take beside it, on a busy machine, is less than a peer's patience.
-SECONDS = 1.2
-LATE_SECONDS = 0.7
+SECONDS = 2.0
+LATE_SECONDS = 1.0
 
 RESULT_URL = b'{"result_url": "https://assets.example.com/a.png"}'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"

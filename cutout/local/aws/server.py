@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
+from botocore.exceptions import ClientError
+from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda.models import lambda_backends
 from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -108,6 +110,13 @@ def _application(calls: FunctionCalls) -> Application:
 
 
 def read_code(arn: str) -> bytes:
-    """The artefact of a function; Lambda's API would give a URL to fetch it from, which moto does not serve."""
+    """The artefact of a function; Lambda's API would give a URL to fetch it from, which moto does not serve.
+
+    Raises ClientError, as Lambda's clients do, when the function has been deleted meanwhile.
+    """
     _, _, _, region, account, *_ = arn.split(":")
-    return bytes(lambda_backends[account][region].get_function(arn).code_bytes)
+    try:
+        return bytes(lambda_backends[account][region].get_function(arn).code_bytes)
+    except UnknownFunctionException:
+        error: Any = {"Error": {"Code": "ResourceNotFoundException", "Message": f"Function not found: {arn}"}}
+        raise ClientError(error, "GetFunction") from None
