@@ -104,10 +104,10 @@ def test_an_upload_that_does_not_end_is_named(
     pixelcut: StandIn, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixelcut.change_settings(credits=0)
-    monkeypatch.setattr(demo, "_PATIENCE_SECONDS", 4.0)
+    monkeypatch.setattr(demo, "_PATIENCE_SECONDS", 12.0)
     monkeypatch.setenv("COLUMNS", "200")
     result = CliRunner().invoke(app, ["demo", "--yes", str(photo), "--out", str(tmp_path / "out")])
 
     assert result.exit_code == 1, result.output
-    assert re.search(r"a cup é.jpg +unfinished +no cutout and no letter for 4 s; see the log", result.output)
+    assert re.search(r"a cup é.jpg +unfinished +no cutout and no letter for 12 s; see the log", result.output)
     assert "insufficient_api_credits" in Path(re.search(r"Log: +(.+)", result.output)[1]).read_text(encoding="utf-8")  # type: ignore[index]

@@ -194,7 +194,7 @@ def test_messages_are_taken_until_a_mapping_is_disabled(stack: Stack) -> None:
 def test_what_was_received_before_a_mapping_was_disabled_is_handed_over_and_so_is_one_more_poll(stack: Stack) -> None:
     stack.cloud.deploy(TEMPLATE, stack_name="mapped", parameters={"BatchSize": "1", "VisibilityTimeout": "30"})
     time.sleep(1.5)  # nothing tells that the poller with the old settings has ended
-    bodies = [f"sleep 1.{number}" for number in range(6)]
+    bodies = [f"sleep 3.{number}" for number in range(6)]
     stack.send(*bodies)
 
     def taken() -> int:
@@ -204,7 +204,8 @@ def test_what_was_received_before_a_mapping_was_disabled_is_handed_over_and_so_i
     stack.update(Enabled=False)
     wait_for(lambda: stack.state == "Disabled")
     assert taken() == 2
-    time.sleep(3.5)
+    wait_for(lambda: taken() == 3)
+    time.sleep(1)
     assert taken() == 3
     assert not stack.is_empty
 
