@@ -104,8 +104,7 @@ def replay_letters(
     Example: cutout letters replay --code service_unavailable --yes
     """
     choice = _choose(ids, code, every=every)
-    deployed = deployment.find(stack_name, endpoint_url)
-    chosen = selection.find(choice, functools.partial(read_letters, deployed))
+    deployed, chosen = _find(choice, stack_name, endpoint_url)
     replay = Replay(deployed)
     done = Done()
     if chosen.ids:
@@ -137,8 +136,7 @@ def discard_letters(
     Example: cutout letters discard --code unsupported_image_format --yes
     """
     choice = _choose(ids, code, every=every)
-    deployed = deployment.find(stack_name, endpoint_url)
-    chosen = selection.find(choice, functools.partial(read_letters, deployed))
+    deployed, chosen = _find(choice, stack_name, endpoint_url)
     done = Done()
     if chosen.ids:
         typer.echo(f"To be discarded, for good: {word_chosen(chosen)}.", err=True)
@@ -151,6 +149,11 @@ def _choose(ids: list[str] | None, codes: list[str] | None, *, every: bool) -> C
     if sum(map(bool, (ids, codes, every))) != 1:
         raise typer.BadParameter("say which letters: by their ids, by --code, or --all.", param_hint="ID")
     return Choice(ids or (), codes or ())
+
+
+def _find(choice: Choice, stack_name: str, endpoint_url: str | None) -> tuple[Deployment, Chosen]:
+    deployed = deployment.find(stack_name, endpoint_url)
+    return deployed, selection.find(choice, functools.partial(read_letters, deployed))
 
 
 def _work_off(

@@ -64,9 +64,9 @@ def _read(template: Path) -> dict[str, Any]:
     try:
         body = yaml_parse(template.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
-        raise DeployError(f"{template} is no YAML: {error}") from error
+        raise DeployError(f"{template} is not YAML: {error}") from error
     if not isinstance(body, dict) or not isinstance(body.get("Resources"), dict):
-        raise DeployError(f"{template} is no template: it has no Resources")
+        raise DeployError(f"{template} is not a template: it has no Resources")
     return body
 
 

@@ -205,7 +205,7 @@ def _keep_policy_as_json(original: Untyped) -> Untyped:
 
 
 def _check_schedule(original: Untyped) -> Untyped:
-    """Refuses what is no schedule, such as rate(0 minutes), which moto takes, and what schedules.py cannot follow."""
+    """Refuses what is not a schedule, such as rate(0 minutes), which moto takes, and what schedules.py cannot run."""
 
     def put_rule(backend: EventsBackend, *args: Untyped, **properties: Untyped) -> Untyped:
         if expression := properties["scheduled_expression"]:
