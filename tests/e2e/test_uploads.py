@@ -162,6 +162,9 @@ def test_the_log_has_one_line_for_each_upload(stack: Stack) -> None:
 
 
 def test_no_secret_is_in_the_log(stack: Stack) -> None:
+    stack.upload("secret.png", picture(80, 80, seed=7))
+    stack.wait_for_cutout("secret.png")
+    stack.wait_until(lambda: "/secret.png" in stack.log.read_text(), "log line")
     log = stack.log.read_text()
     for secret in ("X-Amz-", "local-api-key", "/public/result/"):
         assert secret not in log

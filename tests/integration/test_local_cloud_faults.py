@@ -285,15 +285,15 @@ def test_a_schedule_invokes_its_function_at_its_rate_while_it_is_enabled(deploy:
 
 
 @pytest.mark.parametrize("schedule", ["cron(0 12 * * ? *)", "rate(5 minute)", "rate(1 hours)", "rate(0 minutes)"])
-def test_a_schedule_that_is_no_rate_is_refused(cloud: LocalCloud, schedule: str) -> None:
+def test_a_schedule_that_is_not_a_rate_is_refused(cloud: LocalCloud, schedule: str) -> None:
     with pytest.raises(DeployError, match="is no rate"):
         cloud.deploy(TEMPLATE, stack_name="refused", parameters={"Schedule": schedule})
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("a: [", "no YAML"), ("- a", "no Resources"), ("Resources: []", "no Resources")]
+    ("text", "reason"), [("a: [", "is not YAML"), ("- a", "no Resources"), ("Resources: []", "no Resources")]
 )
-def test_a_file_that_is_no_template_is_refused(cloud: LocalCloud, tmp_path: Path, text: str, reason: str) -> None:
+def test_a_file_that_is_not_a_template_is_refused(cloud: LocalCloud, tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "template.yaml").write_text(text)
     with pytest.raises(DeployError, match=reason):
         cloud.deploy(tmp_path / "template.yaml", stack_name="refused")
