@@ -1,8 +1,7 @@
 """The function's settings: the only reader of the environment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Self, cast
+from typing import Literal, NamedTuple, Self, cast
 from urllib.parse import urlsplit
 
 
@@ -10,8 +9,7 @@ class ConfigError(Exception):
     """An environment variable is missing or wrong; the text names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """`template.yaml` gives each variable its value, and says what its parameter means."""
 
     input_bucket: str
@@ -52,8 +50,7 @@ class Config:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ReopenConfig:
+class ReopenConfig(NamedTuple):
     """The settings of the function that reopens the intake."""
 
     ledger_table: str

@@ -22,8 +22,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from .aws_errors import AwsError, error_code, refused_item
 from .errors import (
@@ -68,8 +67,7 @@ _OF_A_PROBATION = "reopened_at, probe, probe_until, failing, failed_at"
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """The item as it was read; `paused_by` is None while the intake is open or on probation."""
 
     paused_by: str | None = None

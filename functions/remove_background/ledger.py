@@ -26,8 +26,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from .aws_errors import AwsError, error_code, refused_item
 from .deadline import Deadline
@@ -336,16 +335,14 @@ class Ledger:
         return answer.get("Attributes", {})
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """The worst that the calls for an upload have cost, and the fencing token of the last of its claims."""
 
     billed: Billed
     holder: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(NamedTuple):
     """The right to pay: `billed` is what earlier calls have cost, `charges` how many they are with this one.
 
     `writing_until`: until when earlier deliveries may still write.
@@ -357,8 +354,7 @@ class _Claim:
     writing_until: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(NamedTuple):
     """An item as it was found."""
 
     source: str | None

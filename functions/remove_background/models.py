@@ -2,8 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import IO, Self
+from typing import IO, NamedTuple, Self
 from urllib.parse import quote
 
 from .uploads import Upload
@@ -12,8 +11,7 @@ from .uploads import Upload
 MAX_SOURCE_KEY_LENGTH = 1_024
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """The object of an upload as it is now: `head` its first bytes, `size` in bytes.
 
     `modified` is when it was put there; it tells two uploads of the same bytes apart where there are no versions.
@@ -26,8 +24,7 @@ class Source:
     modified: object = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """A whole PNG: `size` in bytes, `sha256` in base64, as S3 wants it."""
 
     file: IO[bytes]
@@ -35,8 +32,7 @@ class Result:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cutout:
+class Cutout(NamedTuple):
     """What stands under an output key; all but `etag` is None where this stack has not written it."""
 
     etag: str

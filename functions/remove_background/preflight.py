@@ -8,7 +8,7 @@ import codecs
 import re
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import (
     FileSizeTooLarge,
@@ -27,8 +27,7 @@ LARGEST_SIDE = 2**31 - 1  # of a PNG or a BMP; in any format, a larger number is
 Size = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What the first bytes tell; None where they do not.
 
     Width and height are in pixels, before any rotation that the image asks for: the limits are the same both ways.

@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from .errors import BadNotification
@@ -20,8 +19,7 @@ class Outcome(StrEnum):
     DELETED = "deleted"  # its owner has deleted it
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(NamedTuple):
     """One object that was put into the input bucket.
 
     `sequencer` orders the events of one key, `version_id` is None in a bucket without versions, `size` is in bytes,

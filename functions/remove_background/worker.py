@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aws_lambda_powertools import Logger
 
@@ -49,8 +49,7 @@ ATTEMPTS, FIRST_SENT = "Attempts", "FirstSent"
 logger = Logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One message of the queue: `attempt` counts from 1 those that may have been the upload's own fault.
 
     SQS's own count, `received`, only tells that there may have been attempts: it also counts receives that never
@@ -66,8 +65,7 @@ class Delivery:
     deadline: Deadline
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """What became of one record of a message, at this attempt."""
 
     outcome: str

@@ -4,7 +4,6 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, TypeAlias
 from urllib.parse import quote_plus
 
@@ -440,7 +439,7 @@ def put_image(clients: Clients, text: str, sequencer: str | None) -> Upload:
     """As its own event describes it; without a sequencer, as backfill does."""
     header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (640).to_bytes(4) + (480).to_bytes(4) + b"\x08\x06\0\0\0"
     upload = put(clients, "photo.jpg", header + text.encode())
-    return replace(upload, version_id=upload.version_id if sequencer else None, sequencer=sequencer)
+    return upload._replace(version_id=upload.version_id if sequencer else None, sequencer=sequencer)
 
 
 def standing(clients: Clients) -> str:
@@ -493,5 +492,5 @@ def test_the_same_upload_twice_is_paid_once(
 ) -> None:
     upload = put_image(clients, "image", first)
     assert process(upload) is Outcome.CUTOUT
-    assert process(replace(upload, sequencer=second)) is Outcome.DUPLICATE
+    assert process(upload._replace(sequencer=second)) is Outcome.DUPLICATE
     assert service.paid == 1

@@ -5,7 +5,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
@@ -621,5 +621,5 @@ def test_a_repeated_upload_of_the_newest_bytes_is_paid_once(stack: Stack, api: A
     new = stack.put("new")
     stack.process(new)
     stack.now += 66
-    assert stack.process(replace(stack.put("new"), sequencer=None)) is Outcome.DUPLICATE
+    assert stack.process(stack.put("new")._replace(sequencer=None)) is Outcome.DUPLICATE
     assert (stack.standing(), len(api.paid)) == (new.etag, 2)
