@@ -162,7 +162,7 @@ class Engine:
             metadata = dict(call.args[3])
             promises.on_cutout(state, running, metadata["source-key"], metadata["source-etag"], replaced)
         elif call.method == "send_message" and call.args[0] == DEAD_LETTERS:
-            promises.on_letter(state, {name: value for name, _, value in call.args[3]})
+            promises.on_letter(state, call.args[1], {name: value for name, _, value in call.args[3]})
         return running, answer
 
     def _on_item(self, state: State, running: Running, before: dict[str, FrozenItem], id_: str) -> Running:

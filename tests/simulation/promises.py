@@ -171,6 +171,7 @@ def on_owner(state: State, key: str, *, versioned: bool) -> None:
 def on_replay(state: State, key: str, etag: str, letters: int) -> None:
     """Each letter that is sent back may be charged for."""
     _forget_charges(state, key, etag, MAX_CHARGES * (letters - 1))
+    state.unbilled = tuple(upload for upload in state.unbilled if upload != (key, etag))
 
 
 def on_cutout(state: State, running: Running, key: str, etag: str, replaced: Version | None) -> None:
@@ -199,30 +200,36 @@ def _is_letter_of(body: str, key: str, found: Version) -> bool:
     )
 
 
-def on_letter(state: State, attributes: dict[str, str]) -> None:
+def on_letter(state: State, body: str, attributes: dict[str, str]) -> None:
     if int(attributes["Attempts"]) > MAX_ATTEMPTS:
         broken(state, "live: a letter after more attempts than are allowed")
+    if attributes["Billed"] == "no" and not _is_charged(state, upload := letter_of(body)):
+        state.unbilled = tuple(sorted((*state.unbilled, upload)))
+
+
+def _is_charged(state: State, upload: tuple[str, str]) -> bool:
+    """Whether a charge counts for an upload (key, ETag)."""
+    base = max([count for *of, count in state.bases if tuple(of) == upload], default=0)
+    return any((charge.key, charge.etag) == upload and charge.number > base for charge in state.charges)
 
 
 def _letters_at_rest(state: State) -> str | None:
     """Of an upload's letters one has to say that it was, or may have been, billed. A duplicate's need not know.
 
-    Nor need those of an upload whose output key another one has: the ledger may be about that one by now.
+    A letter that was right when it was written stays right: a duplicate delivery may be charged after it. Nor need
+    those know of an upload whose output key another one has: the ledger may be about that one by now.
     """
-    said: dict[tuple[str, str], set[str]] = {}
+    said: dict[tuple[str, str], list[str]] = {}
     for message in state.messages:
         if message.queue == DEAD_LETTERS:
             billed = next(value for name, _, value in message.attributes if name == "Billed")
-            said.setdefault(letter_of(message.body), set()).add(billed)
+            said.setdefault(letter_of(message.body), []).append(billed)
     keys = [key for bucket, key in state.objects if bucket == INPUT]
-    for name, words in said.items():
-        if sum(output_key(key) == output_key(name[0]) for key in keys) > 1:
+    for upload, words in said.items():
+        if sum(output_key(key) == output_key(upload[0]) for key in keys) > 1:
             continue
-        base = max([count for *of, count in state.bases if tuple(of) == name], default=0)
-        if words == {"no"} and any(
-            (charge.key, charge.etag) == name and charge.number > base for charge in state.charges
-        ):
-            return f"letter: the letters of {name[0]} say that nothing was billed"
+        if set(words) == {"no"} and len(words) > state.unbilled.count(upload) and _is_charged(state, upload):
+            return f"letter: the letters of {upload[0]} say that nothing was billed"
     return None
 
 

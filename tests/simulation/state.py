@@ -72,6 +72,7 @@ class State:
         self.results: tuple[tuple[str, float, bytes, str], ...] = ()  # result_url, its end, its PNG, fine|gone|broken
         self.charges: tuple[Charge, ...] = ()
         self.bases: tuple[tuple[str, str, int], ...] = ()  # charges of an upload (key, ETag) that count no longer
+        self.unbilled: tuple[tuple[str, str], ...] = ()  # upload of each letter that said rightly: nothing was billed
         self.blocked = ""  # why the service refuses everything
         self.running: tuple[Running, ...] = ()
         self.script: tuple[int, ...] = ()  # how far each actor has come in its script
@@ -104,6 +105,7 @@ class State:
             self.results,
             self.charges,
             self.bases,
+            self.unbilled,
             self.blocked,
             tuple([(running[0], running[2].number, running[5:]) for running in self.running]),
             self.script,
