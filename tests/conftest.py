@@ -1,19 +1,57 @@
 """What tests of every kind share: uploads, notifications and PNGs that differ only in what a test is about."""
 
+import functools
 import json
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hypothesis
 import pytest
+from moto import mock_aws
 
+from remove_background.aws import Clients
 from remove_background.uploads import Upload
 
 # A test's time says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile("cutout", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("cutout")
+
+
+@pytest.fixture
+def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@functools.cache
+def _clients() -> Clients:
+    """Made once: to make a client takes longer than most tests. What they reach is new for each test."""
+    return Clients(threads=1)
+
+
+@pytest.fixture
+def clients(aws_environment: None) -> Iterator[Clients]:
+    """boto3's clients as the function makes them, on an AWS in memory."""
+    with mock_aws():
+        clients = _clients()
+        for bucket in ("input", "output"):
+            clients.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        clients.s3.put_bucket_versioning(Bucket="input", VersioningConfiguration={"Status": "Enabled"})
+        clients.dynamodb.create_table(
+            TableName="ledger",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield clients
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+import pytest_socket
 from moto import mock_aws
 
 from cutout import __main__
@@ -68,7 +69,7 @@ def make_client(service: str) -> Any:  # noqa: ANN401
 
 
 @pytest.fixture
-def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+def deployed(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     """Its intake is open; but nothing is invoked, as no message may be sent then: moto would start a container."""
     monkeypatch.setattr(deployment, "_make_client", lambda session, service, endpoint_url: make_client(service))
     with mock_aws():
@@ -98,6 +99,11 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
         )["Attributes"]["QueueArn"]
         functions.create_event_source_mapping(FunctionName="remove-background", EventSourceArn=queue)
         yield find(STACK, None)
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets(aws_environment: None) -> None:
+    pytest_socket.disable_socket(allow_unix_socket=True)
 
 
 @pytest.fixture
