@@ -80,7 +80,9 @@ class CutoutError(Exception):
 
 
 class Rejected(CutoutError):
-    """The upload can never become a cutout."""
+    """The upload can never become a cutout. `is_about_image`: as long as its bytes are what they are."""
+
+    is_about_image: bool = True
 
 
 class Unavailable(CutoutError):
@@ -103,18 +105,21 @@ class BadNotification(Rejected):
     """A message that is not an S3 notification of an upload."""
 
     code = "bad_notification"
+    is_about_image = False
 
 
 class OutputKeyConflict(Rejected):
     """The output key belongs to another upload's cutout, or to an object that is not a cutout."""
 
     code = "output_key_conflict"
+    is_about_image = False
 
 
 class OutputKeyTooLong(Rejected):
     """The output key would be longer than the 1,024 bytes that S3 allows."""
 
     code = "output_key_too_long"
+    is_about_image = False
 
 
 class FileSizeTooLarge(Rejected):

@@ -38,6 +38,7 @@ from .output_key import OutputKey
 from .pixelcut import Pixelcut
 from .process_upload import BackgroundRemover
 from .rate_limiter import RateLimiter
+from .rejections import Rejections
 from .results import Results
 from .storage import Storage
 from .worker import ATTEMPTS, FIRST_SENT, LETTER_SECONDS, Delivery, Ending, Worker, log_unexpected, logger
@@ -135,8 +136,9 @@ def _worker() -> Worker:
         presigned_url_seconds=config.presigned_url_seconds if config.image_delivery == "url" else None,
     )
     letters = Letters(clients, config.dead_letter_queue_url)
+    rejections = Rejections(clients.dynamodb, config.ledger_table)
     threads = ThreadPoolExecutor(THREADS)
-    return Worker(config, clients, connections, remover, ledger, letters, intake, threads, credits_charged)
+    return Worker(config, clients, connections, remover, ledger, letters, rejections, intake, threads, credits_charged)
 
 
 def _count(endings: Sequence[Ending], credits_charged: "deque[Billed]", tried: Sequence[float]) -> None:

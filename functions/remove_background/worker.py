@@ -33,6 +33,7 @@ from .intake import Intake
 from .ledger import Ledger
 from .letters import HasQueues, Letters, notification
 from .process_upload import BackgroundRemover
+from .rejections import Rejections
 from .uploads import Outcome, Upload, read_records, read_upload
 
 # Seconds kept back from the work on an upload, for its letter.
@@ -86,6 +87,7 @@ class Worker:
     remover: BackgroundRemover
     ledger: Ledger
     letters: Letters
+    rejections: Rejections
     intake: Intake
     threads: ThreadPoolExecutor
     credits: "deque[Billed]"  # charged in this invocation: what earlier calls for the same upload had cost
@@ -171,6 +173,8 @@ class Worker:
             return Ending("unavailable", comes_back=True, stays=True)
         if key and upload and account and error.billed is not Billed.NO:
             self.ledger.close(key, upload, account, written, error.code)
+        if upload and isinstance(error, Rejected) and error.is_about_image:
+            self.rejections.note(upload, error)
         logger.warning("letter", extra=fields)
         return Ending("letter")
 

@@ -97,6 +97,13 @@ def _clients() -> Any:
     return Clients()
 
 
+class _Rejections:
+    """Nothing in the functions reads them."""
+
+    def note(self, upload: object, error: object) -> None:
+        pass
+
+
 class _Connections:
     def refresh(self) -> None:
         pass
@@ -136,9 +143,12 @@ def _build_worker(process: Process, kind: str) -> Work:
         presigned_url_seconds=config.presigned_url_seconds,
     )
     letters = Letters(clients, config.dead_letter_queue_url)
+    rejections: Any = _Rejections()
     connections: Any = _Connections()
     threads: Any = None
-    worker = Worker(config, clients, connections, remover, ledger, letters, intake, threads, credits_charged)
+    worker = Worker(
+        config, clients, connections, remover, ledger, letters, rejections, intake, threads, credits_charged
+    )
 
     def invoke(messages: tuple[Message, ...]) -> Sequence[Callable[[], Any]]:
         deadlines: list[Deadline] = []

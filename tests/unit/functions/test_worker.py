@@ -24,6 +24,7 @@ from remove_background.errors import (
     IntakePaused,
     MalformedImage,
     OutOfTime,
+    OutputKeyConflict,
     OutputKeyTooLong,
     RateLimitExceeded,
     ResultGone,
@@ -34,9 +35,10 @@ from remove_background.intake import FUNCTION, ITEM, Intake, IntakeItem, new_tok
 from remove_background.ledger import Ledger
 from remove_background.letters import Letters
 from remove_background.output_key import OutputKey
+from remove_background.rejections import Rejections, item_id
 from remove_background.uploads import Outcome, Upload
 from remove_background.worker import Delivery, Ending, Worker
-from tests.unit.fakes import Clock
+from tests.unit.fakes import Clock, refusal
 
 MakeRecord = Callable[..., dict[str, Any]]
 FIRST_SENT = 1_769_860_800_000
@@ -102,6 +104,7 @@ def shop(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Shop:
         remover=remover,  # type: ignore[arg-type]
         ledger=Ledger(clients.dynamodb, "ledger", lambda _: None, lambda _: None),
         letters=Letters(clients, letters),
+        rejections=Rejections(clients.dynamodb, "ledger"),
         intake=Intake(clients.dynamodb, "ledger", failures_in_a_row=10),
         threads=ThreadPoolExecutor(1),
         credits=deque(),
@@ -253,6 +256,53 @@ def test_a_rejected_upload_becomes_a_letter_at_once(shop: Shop, make_record: Mak
     assert (attributes["ErrorCode"], attributes["ErrorMessage"]) == ("malformed_image", "No image.")
     assert (attributes["Source"], attributes["RequestId"]) == ("s3://input/a.jpg", "request-1")
     assert shop.read(shop.uploads) == []
+
+
+def read_rejection(shop: Shop, key: str) -> dict[str, Any] | None:
+    item = shop.clients.dynamodb.get_item(TableName="ledger", Key={"id": {"S": item_id(f"s3://input/{key}")}})
+    return item.get("Item")
+
+
+def test_an_image_that_is_rejected_for_good_is_noted_without_an_end(shop: Shop, make_record: MakeRecord) -> None:
+    shop.remover.fates = {"a b.jpg": MalformedImage("No image.")}
+    shop.handle({"Records": [make_record("a+b.jpg", eTag="the-etag")]})
+    assert read_rejection(shop, "a b.jpg") == {
+        "id": {"S": "rejected:s3://input/a b.jpg"},
+        "etag": {"S": "the-etag"},
+        "code": {"S": "malformed_image"},
+    }
+
+
+@pytest.mark.parametrize(
+    "error", [OutputKeyConflict("Taken."), OutputKeyTooLong("Too long."), final(ResultGone("Gone."))], ids=str
+)
+def test_what_says_nothing_about_the_image_is_not_noted(
+    shop: Shop, make_record: MakeRecord, error: CutoutError
+) -> None:
+    shop.remover.fates = {"a.jpg": error}
+    assert shop.handle({"Records": [make_record("a.jpg")]}) == ([Ending("letter")], True)
+    assert read_rejection(shop, "a.jpg") is None
+
+
+def test_nothing_is_noted_before_the_letter_is_written(
+    shop: Shop, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.remover.fates = {"a.jpg": MalformedImage("No image.")}
+    monkeypatch.setattr(shop.worker.letters, "_queue_url", "https://sqs.eu-central-1.amazonaws.com/123456789012/none")
+    assert not shop.handle({"Records": [make_record("a.jpg")]})[1]
+    assert read_rejection(shop, "a.jpg") is None
+
+
+def test_a_rejection_that_cannot_be_noted_is_logged(
+    shop: Shop, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**_: object) -> None:
+        raise refusal("InternalServerError", "UpdateItem")
+
+    shop.remover.fates = {"a.jpg": MalformedImage("No image.")}
+    monkeypatch.setattr(shop.worker.rejections, "_dynamodb", SimpleNamespace(update_item=fail))
+    assert shop.handle({"Records": [make_record("a.jpg")]}) == ([Ending("letter")], True)
+    assert "could not be noted (InternalServerError)" in caplog.text
 
 
 def test_what_is_not_worth_another_credit_becomes_a_letter_at_once(shop: Shop, make_record: MakeRecord) -> None:
