@@ -87,9 +87,9 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        from cutout.failures import TOLD, describe  # noqa: PLC0415  # --help can do without
+        from cutout.failures import describe, is_told  # noqa: PLC0415  # --help can do without
 
-        if not isinstance(error, TOLD):
+        if not is_told(error):
             raise
         typer.echo(f"Error: {describe(error)}", err=True)
         sys.exit(1)

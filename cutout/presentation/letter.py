@@ -119,7 +119,7 @@ def _word_log(deployed: Deployment, letter: Letter) -> str | None:
     client = deployed.lambda_
     source, request = next(iter(letter.sources), None), letter.attributes.get("RequestId")
     if urlsplit(client.meta.endpoint_url).hostname in {"localhost", "127.0.0.1"}:
-        return f"Look for {source or request} in the file that `cutout local` has named."
+        return f"Look for {source or request} in the function's log (with `cutout local`, the file that it names)."
     if letter.code == NO_REASON:
         pattern = '?"Task timed out" ?"Runtime.ExitError" ?"OutOfMemory" ?"ConfigError"'
     elif source:
