@@ -49,11 +49,12 @@ def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def agree(*, yes: bool) -> None:
-    """Call after telling what would be done. Raises BadParameter when nobody can be asked, Abort for a no."""
+    """Call after telling what would be done. Raises Exit when nobody can be asked, Abort for a no."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter("nothing was done: that wants --yes.", param_hint="--yes")
+        typer.echo("Nothing was done: no terminal to ask on. Add --yes.", err=True)
+        raise typer.Exit(2)  # wrong usage
     typer.confirm("Go on?", abort=True, err=True)
 
 

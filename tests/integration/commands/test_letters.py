@@ -271,6 +271,7 @@ def test_nothing_is_done_unasked(deployed: Deployment, cutout: Callable[..., Any
     call = cutout("letters", command, "--all")
     assert call.code == 2
     assert "1 letter (1 malformed_image)" in call.err
+    assert call.err.endswith("\nNothing was done: no terminal to ask on. Add --yes.\n")
     assert bodies(deployed, deployed.dead_letter_queue) == [body]
     assert bodies(deployed, deployed.upload_queue) == []
 
