@@ -75,10 +75,9 @@ def backfill(
                         "credits_left": credits_left if isinstance(credits_left, float) else None,
                     }
                 )
-            elif yes:
-                typer.echo(f"{enqueuer.enqueued:,} of {found.wanted:,} were enqueued.")
             elif found.wanted:
-                typer.echo("Nothing was enqueued: add --yes.")
+                enqueued = f"{enqueuer.enqueued:,} of {found.wanted:,} were enqueued."
+                typer.echo(enqueued if yes else "Nothing was enqueued: add --yes.")
     if enqueuer.refused:
         raise Failure(
             f"SQS did not take {enqueuer.refused.total():,} ({', '.join(enqueuer.refused)}). "

@@ -15,6 +15,7 @@ from cutout.operations import intake as stack_intake
 from cutout.operations.dead_letters import HIDDEN, HIDDEN_UNTIL, DeadLetters, Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.intake import Intake
+from cutout.presentation.intake import intake_as_json
 from cutout.terminal import console, print_json
 from remove_background.intake import OPERATOR
 
@@ -38,7 +39,7 @@ def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None,
         print_json(
             {
                 "stack": stack_name,
-                "intake": {"open": intake.paused_by is None} | asdict(intake),
+                "intake": {"open": intake.paused_by is None} | intake_as_json(intake),
                 "queue": asdict(queue),
                 "letters": dict(letters.most_common()),
                 "letters_hidden": hidden,

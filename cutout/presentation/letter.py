@@ -53,7 +53,7 @@ def line_as_json(line: Line) -> dict[str, Any]:
         "uploads": list(line.sources),
         "attempts": line.attempts,
         "billed": line.billed,
-        "message": line.message,
+        "message": line.message or None,
     }
 
 

@@ -124,8 +124,14 @@ def test_nothing_is_enqueued_without_yes(deployed: Deployment, cutout: Cutout) -
 
 def test_nothing_is_to_be_done_where_all_have_their_cutout(deployed: Deployment, cutout: Cutout) -> None:
     put_cutout(deployed, put(deployed, "done.jpg"))
-    assert cutout("backfill").out == "1 of 1 inputs have a current cutout.\n"
-    assert cutout("backfill", "--yes", "--prefix", "other/").out == "There are no such inputs.\n0 of 0 were enqueued.\n"
+    assert cutout("backfill", "--yes").out == "1 of 1 inputs have a current cutout.\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--yes"], ["--prefix", "other/", "--yes"]])
+def test_a_bucket_without_inputs_is_told(deployed: Deployment, cutout: Cutout, options: list[str]) -> None:
+    call = cutout("backfill", *options)
+    assert (call.code, call.out, call.err) == (0, "There are no such inputs.\n", "")
+    assert cutout("backfill", *options, "--json").json["inputs"] == 0
 
 
 def test_what_has_its_cutout_by_then_is_not_enqueued_again(deployed: Deployment, cutout: Cutout) -> None:

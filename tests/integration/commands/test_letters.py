@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -99,8 +100,10 @@ def test_reading_leaves_the_queue_as_it_was(deployed: Deployment, cutout: Callab
 def test_an_empty_queue_is_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     assert "no letters" in cutout("letters", "list").out
     assert "no such letters" in cutout("letters", "list", "--all").out
-    call = cutout("letters", "discard", "--all")
-    assert (call.code, call.out) == (0, "There are no such letters.\n")
+    for command in ("replay", "discard"):
+        for choice in (["--all"], ["--code", "malformed_image"]):
+            call = cutout("letters", command, *choice)
+            assert (call.code, call.out, call.err) == (0, "There are no such letters.\n", "")
 
 
 def test_letters_are_listed_oldest_first_in_pages(
@@ -158,6 +161,7 @@ def test_show_tells_all_of_a_letter(deployed: Deployment, cutout: Callable[..., 
     body = write("a.jpg")
     (full,) = ids(cutout)
     (letter,) = cutout("letters", "show", full[:8], "--json").json
+    assert datetime.fromisoformat(letter["since"]).tzinfo == datetime.fromisoformat(letter["failed_at"]).tzinfo == UTC
     assert letter["uploads"] == [{"source": "s3://input/a.jpg", "state": "there"}]
     assert (letter["id"], letter["code"], letter["request_id"]) == (full, "malformed_image", "request")
     assert (letter["meaning"], letter["remedy"]) == (
@@ -192,6 +196,7 @@ def test_a_letter_without_a_reason_says_where_to_look(
     )
     (letter,) = cutout("letters", "show", *ids(cutout), "--json").json
     assert (letter["code"], letter["attempts"], letter["billed"]) == ("no_reason", None, "maybe")
+    assert (letter["failed_at"], letter["request_id"]) == (None, None)
     assert "killed" in letter["message"]
     assert "Runtime.ExitError" in letter["log"]
     assert "ConfigError" in letter["log"]  # the name by which Lambda logs that the function refuses its settings

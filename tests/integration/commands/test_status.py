@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -63,6 +64,10 @@ def test_what_waits_and_what_failed_is_counted(
         "cutout letters list",
     ):
         assert text in call.out
+    intake = cutout("status", "--json").json["intake"]
+    since = datetime.fromisoformat(intake.pop("since"))
+    assert abs(datetime.now(UTC) - since) < timedelta(hours=1)
+    assert intake == {"open": False, "paused_by": "operator", "reason": "new [bold]prices[/]"}
 
 
 def test_to_count_the_letters_leaves_them_there(
