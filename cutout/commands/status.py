@@ -1,7 +1,7 @@
 """`cutout status`: is it working, what waits, what failed, what is left to spend."""
 
+import functools
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -10,13 +10,12 @@ from rich.table import Table
 
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName
 from cutout.operations import credits as balance
-from cutout.operations import deployment, queues
+from cutout.operations import deployment, queues, selection
 from cutout.operations import intake as stack_intake
-from cutout.operations.dead_letters import HIDDEN, HIDDEN_UNTIL, DeadLetters, Letter
-from cutout.operations.deployment import Deployment
+from cutout.operations.dead_letters import HIDDEN, HIDDEN_UNTIL
 from cutout.operations.intake import Intake
 from cutout.presentation.intake import intake_as_json
-from cutout.terminal import console, print_json
+from cutout.terminal import bar, console, print_json
 from remove_background.intake import OPERATOR
 
 
@@ -31,8 +30,9 @@ def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None,
     deployed = deployment.find(stack_name, endpoint_url)
     intake = stack_intake.read(deployed)
     queue = queues.count(deployed.sqs, deployed.upload_queue)
-    hidden = queues.count(deployed.sqs, deployed.dead_letter_queue).in_work  # before this command hides any
-    letters = _count_letters(deployed)
+    letters: Counter[str] = Counter()
+    read = functools.partial(bar, "Reading letters")
+    hidden = selection.read_all(deployed, lambda letter: letters.update([letter.code]), read).hidden
     credits_left = balance.read(deployed)
     if as_json:
         known = isinstance(credits_left, float)
@@ -60,17 +60,6 @@ def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None,
         screen.print("`cutout letters list` shows the letters, and what to do with each.")
     if hidden:
         screen.print(HIDDEN_UNTIL)
-
-
-def _count_letters(deployed: Deployment) -> Counter[str]:
-    counts: Counter[str] = Counter()
-
-    def count(letters: Sequence[Letter]) -> list[Letter]:
-        counts.update(letter.code for letter in letters)
-        return []
-
-    DeadLetters(deployed.sqs, deployed.dead_letter_queue).work_through(count)
-    return counts
 
 
 def _word_letters(letters: Counter[str], hidden: int) -> str:

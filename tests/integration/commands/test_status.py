@@ -6,6 +6,7 @@ import pytest
 import requests
 import responses
 
+from cutout.operations import queues
 from cutout.operations.deployment import Deployment
 from remove_background.errors import MalformedImage, ServiceUnavailable
 from remove_background.letters import Letters, notification
@@ -91,6 +92,29 @@ def test_letters_that_another_command_reads_are_told(
     told = " ".join(cutout("status").out.split())
     assert "1 service_unavailable and 2 that another command reads, or did a moment ago" in told
     assert "comes back within 15 minutes" in told
+
+
+def test_letters_that_another_command_releases_meanwhile_are_counted_once(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    pixelcut: responses.RequestsMock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "1"})
+    write_letters(deployed)
+    queue, count = deployed.dead_letter_queue, queues.count
+    held = deployed.sqs.receive_message(QueueUrl=queue, VisibilityTimeout=900, MaxNumberOfMessages=2)["Messages"]
+
+    def count_and_release(sqs: Any, queue_url: str) -> queues.Counts:  # noqa: ANN401
+        counts = count(sqs, queue_url)
+        for message in held:
+            sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+        return counts
+
+    monkeypatch.setattr(queues, "count", lambda sqs, url: (count_and_release if url == queue else count)(sqs, url))
+    found = cutout("status", "--json").json
+    assert found["letters"] == {"malformed_image": 2, "service_unavailable": 1}
+    assert found["letters_hidden"] == 0
 
 
 def test_letters_that_are_all_hidden_are_not_told_as_none(
