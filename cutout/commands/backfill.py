@@ -24,6 +24,9 @@ EXAMPLE_LENGTH = 60
 
 def backfill(
     prefix: Annotated[str, typer.Option(help="Look only at inputs whose keys begin with this.")] = "",
+    retry_rejected: Annotated[
+        bool, typer.Option("--retry-rejected", help="Take in what was rejected for good.")
+    ] = False,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     yes: Annotated[bool, typer.Option("--yes", help="Enqueue them. Otherwise they are only counted.")] = False,
@@ -32,7 +35,8 @@ def backfill(
     """Tell which inputs have no current cutout, and enqueue them.
 
     Each costs a credit at most. Started again, it skips what has a cutout by then. What has a letter is left to
-    `cutout letters`.
+    `cutout letters`. What was rejected for good is left out for as long as the object stands, also when its letter is
+    discarded.
 
     Example: cutout backfill --prefix photos/ --yes
     """
@@ -44,7 +48,8 @@ def backfill(
     prefix = max(prefix, taken, key=len)
     lettered, hidden = _read_letters(deployed)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as wanted:
-        found = compare(deployed, prefix, output_key, lettered, wanted, functools.partial(bar, "Looking"))
+        looking = functools.partial(bar, "Looking")
+        found = compare(deployed, prefix, output_key, lettered, wanted, looking, retry_rejected=retry_rejected)
         credits_left = balance.read(deployed)
         for line in _report(found, credits_left, queues.count(deployed.sqs, deployed.upload_queue)):
             typer.echo(line, err=as_json)

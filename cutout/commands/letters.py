@@ -2,7 +2,8 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
@@ -12,13 +13,14 @@ from cutout.operations import credits as balance
 from cutout.operations import deployment, selection
 from cutout.operations import intake as stack_intake
 from cutout.operations.dead_letters import Letter
+from cutout.operations.deletion import Deletion
 from cutout.operations.deployment import Deployment
 from cutout.operations.replay import Kept, Replay
 from cutout.operations.selection import Choice, Chosen, Done
 from cutout.presentation.credits import word_left
 from cutout.presentation.letter import describe, print_letter
 from cutout.presentation.letters import list_codes, list_page, read_letters, word_chosen
-from cutout.presentation.outcome import report
+from cutout.presentation.outcome import deletion_as_json, report, report_deletion
 from cutout.terminal import agree, bar, print_json
 from cutout.words import count
 
@@ -126,23 +128,37 @@ def discard_letters(
     ids: Ids = None,
     code: Codes = None,
     every: Every = False,
+    delete_upload: Annotated[
+        bool, typer.Option("--delete-upload", help="Delete the images as well, where they are as the letters say.")
+    ] = False,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete letters. The images stay in the input bucket.
+    """Delete letters. The images stay in the input bucket, unless --delete-upload is given.
+
+    In a bucket with versions --delete-upload deletes just the version that the letter is about: an older one of its key
+    stands there then.
 
     Example: cutout letters discard --code unsupported_image_format --yes
     """
     choice = _choose(ids, code, every=every)
     deployed, chosen = _find(choice, stack_name, endpoint_url)
     done = Done()
+    deletion = Deletion(deployed) if delete_upload else None
     if chosen.ids:
         typer.echo(f"To be discarded, for good: {word_chosen(chosen)}.", err=True)
+        if deletion:
+            images = count(chosen.uploads, "image")
+            typer.echo(f"To be deleted with them, for good: {images} in s3://{deployed.input_bucket}.", err=True)
         agree(yes=yes)
-        done = _work_off(deployed, chosen, list, "discarded")
-    _report(chosen, done, "discarded", {}, as_json=as_json)
+        try:
+            done = _work_off(deployed, chosen, deletion or list, "discarded")
+        finally:
+            if deletion:
+                report_deletion(deletion)
+    _report(chosen, done, "discarded", {}, as_json=as_json, more=deletion_as_json(deletion) if deletion else {})
 
 
 def _choose(ids: list[str] | None, codes: list[str] | None, *, every: bool) -> Choice:
@@ -169,7 +185,15 @@ def _work_off(
     return done
 
 
-def _report(chosen: Chosen, done: Done, word: str, kept: Mapping[Kept, Sequence[str]], *, as_json: bool) -> None:
-    report(chosen, done, word, kept, as_json=as_json)
+def _report(
+    chosen: Chosen,
+    done: Done,
+    word: str,
+    kept: Mapping[Kept, Sequence[str]],
+    *,
+    as_json: bool,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    report(chosen, done, word, kept, as_json=as_json, more=more)
     if done.done < len(chosen.ids) or done.undeleted:
         raise typer.Exit(1)

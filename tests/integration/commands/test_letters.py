@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 
@@ -434,6 +435,106 @@ def test_discard_deletes_for_good(deployed: Deployment, cutout: Callable[..., An
     }
     assert bodies(deployed, deployed.dead_letter_queue) == [left]
     assert bodies(deployed, deployed.upload_queue) == []
+
+
+@pytest.fixture
+def _versioned(deployed: Deployment) -> None:
+    """moto does not do it for the template."""
+    deployed.s3.put_bucket_versioning(Bucket="input", VersioningConfiguration={"Status": "Enabled"})
+
+
+def versions(deployed: Deployment) -> dict[str, list[bytes]]:
+    """What stands in the input bucket under each key, the current version first; nothing of one with a marker."""
+    found: dict[str, list[bytes]] = {}
+    listed = deployed.s3.list_object_versions(Bucket="input")
+    assert "DeleteMarkers" not in listed
+    for version in listed.get("Versions", []):
+        got = deployed.s3.get_object(Bucket="input", Key=version["Key"], VersionId=version["VersionId"])
+        found.setdefault(version["Key"], []).append(got["Body"].read())
+    return found
+
+
+@pytest.mark.usefixtures("_versioned")
+def test_discard_deletes_the_images_as_well_where_they_are_as_the_letters_say(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write
+) -> None:
+    deployed.s3.put_object(Bucket="input", Key="a b.jpg", Body=b"older")
+    write("a b.jpg"), write("new.jpg"), write("gone.jpg", there=False)
+    deployed.s3.put_object(Bucket="input", Key="new.jpg", Body=b"newer")
+    call = cutout("letters", "discard", "--all", "--delete-upload")
+    assert call.code == 2
+    assert "To be deleted with them, for good: 3 images in s3://input." in call.err
+    assert len(versions(deployed)["a b.jpg"]) == 2
+    call = cutout("letters", "discard", "--all", "--delete-upload", "--yes", "--json")
+    assert call.code == 0
+    assert (call.json["discarded"], call.json["images_deleted"]) == (3, 1)
+    assert call.json["images_left"] == {"overwritten": ["s3://input/new.jpg"], "elsewhere": []}
+    assert "1 image deleted.\n1 image left, overwritten since by an upload with an event of its own: s3" in call.err
+    assert versions(deployed) == {"a b.jpg": [b"older"], "new.jpg": [b"newer", b"image"]}
+    assert bodies(deployed, deployed.dead_letter_queue) == []
+
+
+def send_letter(deployed: Deployment, record: Any) -> None:  # noqa: ANN401
+    deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody=json.dumps({"Records": [record]}))
+
+
+@pytest.mark.usefixtures("_versioned")
+def test_the_same_bytes_put_again_are_another_upload(
+    deployed: Deployment, cutout: Callable[..., Any], make_record: Callable[..., Any]
+) -> None:
+    first, _ = (deployed.s3.put_object(Bucket="input", Key="a.jpg", Body=b"image") for _ in range(2))
+    etag, version = first["ETag"].strip('"'), first["VersionId"]
+    send_letter(deployed, make_record("a.jpg", eTag=etag, versionId=version))
+    left = cutout("letters", "discard", "--all", "--delete-upload", "--yes", "--json").json["images_left"]
+    assert left["overwritten"] == ["s3://input/a.jpg"]
+    assert versions(deployed) == {"a.jpg": [b"image", b"image"]}
+
+
+def test_without_versions_an_image_is_deleted_on_the_condition_that_it_is_the_same(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg"), write("b.jpg")
+    calls = []
+
+    def delete_object(**call: Any) -> None:  # noqa: ANN401  # moto takes no condition
+        calls.append(call)
+        if call["Key"] == "b.jpg":
+            status: Any = {"ResponseMetadata": {"HTTPStatusCode": 412}}
+            raise ClientError(status, "DeleteObject")
+
+    monkeypatch.setattr(deployed.s3, "delete_object", delete_object)
+    call = cutout("letters", "discard", "--all", "--delete-upload", "--yes", "--json")
+    assert (call.code, call.json["images_deleted"]) == (0, 1)
+    assert call.json["images_left"]["overwritten"] == ["s3://input/b.jpg"]
+    assert all(call["IfMatch"] and "VersionId" not in call for call in calls)
+
+
+def test_an_image_in_another_bucket_is_left(
+    deployed: Deployment, cutout: Callable[..., Any], make_record: Callable[..., Any]
+) -> None:
+    etag = deployed.s3.put_object(Bucket="output", Key="a.jpg", Body=b"image")["ETag"].strip('"')
+    record = make_record("a.jpg", eTag=etag)
+    record["s3"]["bucket"]["name"] = "output"
+    send_letter(deployed, record)
+    call = cutout("letters", "discard", "--all", "--delete-upload", "--yes")
+    assert (call.code, call.out) == (0, "1 letter discarded.\n")
+    assert "1 image left, as they are not in the stack's input bucket: s3://output/a.jpg" in call.err
+    assert deployed.s3.head_object(Bucket="output", Key="a.jpg")
+
+
+def test_letters_stay_whose_images_may_not_be_deleted(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObject")
+
+    body = write("a.jpg")
+    monkeypatch.setattr(deployed.s3, "delete_object", refuse)
+    call = cutout("letters", "discard", "--all", "--delete-upload", "--yes")
+    assert (call.code, call.out) == (1, "")
+    assert "0 of 1 letter were discarded" in call.err
+    assert "to call DeleteObject" in call.err
+    assert bodies(deployed, deployed.dead_letter_queue) == [body]
 
 
 @pytest.mark.parametrize("command", ["replay", "discard"])
