@@ -36,8 +36,14 @@ COMMANDS = {
 }
 # Plain help and plain tracebacks: one shows a sentence whole, the other no values of variables.
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}  # what a command hands on to its parts
 
-app = typer.Typer(no_args_is_help=True, help="Remove the background of images through an S3 bucket.", **PLAIN)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Remove the background of images through an S3 bucket.",
+    context_settings=CONTEXT,
+    **PLAIN,
+)
 
 
 class _Command(TyperCommand):

@@ -106,5 +106,11 @@ def test_help_of_letters_gives_an_example(cutout: Callable[..., Any], command: s
     assert f"Example: cutout letters {command}" in cutout("letters", command, "--help").out
 
 
+@pytest.mark.parametrize("command", ["", "demo", "local", "upload", "status", "letters", "letters list"])
+def test_h_is_help(cutout: Callable[..., Any], command: str) -> None:
+    call = cutout(*command.split(), "-h")
+    assert (call.code, call.out) == (0, cutout(*command.split(), "--help").out)
+
+
 def test_the_shell_can_complete_the_command(cutout: Callable[..., Any]) -> None:
     assert "--install-completion" in cutout("--help").out
