@@ -60,6 +60,9 @@ def list_letters(
 @letters.command("show")
 def show_letters(
     ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of letters, or their first characters.")],
+    body: Annotated[
+        bool, typer.Option("--body", help="Show the S3 notification as well, which JSON always holds.")
+    ] = False,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     as_json: AsJson = False,
@@ -84,7 +87,7 @@ def show_letters(
         print_json(shown)
         return
     for letter in shown:
-        print_letter(letter)
+        print_letter(letter, body=body)
 
 
 @letters.command("replay")

@@ -77,7 +77,7 @@ _STATES = {
 }
 
 
-def print_letter(letter: Mapping[str, Any]) -> None:
+def print_letter(letter: Mapping[str, Any], *, body: bool) -> None:
     table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False, box=SIMPLE)
     uploads = [f"{printable(upload['source'])}\n  {_STATES[upload['state']]}" for upload in letter["uploads"]]
     tries = letter["attempts"]
@@ -101,8 +101,9 @@ def print_letter(letter: Mapping[str, Any]) -> None:
             table.add_row("Upload", "\n".join(uploads) or "none that can be read")
     screen = console()
     screen.print(table)
-    screen.print("Its body:")
-    screen.print("\n".join(printable(line) for line in _indent(letter["body"]).splitlines()), soft_wrap=True)
+    if body:
+        screen.print("Its body:")
+        screen.print("\n".join(printable(line) for line in _indent(letter["body"]).splitlines()), soft_wrap=True)
 
 
 def _indent(body: str) -> str:

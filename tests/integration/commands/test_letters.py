@@ -176,8 +176,12 @@ def test_show_tells_all_of_a_letter(deployed: Deployment, cutout: Callable[..., 
     )
     call = cutout("letters", "show", full)
     assert call.code == 0
-    for text in ("cutout letters discard --code malformed_image", "it is there", '      "eventName": "Object'):
+    for text in ("cutout letters discard --code malformed_image", "it is there"):
         assert text in call.out
+    assert "eventName" not in call.out
+    with_body = cutout("letters", "show", full, "--body").out
+    assert with_body.startswith(call.out)
+    assert '      "eventName": "Object' in with_body
 
 
 def test_show_tells_what_became_of_the_upload(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
@@ -234,7 +238,7 @@ def test_an_event_that_was_not_delivered_says_what_eventbridge_says(
 
 def test_a_body_that_is_no_json_is_shown_as_it_is(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody="hello\tyou")
-    call = cutout("letters", "show", *ids(cutout))
+    call = cutout("letters", "show", "--body", *ids(cutout))
     assert r"hello\tyou" in call.out
     assert "none that can be read" in call.out
 
