@@ -1,14 +1,19 @@
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 import responses
+from botocore.exceptions import EndpointConnectionError
 
-from cutout.operations import queues
+from cutout.commands import status as status_command
+from cutout.operations import dead_letters, queues
 from cutout.operations.deployment import Deployment
 from remove_background.errors import MalformedImage, ServiceUnavailable
+from remove_background.intake import OPERATOR, IntakeItem
 from remove_background.letters import Letters, notification
 
 CREDITS = "https://pixelcut.test/v1/credits"
@@ -175,3 +180,80 @@ def test_a_value_that_can_be_no_key_is_told(
     deployed.secrets.create_secret(Name="key", **value)
     told = cutout("status", "--json").json["credits_unknown_because"]
     assert told == "The secret key must hold the Pixelcut API key as plain text, nothing else."
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Between its looks `--watch` does these, and then gets Ctrl-C."""
+
+    def between(*steps: Callable[[], object]) -> None:
+        left = list(steps)
+
+        def sleep(_: float) -> None:
+            if not left:
+                raise KeyboardInterrupt
+            left.pop(0)()
+
+        monkeypatch.setattr(status_command, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+
+    return between
+
+
+def test_watch_renews_it_until_ctrl_c(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    pixelcut: responses.RequestsMock,
+    looks: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "250"})
+    read = dead_letters.DeadLetters.work_through
+    reads = []
+
+    def count_reads(letters: dead_letters.DeadLetters, handle: Any) -> None:  # noqa: ANN401
+        reads.append(1)
+        read(letters, handle)
+
+    monkeypatch.setattr(dead_letters.DeadLetters, "work_through", count_reads)
+    looks(lambda: write_letters(deployed), lambda: pause(deployed))
+    call = cutout("status", "--watch")
+    assert (call.code, call.err) == (0, "")
+    first, second, third, rest = call.out.split("Ctrl-C ends it.\n")
+    assert "Letters   none" in first
+    assert "2 malformed_image" in second
+    assert "open" in second
+    assert "2 malformed_image" in third
+    assert "paused by the operator" in third
+    assert rest == ""
+    assert len(reads) == 2  # of the letters: their number has changed once
+    assert len(pixelcut.calls) == 1
+
+
+def pause(deployed: Deployment) -> None:
+    IntakeItem(deployed.dynamodb, "ledger").pause(OPERATOR, "")
+
+
+def test_watch_outlasts_an_outage_and_says_so(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    pixelcut: responses.RequestsMock,
+    looks: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="https://sqs")
+
+    pixelcut.get(CREDITS, json={"credits_remaining": "250"})
+    count = queues.count
+    looks(lambda: monkeypatch.setattr(queues, "count", fail), lambda: monkeypatch.setattr(queues, "count", count))
+    call = cutout("status", "--watch")
+    _, second, third, _ = call.out.split("Ctrl-C ends it.\n")
+    assert "250 left" in second
+    assert "As it was: https://sqs does not answer." in second
+    assert "As it was" not in third
+    monkeypatch.setattr(queues, "count", fail)
+    assert cutout("status", "--watch").code == 1
+
+
+def test_watch_gives_no_json(cutout: Callable[..., Any]) -> None:
+    assert cutout("status", "--watch", "--json").code == 2
