@@ -2,19 +2,21 @@
 
 import functools
 import tempfile
-from collections.abc import Iterator, Set
-from typing import Annotated
+from collections.abc import Iterator, Sequence, Set
+from typing import IO, Annotated
 
 import typer
 
-from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName
+from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Wait
 from cutout.failures import Failure
 from cutout.operations import credits as balance
 from cutout.operations import deployment, output_keys, queues
 from cutout.operations.comparison import EXAMPLES, REASONS, Comparison, Finding, compare, identity
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
-from cutout.operations.enqueue import Enqueuer
+from cutout.operations.enqueue import Enqueuer, read_uploads
+from cutout.operations.files import Became, File
+from cutout.presentation.following import ends_as_json, follow, word_ends
 from cutout.presentation.letters import read_letters
 from cutout.terminal import bar, print_json, printable
 from cutout.words import count
@@ -27,6 +29,7 @@ def backfill(
     retry_rejected: Annotated[
         bool, typer.Option("--retry-rejected", help="Take in what was rejected for good.")
     ] = False,
+    wait: Wait = False,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     yes: Annotated[bool, typer.Option("--yes", help="Enqueue them. Otherwise they are only counted.")] = False,
@@ -58,10 +61,10 @@ def backfill(
                 f"{count(hidden, 'letter')} could not be looked at: an upload with one counts as missing.", err=True
             )
         enqueuer = Enqueuer(deployed)
+        followed = None
         try:
             if yes:
-                wanted.seek(0)
-                enqueuer.send(wanted, found.wanted, functools.partial(bar, "Enqueuing"))
+                followed = _enqueue(deployed, enqueuer, wanted, found.wanted, wait=wait)
         except KeyboardInterrupt:
             typer.echo(
                 "Interrupted. Let the queue become empty before you start it again: it skips what has a cutout or a "
@@ -79,15 +82,35 @@ def backfill(
                         "enqueued": enqueuer.enqueued,
                         "credits_left": credits_left if isinstance(credits_left, float) else None,
                     }
+                    | ends_as_json(followed)
                 )
             elif found.wanted:
                 enqueued = f"{enqueuer.enqueued:,} of {found.wanted:,} were enqueued."
                 typer.echo(enqueued if yes else "Nothing was enqueued: add --yes.")
+    if followed and not as_json:
+        typer.echo(word_ends(followed))
+    _fail_unless_all_are_done(enqueuer, followed or ())
+
+
+def _fail_unless_all_are_done(enqueuer: Enqueuer, followed: Sequence[File]) -> None:
     if enqueuer.refused:
         raise Failure(
             f"SQS did not take {enqueuer.refused.total():,} ({', '.join(enqueuer.refused)}). "
             "Let the queue become empty, and call the command again."
         )
+    if any(file.became is not Became.CUTOUT for file in followed):
+        raise typer.Exit(1)
+
+
+def _enqueue(deployed: Deployment, enqueuer: Enqueuer, wanted: IO[str], total: int, *, wait: bool) -> list[File] | None:
+    """What became of them, where that is waited for."""
+    began = queues.now(deployed.sqs, deployed.upload_queue)
+    wanted.seek(0)
+    enqueuer.send(wanted, total, functools.partial(bar, "Enqueuing"))
+    if not wait:
+        return None
+    wanted.seek(0)
+    return follow(deployed, read_uploads(deployed.input_bucket, wanted), began)
 
 
 def _read_letters(deployed: Deployment) -> tuple[Set[tuple[str, str]], int]:

@@ -1,23 +1,24 @@
 """`cutout letters`: which uploads could not become cutouts, why, and what is to become of them."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cutout.commands.options import STACK_NAME, AsJson, Codes, EndpointUrl, Every, Ids, StackName, Yes
+from cutout.commands.options import STACK_NAME, AsJson, Codes, EndpointUrl, Every, Ids, StackName, Wait, Yes
 from cutout.operations import credits as balance
-from cutout.operations import deployment, selection
+from cutout.operations import deployment, queues, selection
 from cutout.operations import intake as stack_intake
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deletion import Deletion
 from cutout.operations.deployment import Deployment
-from cutout.operations.replay import Kept, Replay
+from cutout.operations.files import Became
+from cutout.operations.replay import Replay
 from cutout.operations.selection import Choice, Chosen, Done
 from cutout.presentation.credits import word_left
+from cutout.presentation.following import ends_as_json, follow, word_ends
 from cutout.presentation.letter import describe, print_letter
 from cutout.presentation.letters import list_codes, list_page, read_letters, word_chosen
 from cutout.presentation.outcome import deletion_as_json, report, report_deletion
@@ -95,6 +96,7 @@ def replay_letters(
     ids: Ids = None,
     code: Codes = None,
     every: Every = False,
+    wait: Wait = False,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     yes: Yes = False,
@@ -112,6 +114,7 @@ def replay_letters(
     deployed, chosen = _find(choice, stack_name, endpoint_url)
     replay = Replay(deployed)
     done = Done()
+    followed = None
     if chosen.ids:
         left = word_left(balance.read(deployed)).rstrip(".")
         typer.echo(
@@ -122,8 +125,14 @@ def replay_letters(
         if stack_intake.read(deployed).paused_by:
             typer.echo("The intake is paused: what is replayed waits in the queue until `cutout resume`.", err=True)
         agree(yes=yes)
+        began = queues.now(deployed.sqs, deployed.dead_letter_queue)
         done = _work_off(deployed, chosen, replay, "replayed")
-    _report(chosen, done, "replayed", replay.kept, as_json=as_json)
+        if wait:
+            followed = follow(deployed, replay.sent, began)
+    report(chosen, done, "replayed", replay.kept, as_json=as_json, more=ends_as_json(followed))
+    if followed and not as_json:
+        typer.echo(word_ends(followed))
+    _fail_unless(_is_done(chosen, done) and all(file.became is Became.CUTOUT for file in followed or ()))
 
 
 @letters.command("discard")
@@ -161,7 +170,8 @@ def discard_letters(
         finally:
             if deletion:
                 report_deletion(deletion)
-    _report(chosen, done, "discarded", {}, as_json=as_json, more=deletion_as_json(deletion) if deletion else {})
+    report(chosen, done, "discarded", {}, as_json=as_json, more=deletion_as_json(deletion) if deletion else {})
+    _fail_unless(_is_done(chosen, done))
 
 
 def _choose(ids: list[str] | None, codes: list[str] | None, *, every: bool) -> Choice:
@@ -188,15 +198,10 @@ def _work_off(
     return done
 
 
-def _report(
-    chosen: Chosen,
-    done: Done,
-    word: str,
-    kept: Mapping[Kept, Sequence[str]],
-    *,
-    as_json: bool,
-    more: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
-    report(chosen, done, word, kept, as_json=as_json, more=more)
-    if done.done < len(chosen.ids) or done.undeleted:
+def _is_done(chosen: Chosen, done: Done) -> bool:
+    return done.done == len(chosen.ids) and not done.undeleted
+
+
+def _fail_unless(all_is_well: bool) -> None:
+    if not all_is_well:
         raise typer.Exit(1)

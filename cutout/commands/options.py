@@ -17,6 +17,7 @@ EndpointUrl = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow each upload to its cutout or its letter.")]
 Ids = Annotated[
     list[str] | None,
     typer.Argument(metavar="ID", show_default=False, help="Ids of letters, or their first characters."),

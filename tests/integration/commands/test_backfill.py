@@ -1,9 +1,11 @@
 import base64
 import hashlib
 import io
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 from urllib.parse import quote_plus
 
@@ -11,7 +13,7 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from cutout.operations import comparison, dead_letters, enqueue, rejections, threads
+from cutout.operations import comparison, dead_letters, enqueue, follow, rejections, threads
 from cutout.operations import credits as balance
 from cutout.operations.deployment import Deployment
 from remove_background.aws import Clients
@@ -105,6 +107,8 @@ def test_what_has_no_current_cutout_is_enqueued_as_the_function_reads_it(deploye
         "letters_hidden": 0,
         "enqueued": 6,
         "credits_left": 1_000_000,
+        "became": None,
+        "became_letters": None,
     }
     expected = [Upload("input", upload.key, upload.etag, size=upload.size) for upload in [stale, missing, *odd]]
     assert sorted(queued(deployed), key=lambda upload: upload.key) == sorted(expected, key=lambda upload: upload.key)
@@ -371,6 +375,29 @@ def test_credits_that_cannot_be_known_hold_nothing_up(
     call = cutout("backfill", "--yes", "--json")
     assert "not known: Pixelcut does not answer." in call.err
     assert (call.json["credits_left"], call.json["enqueued"]) == (None, 1)
+
+
+@pytest.mark.parametrize("end", ["cutout", "letter"])
+def test_wait_follows_each_to_its_end(
+    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    done, other = put(deployed, "été/a b.jpg"), put(deployed, "b.jpg")
+    note = time.monotonic
+
+    def rest(_: float) -> None:
+        put_cutout(deployed, done)
+        if end == "letter":
+            write_letter(deployed, other)
+        else:
+            put_cutout(deployed, other)
+
+    monkeypatch.setattr(follow, "time", SimpleNamespace(sleep=rest, monotonic=note))
+    call = cutout("backfill", "--yes", "--wait")
+    if end == "cutout":
+        assert (call.code, call.out.splitlines()[-2:]) == (0, ["2 of 2 were enqueued.", "Of 2 uploads: 2 cutouts."])
+    else:
+        assert call.code == 1
+        assert call.out.splitlines()[-1] == "Of 2 uploads: 1 cutout, 1 letter (1 malformed_image)."
 
 
 @pytest.fixture

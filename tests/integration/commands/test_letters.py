@@ -1,6 +1,8 @@
 import json
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,13 +12,15 @@ from moto.sqs.models import sqs_backends
 
 from cutout.commands import letters as letters_command
 from cutout.operations import credits as balance
-from cutout.operations import dead_letters, queues
+from cutout.operations import dead_letters, follow, queues
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.replay import BATCH_BYTES, Replay
 from cutout.presentation.advice import ADVICE
 from remove_background.errors import Billed, CutoutError, MalformedImage, ServiceUnavailable
 from remove_background.letters import Letters
+from remove_background.models import cutout_metadata
+from remove_background.uploads import Upload
 
 
 @pytest.fixture(autouse=True)
@@ -296,6 +300,41 @@ def test_replay_sends_the_bodies_unchanged_and_deletes_the_letters(
     assert "may cost 12 credits, less where a paid result can be used again; 1,000 are left" in call.err
     assert bodies(deployed, deployed.upload_queue) == written
     assert bodies(deployed, deployed.dead_letter_queue) == []
+
+
+def test_replay_follows_each_to_its_end(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg", down()), write("b.jpg", down()), write("b.jpg", down())
+    write("gone.jpg", there=False)
+
+    def rest(_: float) -> None:
+        upload = look(deployed, "a.jpg")
+        deployed.s3.put_object(Bucket="output", Key="a.png", Body=b"png", Metadata=cutout_metadata(upload))
+        write("b.jpg")
+
+    monkeypatch.setattr(follow, "time", SimpleNamespace(sleep=rest, monotonic=time.monotonic))
+    call = cutout("letters", "replay", "--code", "service_unavailable", "--wait", "--yes", "--json")
+    assert call.code == 1
+    assert (call.json["replayed"], call.json["became"]) == (3, {"cutout": 1, "letter": 1})
+    assert call.json["became_letters"] == {"malformed_image": 1}
+
+
+def test_ctrl_c_while_it_follows_says_what_has_ended(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    write("a.jpg", down())
+    monkeypatch.setattr(follow, "time", SimpleNamespace(sleep=interrupt, monotonic=time.monotonic))
+    call = cutout("letters", "replay", "--all", "--wait", "--yes")
+    assert (call.code, call.out) == (130, "")
+    assert "Stopped. Of 1 upload: 1 on their way. These go on without this command." in call.err
+
+
+def look(deployed: Deployment, key: str) -> Upload:
+    return Upload("input", key, deployed.s3.head_object(Bucket="input", Key=key)["ETag"].strip('"'))
 
 
 def test_credits_that_cannot_be_known_are_told(
