@@ -4,7 +4,15 @@ from typing import Annotated
 
 import typer
 
+from cutout.presentation.advice import ADVICE
+
 STACK_NAME = "cutout"
+
+
+def _complete_code(incomplete: str) -> list[tuple[str, str]]:
+    """For the shell: the codes that begin so, each with what it means."""
+    return [(code, advice.meaning) for code, advice in ADVICE.items() if code.startswith(incomplete)]
+
 
 StackName = Annotated[str, typer.Option("--stack-name", envvar="CUTOUT_STACK_NAME", help="Name of the deployed stack.")]
 EndpointUrl = Annotated[
@@ -24,6 +32,12 @@ Ids = Annotated[
 ]
 Codes = Annotated[
     list[str] | None,
-    typer.Option("--code", metavar="CODE", show_default=False, help="All letters with this code; may be repeated."),
+    typer.Option(
+        "--code",
+        metavar="CODE",
+        show_default=False,
+        autocompletion=_complete_code,
+        help="All letters with this code; may be repeated.",
+    ),
 ]
 Every = Annotated[bool, typer.Option("--all", help="All letters.")]

@@ -1,5 +1,8 @@
 """How the command finds the stack, and what it says where it cannot."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -114,3 +117,15 @@ def test_h_is_help(cutout: Callable[..., Any], command: str) -> None:
 
 def test_the_shell_can_complete_the_command(cutout: Callable[..., Any]) -> None:
     assert "--install-completion" in cutout("--help").out
+
+
+def test_the_shell_can_complete_a_code() -> None:
+    call = "import sys; sys.argv = ['cutout']; from cutout.__main__ import main; main()"
+    environment = {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "_CUTOUT_COMPLETE": "complete_bash",
+        "COMP_WORDS": "cutout letters replay --code resolution",
+        "COMP_CWORD": "4",
+    }
+    done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["resolution_too_high", "resolution_too_low"]
