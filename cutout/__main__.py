@@ -17,6 +17,7 @@ COMMANDS = {
         "status",
         "Show the intake, the queue, the letters by code, and the credits left.",
     ),
+    "logs": ("cutout.commands.logs", "logs", "Show what the functions have logged."),
     "backfill": (
         "cutout.commands.backfill",
         "backfill",

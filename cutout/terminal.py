@@ -20,9 +20,12 @@ def console() -> Console:
 
 
 def print_json(value: object) -> None:
-    """What would steer a terminal, such as a change of the writing direction, is escaped; it is the same JSON."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    typer.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text))
+    typer.echo(escape(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def escape(text: str) -> str:
+    """Of JSON the same JSON, in which what would steer a terminal, such as a change of the direction, is escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text)
 
 
 def progress() -> Progress:

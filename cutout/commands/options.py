@@ -9,7 +9,7 @@ from cutout.presentation.advice import ADVICE
 STACK_NAME = "cutout"
 
 
-def _complete_code(incomplete: str) -> list[tuple[str, str]]:
+def complete_code(incomplete: str) -> list[tuple[str, str]]:
     """For the shell: the codes that begin so, each with what it means."""
     return [(code, advice.meaning) for code, advice in ADVICE.items() if code.startswith(incomplete)]
 
@@ -36,7 +36,7 @@ Codes = Annotated[
         "--code",
         metavar="CODE",
         show_default=False,
-        autocompletion=_complete_code,
+        autocompletion=complete_code,
         help="All letters with this code; may be repeated.",
     ),
 ]

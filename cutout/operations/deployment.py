@@ -91,6 +91,10 @@ class Deployment:
         client: SecretsManagerClient = self._client("secretsmanager")
         return client
 
+    @property
+    def logs(self) -> Any:  # noqa: ANN401  # CloudWatch Logs, of which there are no stubs here
+        return self._client("logs")
+
     def _client(self, service: str) -> Any:  # noqa: ANN401  # its type depends on the service
         with self._making:  # clients may be shared between threads, sessions not
             if service not in self._clients:

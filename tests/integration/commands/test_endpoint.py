@@ -70,6 +70,7 @@ STACK = Answer(
 COMMANDS = [
     "upload a.jpg --yes",
     "status",
+    "logs",
     "backfill --yes",
     "pause --yes",
     "resume --yes",
