@@ -18,6 +18,7 @@ COMMANDS = {
         "Show the intake, the queue, the letters by code, and the credits left.",
     ),
     "logs": ("cutout.commands.logs", "logs", "Show what the functions have logged."),
+    "open": ("cutout.commands.open", "open_console", "Open the dashboard and the buckets in the AWS console."),
     "backfill": (
         "cutout.commands.backfill",
         "backfill",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 OUTPUTS = ("InputBucketName", "OutputBucketName", "UploadQueueUrl", "DeadLetterQueueUrl", "FunctionName")
+_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 # Threads that may use a client at the same time.
 THREADS = 16
 # What each answer of AWS has; S3's the second.
@@ -59,6 +61,15 @@ class Deployment:
     def function(self) -> str:
         """The name of the function that turns uploads into cutouts."""
         return self.outputs["FunctionName"]
+
+    @property
+    def endpoint_url(self) -> str:
+        return self.lambda_.meta.endpoint_url
+
+    @property
+    def is_at_aws(self) -> bool:
+        """Rather than at an endpoint of one's own, such as `cutout local`."""
+        return (urlsplit(self.endpoint_url).hostname or "").endswith(_AWS)
 
     @functools.cached_property
     def settings(self) -> Mapping[str, str]:

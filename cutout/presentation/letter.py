@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from rich.box import SIMPLE
 from rich.table import Column, Table
@@ -119,7 +118,7 @@ def _word_log(deployed: Deployment, letter: Letter) -> str | None:
         return None
     client = deployed.lambda_
     source, request = next(iter(letter.sources), None), letter.attributes.get("RequestId")
-    if urlsplit(client.meta.endpoint_url).hostname in {"localhost", "127.0.0.1"}:
+    if not deployed.is_at_aws:
         return f"Look for {source or request} in the function's log (with `cutout local`, the file that it names)."
     if letter.code == NO_REASON:
         pattern = '?"Task timed out" ?"Runtime.ExitError" ?"OutOfMemory" ?"ConfigError"'
