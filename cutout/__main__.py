@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": ("cutout.commands.demo", "demo", "Turn some photos into cutouts, and show them on a page."),
     "local": ("cutout.commands.local", "local", "Keep the stack up on this machine until Ctrl-C."),
     "upload": ("cutout.commands.upload", "upload", "Send images to be turned into cutouts."),
+    "download": ("cutout.commands.download", "download", "Fetch cutouts into a folder, each under its key."),
     "status": (
         "cutout.commands.status",
         "status",

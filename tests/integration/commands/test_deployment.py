@@ -101,7 +101,7 @@ def test_what_goes_wrong_is_told_in_a_sentence_with_the_remedy(error: BotoCoreEr
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "local", "upload", "status", "logs", "open", "backfill", "pause", "resume"]
+    "command", ["demo", "local", "upload", "download", "status", "logs", "open", "backfill", "pause", "resume"]
 )
 def test_help_gives_an_example(cutout: Callable[..., Any], command: str) -> None:
     assert f"Example: cutout {command}" in cutout(command, "--help").out

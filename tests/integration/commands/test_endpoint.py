@@ -71,6 +71,7 @@ COMMANDS = [
     "upload a.jpg --yes",
     "status",
     "logs",
+    "download --out out",
     "backfill --yes",
     "pause --yes",
     "resume --yes",
