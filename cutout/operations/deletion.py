@@ -29,6 +29,7 @@ class Deletion:
     def __init__(self, deployed: Deployment) -> None:
         self._s3 = deployed.s3
         self._bucket = deployed.input_bucket
+        self._prefix = deployed.settings["INPUT_PREFIX"]
         self._lock = threading.Lock()
         self.deleted = 0
         self.left: dict[Left, list[str]] = defaultdict(list)
@@ -42,7 +43,8 @@ class Deletion:
         return letters
 
     def _delete(self, upload: Upload) -> None:
-        if upload.bucket != self._bucket:
+        # A cutout, say, in a bucket that it shares with the uploads: its notification became a letter as well.
+        if upload.bucket != self._bucket or not upload.key.startswith(self._prefix):
             self._leave(Left.ELSEWHERE, upload)
             return
         found = objects.head(self._s3, upload.bucket, upload.key)

@@ -68,7 +68,7 @@ def deletion_as_json(deletion: Deletion) -> dict[str, Any]:
 
 _WORDS_LEFT = {
     Left.OVERWRITTEN: "overwritten since by an upload with an event of its own",
-    Left.ELSEWHERE: "as they are not in the stack's input bucket",
+    Left.ELSEWHERE: "not among the stack's inputs",
 }
 _WORDS = {
     Kept.GONE: "the upload is gone.",

@@ -552,17 +552,24 @@ def test_without_versions_an_image_is_deleted_on_the_condition_that_it_is_the_sa
     assert all(call["IfMatch"] and "VersionId" not in call for call in calls)
 
 
-def test_an_image_in_another_bucket_is_left(
-    deployed: Deployment, cutout: Callable[..., Any], make_record: Callable[..., Any]
+@pytest.mark.parametrize(("bucket", "prefix"), [("output", ""), ("input", "uploads/")])
+def test_what_is_not_among_the_inputs_is_left(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    make_record: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    bucket: str,
+    prefix: str,
 ) -> None:
-    etag = deployed.s3.put_object(Bucket="output", Key="a.jpg", Body=b"image")["ETag"].strip('"')
+    monkeypatch.setattr(Deployment, "settings", {**deployed.settings, "INPUT_PREFIX": prefix})
+    etag = deployed.s3.put_object(Bucket=bucket, Key="a.jpg", Body=b"image")["ETag"].strip('"')
     record = make_record("a.jpg", eTag=etag)
-    record["s3"]["bucket"]["name"] = "output"
+    record["s3"]["bucket"]["name"] = bucket
     send_letter(deployed, record)
     call = cutout("letters", "discard", "--all", "--delete-upload", "--yes")
     assert (call.code, call.out) == (0, "1 letter discarded.\n")
-    assert "1 image left, as they are not in the stack's input bucket: s3://output/a.jpg" in call.err
-    assert deployed.s3.head_object(Bucket="output", Key="a.jpg")
+    assert f"1 image left, not among the stack's inputs: s3://{bucket}/a.jpg" in call.err
+    assert deployed.s3.head_object(Bucket=bucket, Key="a.jpg")
 
 
 def test_letters_stay_whose_images_may_not_be_deleted(
