@@ -12,11 +12,14 @@ COMMANDS = {
     "demo": ("cutout.commands.demo", "demo", "Turn some photos into cutouts, and show them on a page."),
     "local": ("cutout.commands.local", "local", "Keep the stack up on this machine until Ctrl-C."),
     "upload": ("cutout.commands.upload", "upload", "Send images to be turned into cutouts."),
+    "download": ("cutout.commands.download", "download", "Fetch cutouts into a folder, each under its key."),
     "status": (
         "cutout.commands.status",
         "status",
         "Show the intake, the queue, the letters by code, and the credits left.",
     ),
+    "logs": ("cutout.commands.logs", "logs", "Show what the functions have logged."),
+    "open": ("cutout.commands.open", "open_console", "Open the dashboard and the buckets in the AWS console."),
     "backfill": (
         "cutout.commands.backfill",
         "backfill",
@@ -36,8 +39,14 @@ COMMANDS = {
 }
 # Plain help and plain tracebacks: one shows a sentence whole, the other no values of variables.
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}  # what a command hands on to its parts
 
-app = typer.Typer(no_args_is_help=True, help="Remove the background of images through an S3 bucket.", **PLAIN)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Remove the background of images through an S3 bucket.",
+    context_settings=CONTEXT,
+    **PLAIN,
+)
 
 
 class _Command(TyperCommand):
@@ -87,9 +96,9 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        from cutout.failures import TOLD, describe  # noqa: PLC0415  # --help can do without
+        from cutout.failures import describe, is_told  # noqa: PLC0415  # --help can do without
 
-        if not isinstance(error, TOLD):
+        if not is_told(error):
             raise
         typer.echo(f"Error: {describe(error)}", err=True)
         sys.exit(1)

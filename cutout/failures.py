@@ -1,5 +1,7 @@
 """What went wrong, told to a person in one sentence with the remedy."""
 
+from typing import TypeGuard
+
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -19,14 +21,32 @@ _BAD_CREDENTIALS = {
 # Their answers do not say why, and 400 is what keys that have expired get.
 _WITHOUT_BODY = {"HeadObject", "HeadBucket"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
+# What an endpoint answers that has some of AWS's services, and not the one that was called.
+_NO_SUCH_SERVICE = {
+    "InvalidAction", "MethodNotAllowed", "NotImplemented", "UnknownOperation", "UnknownOperationException",
+}  # fmt: skip
+_WHERE_TO_LOOK = "Look at AWS_ENDPOINT_URL (--endpoint-url), and at HTTPS_PROXY."
 
 
 class Failure(Exception):
     """Ends the command with exit code 1; its text says what happened and what to do."""
 
 
-# What `describe` words.
-TOLD = (Failure, BotoCoreError, ClientError)
+class NotAws(BotoCoreError):
+    """Something else has answered: another server, or a proxy's page."""
+
+    fmt = "{endpoint_url} is not AWS: its answer to {operation} ({status}, {content_type}) is not one of AWS's."
+
+
+def is_told(error: Exception) -> TypeGuard[Failure | BotoCoreError | ClientError]:
+    """Whether `describe` words it."""
+    return isinstance(error, Failure | BotoCoreError | ClientError) or _is_unreadable(error)
+
+
+def _is_unreadable(error: Exception) -> bool:
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415  # --help can do without
+
+    return isinstance(error, ResponseParserError)
 
 
 def describe(error: Failure | BotoCoreError | ClientError) -> str:
@@ -39,7 +59,10 @@ def describe(error: Failure | BotoCoreError | ClientError) -> str:
                 "for `cutout local`, take over the exports that it prints."
             )
         case exceptions.NoRegionError():
-            return "No AWS region is set. Set AWS_REGION to the one that the stack is in."
+            return (
+                "No AWS region is set. Set AWS_REGION to the one that the stack is in; for `cutout local`, take over "
+                "the exports that it prints."
+            )
         case exceptions.ProfileNotFound():
             return f"{error}. `aws configure list-profiles` lists those that there are."
         case exceptions.SSLError():
@@ -50,6 +73,10 @@ def describe(error: Failure | BotoCoreError | ClientError) -> str:
         case _ if isinstance(error, _NOT_ANSWERED):
             where = error.kwargs.get("endpoint_url") or "AWS"
             return f"{where} does not answer. Look at the network, AWS_REGION and AWS_ENDPOINT_URL (--endpoint-url)."
+        case NotAws():
+            return f"{error} {_WHERE_TO_LOOK}"
+        case _ if _is_unreadable(error):
+            return f"An answer cannot be read, so it is most likely not one of AWS's. {_WHERE_TO_LOOK}"
         case _:
             return str(error)
 
@@ -65,5 +92,9 @@ def _describe_refusal(error: ClientError) -> str:
         )
     if code in _NOT_ALLOWED:
         return f"AWS does not allow these credentials to call {error.operation_name}. Ask for that permission."
+    if code.isdecimal() and error.operation_name not in _WITHOUT_BODY:  # a status, where AWS has a code
+        return f"{error.operation_name} was answered with {code}, and not as AWS answers. {_WHERE_TO_LOOK}"
+    if code in _NO_SUCH_SERVICE:
+        return f"What answers does not know {error.operation_name} ({code}). {_WHERE_TO_LOOK}"
     message = error.response.get("Error", {}).get("Message", "")
     return f"AWS refused {error.operation_name}: {code}. {message}".rstrip()

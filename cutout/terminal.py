@@ -20,9 +20,12 @@ def console() -> Console:
 
 
 def print_json(value: object) -> None:
-    """What would steer a terminal, such as a change of the writing direction, is escaped; it is the same JSON."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    typer.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text))
+    typer.echo(escape(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def escape(text: str) -> str:
+    """Of JSON the same JSON, in which what would steer a terminal, such as a change of the direction, is escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text)
 
 
 def progress() -> Progress:
@@ -49,11 +52,12 @@ def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def agree(*, yes: bool) -> None:
-    """Call after telling what would be done. Raises BadParameter when nobody can be asked, Abort for a no."""
+    """Call after telling what would be done. Raises Exit when nobody can be asked, Abort for a no."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter("nothing was done: that wants --yes.", param_hint="--yes")
+        typer.echo("Nothing was done: no terminal to ask on. Add --yes.", err=True)
+        raise typer.Exit(2)  # wrong usage
     typer.confirm("Go on?", abort=True, err=True)
 
 

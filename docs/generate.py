@@ -7,11 +7,12 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from samtranslator.yaml_helper import yaml_parse
 
-from cutout.__main__ import COMMANDS, app, load
+from cutout.__main__ import COMMANDS, CONTEXT, app, load
 from cutout.presentation.advice import ADVICE, OTHER
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +47,8 @@ def helps() -> Iterator[str]:
 
 def _help(words: list[str], command: typer.core.TyperCommand | typer.core.TyperGroup) -> Iterator[str]:
     path = " ".join(["cutout", *words])
-    context = command.context_class(command, info_name=path, terminal_width=COLUMNS, max_content_width=COLUMNS)
+    width: dict[str, Any] = {"terminal_width": COLUMNS, "max_content_width": COLUMNS}
+    context = command.context_class(command, info_name=path, **width, **CONTEXT)
     yield f"## {path}\n\n```\n{command.get_help(context)}\n```\n"
 
 

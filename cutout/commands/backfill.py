@@ -2,19 +2,21 @@
 
 import functools
 import tempfile
-from collections.abc import Iterator, Set
-from typing import Annotated
+from collections.abc import Iterator, Sequence, Set
+from typing import IO, Annotated
 
 import typer
 
-from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName
+from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Wait
 from cutout.failures import Failure
 from cutout.operations import credits as balance
 from cutout.operations import deployment, output_keys, queues
 from cutout.operations.comparison import EXAMPLES, REASONS, Comparison, Finding, compare, identity
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
-from cutout.operations.enqueue import Enqueuer
+from cutout.operations.enqueue import Enqueuer, read_uploads
+from cutout.operations.files import Became, File
+from cutout.presentation.following import ends_as_json, follow, word_ends
 from cutout.presentation.letters import read_letters
 from cutout.terminal import bar, print_json, printable
 from cutout.words import count
@@ -24,6 +26,10 @@ EXAMPLE_LENGTH = 60
 
 def backfill(
     prefix: Annotated[str, typer.Option(help="Look only at inputs whose keys begin with this.")] = "",
+    retry_rejected: Annotated[
+        bool, typer.Option("--retry-rejected", help="Take in what was rejected for good.")
+    ] = False,
+    wait: Wait = False,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     yes: Annotated[bool, typer.Option("--yes", help="Enqueue them. Otherwise they are only counted.")] = False,
@@ -32,7 +38,8 @@ def backfill(
     """Tell which inputs have no current cutout, and enqueue them.
 
     Each costs a credit at most. Started again, it skips what has a cutout by then. What has a letter is left to
-    `cutout letters`.
+    `cutout letters`. What was rejected for good is left out for as long as the object stands, also when its letter is
+    discarded.
 
     Example: cutout backfill --prefix photos/ --yes
     """
@@ -44,7 +51,8 @@ def backfill(
     prefix = max(prefix, taken, key=len)
     lettered, hidden = _read_letters(deployed)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as wanted:
-        found = compare(deployed, prefix, output_key, lettered, wanted, functools.partial(bar, "Looking"))
+        looking = functools.partial(bar, "Looking")
+        found = compare(deployed, prefix, output_key, lettered, wanted, looking, retry_rejected=retry_rejected)
         credits_left = balance.read(deployed)
         for line in _report(found, credits_left, queues.count(deployed.sqs, deployed.upload_queue)):
             typer.echo(line, err=as_json)
@@ -53,10 +61,10 @@ def backfill(
                 f"{count(hidden, 'letter')} could not be looked at: an upload with one counts as missing.", err=True
             )
         enqueuer = Enqueuer(deployed)
+        followed = None
         try:
             if yes:
-                wanted.seek(0)
-                enqueuer.send(wanted, found.wanted, functools.partial(bar, "Enqueuing"))
+                followed = _enqueue(deployed, enqueuer, wanted, found.wanted, wait=wait)
         except KeyboardInterrupt:
             typer.echo(
                 "Interrupted. Let the queue become empty before you start it again: it skips what has a cutout or a "
@@ -74,16 +82,35 @@ def backfill(
                         "enqueued": enqueuer.enqueued,
                         "credits_left": credits_left if isinstance(credits_left, float) else None,
                     }
+                    | ends_as_json(followed)
                 )
-            elif yes:
-                typer.echo(f"{enqueuer.enqueued:,} of {found.wanted:,} were enqueued.")
             elif found.wanted:
-                typer.echo("Nothing was enqueued: add --yes.")
+                enqueued = f"{enqueuer.enqueued:,} of {found.wanted:,} were enqueued."
+                typer.echo(enqueued if yes else "Nothing was enqueued: add --yes.")
+    if followed and not as_json:
+        typer.echo(word_ends(followed))
+    _fail_unless_all_are_done(enqueuer, followed or ())
+
+
+def _fail_unless_all_are_done(enqueuer: Enqueuer, followed: Sequence[File]) -> None:
     if enqueuer.refused:
         raise Failure(
             f"SQS did not take {enqueuer.refused.total():,} ({', '.join(enqueuer.refused)}). "
             "Let the queue become empty, and call the command again."
         )
+    if any(file.became is not Became.CUTOUT for file in followed):
+        raise typer.Exit(1)
+
+
+def _enqueue(deployed: Deployment, enqueuer: Enqueuer, wanted: IO[str], total: int, *, wait: bool) -> list[File] | None:
+    """What became of them, where that is waited for."""
+    began = queues.now(deployed.sqs, deployed.upload_queue)
+    wanted.seek(0)
+    enqueuer.send(wanted, total, functools.partial(bar, "Enqueuing"))
+    if not wait:
+        return None
+    wanted.seek(0)
+    return follow(deployed, read_uploads(deployed.input_bucket, wanted), began)
 
 
 def _read_letters(deployed: Deployment) -> tuple[Set[tuple[str, str]], int]:

@@ -1,7 +1,6 @@
 """`cutout pause` and `cutout resume`: an operator's hand on the intake."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 import typer
@@ -10,7 +9,7 @@ from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, 
 from cutout.operations import deployment
 from cutout.operations import intake as stack_intake
 from cutout.operations.deployment import Deployment
-from cutout.presentation.intake import word_pause
+from cutout.presentation.intake import intake_as_json, word_pause
 from cutout.terminal import agree, print_json
 from remove_background.intake import FUNCTION, OPERATOR, IntakeItem, State
 
@@ -79,6 +78,6 @@ def _word_paused_already(found: State) -> str:
 
 def _tell(deployed: Deployment, text: str, *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(stack_intake.read(deployed)))
+        print_json(intake_as_json(stack_intake.read(deployed)))
     else:
         typer.echo(text)

@@ -1,24 +1,27 @@
 """`cutout letters`: which uploads could not become cutouts, why, and what is to become of them."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cutout.commands.options import STACK_NAME, AsJson, Codes, EndpointUrl, Every, Ids, StackName, Yes
+from cutout.commands.options import STACK_NAME, AsJson, Codes, EndpointUrl, Every, Ids, StackName, Wait, Yes
 from cutout.operations import credits as balance
-from cutout.operations import deployment, selection
+from cutout.operations import deployment, queues, selection
 from cutout.operations import intake as stack_intake
 from cutout.operations.dead_letters import Letter
+from cutout.operations.deletion import Deletion
 from cutout.operations.deployment import Deployment
-from cutout.operations.replay import Kept, Replay
+from cutout.operations.files import Became
+from cutout.operations.replay import Replay
 from cutout.operations.selection import Choice, Chosen, Done
 from cutout.presentation.credits import word_left
+from cutout.presentation.following import ends_as_json, follow, word_ends
 from cutout.presentation.letter import describe, print_letter
 from cutout.presentation.letters import list_codes, list_page, read_letters, word_chosen
-from cutout.presentation.outcome import report
+from cutout.presentation.outcome import deletion_as_json, report, report_deletion
 from cutout.terminal import agree, bar, print_json
 from cutout.words import count
 
@@ -58,6 +61,9 @@ def list_letters(
 @letters.command("show")
 def show_letters(
     ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of letters, or their first characters.")],
+    body: Annotated[
+        bool, typer.Option("--body", help="Show the S3 notification as well, which JSON always holds.")
+    ] = False,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     as_json: AsJson = False,
@@ -82,7 +88,7 @@ def show_letters(
         print_json(shown)
         return
     for letter in shown:
-        print_letter(letter)
+        print_letter(letter, body=body)
 
 
 @letters.command("replay")
@@ -90,6 +96,7 @@ def replay_letters(
     ids: Ids = None,
     code: Codes = None,
     every: Every = False,
+    wait: Wait = False,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     yes: Yes = False,
@@ -107,6 +114,7 @@ def replay_letters(
     deployed, chosen = _find(choice, stack_name, endpoint_url)
     replay = Replay(deployed)
     done = Done()
+    followed = None
     if chosen.ids:
         left = word_left(balance.read(deployed)).rstrip(".")
         typer.echo(
@@ -117,8 +125,14 @@ def replay_letters(
         if stack_intake.read(deployed).paused_by:
             typer.echo("The intake is paused: what is replayed waits in the queue until `cutout resume`.", err=True)
         agree(yes=yes)
+        began = queues.now(deployed.sqs, deployed.dead_letter_queue)
         done = _work_off(deployed, chosen, replay, "replayed")
-    _report(chosen, done, "replayed", replay.kept, as_json=as_json)
+        if wait:
+            followed = follow(deployed, replay.sent, began)
+    report(chosen, done, "replayed", replay.kept, as_json=as_json, more=ends_as_json(followed))
+    if followed and not as_json:
+        typer.echo(word_ends(followed))
+    _fail_unless(_is_done(chosen, done) and all(file.became is Became.CUTOUT for file in followed or ()))
 
 
 @letters.command("discard")
@@ -126,23 +140,38 @@ def discard_letters(
     ids: Ids = None,
     code: Codes = None,
     every: Every = False,
+    delete_upload: Annotated[
+        bool, typer.Option("--delete-upload", help="Delete the images as well, where they are as the letters say.")
+    ] = False,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete letters. The images stay in the input bucket.
+    """Delete letters. The images stay in the input bucket, unless --delete-upload is given.
+
+    In a bucket with versions --delete-upload deletes just the version that the letter is about: an older one of its key
+    stands there then.
 
     Example: cutout letters discard --code unsupported_image_format --yes
     """
     choice = _choose(ids, code, every=every)
     deployed, chosen = _find(choice, stack_name, endpoint_url)
     done = Done()
+    deletion = Deletion(deployed) if delete_upload else None
     if chosen.ids:
         typer.echo(f"To be discarded, for good: {word_chosen(chosen)}.", err=True)
+        if deletion:
+            images = count(chosen.uploads, "image")
+            typer.echo(f"To be deleted with them, for good: {images} in s3://{deployed.input_bucket}.", err=True)
         agree(yes=yes)
-        done = _work_off(deployed, chosen, list, "discarded")
-    _report(chosen, done, "discarded", {}, as_json=as_json)
+        try:
+            done = _work_off(deployed, chosen, deletion or list, "discarded")
+        finally:
+            if deletion:
+                report_deletion(deletion)
+    report(chosen, done, "discarded", {}, as_json=as_json, more=deletion_as_json(deletion) if deletion else {})
+    _fail_unless(_is_done(chosen, done))
 
 
 def _choose(ids: list[str] | None, codes: list[str] | None, *, every: bool) -> Choice:
@@ -169,7 +198,10 @@ def _work_off(
     return done
 
 
-def _report(chosen: Chosen, done: Done, word: str, kept: Mapping[Kept, Sequence[str]], *, as_json: bool) -> None:
-    report(chosen, done, word, kept, as_json=as_json)
-    if done.done < len(chosen.ids) or done.undeleted:
+def _is_done(chosen: Chosen, done: Done) -> bool:
+    return done.done == len(chosen.ids) and not done.undeleted
+
+
+def _fail_unless(all_is_well: bool) -> None:
+    if not all_is_well:
         raise typer.Exit(1)

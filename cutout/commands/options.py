@@ -4,7 +4,15 @@ from typing import Annotated
 
 import typer
 
+from cutout.presentation.advice import ADVICE
+
 STACK_NAME = "cutout"
+
+
+def complete_code(incomplete: str) -> list[tuple[str, str]]:
+    """For the shell: the codes that begin so, each with what it means."""
+    return [(code, advice.meaning) for code, advice in ADVICE.items() if code.startswith(incomplete)]
+
 
 StackName = Annotated[str, typer.Option("--stack-name", envvar="CUTOUT_STACK_NAME", help="Name of the deployed stack.")]
 EndpointUrl = Annotated[
@@ -17,12 +25,19 @@ EndpointUrl = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow each upload to its cutout or its letter.")]
 Ids = Annotated[
     list[str] | None,
     typer.Argument(metavar="ID", show_default=False, help="Ids of letters, or their first characters."),
 ]
 Codes = Annotated[
     list[str] | None,
-    typer.Option("--code", metavar="CODE", show_default=False, help="All letters with this code; may be repeated."),
+    typer.Option(
+        "--code",
+        metavar="CODE",
+        show_default=False,
+        autocompletion=complete_code,
+        help="All letters with this code; may be repeated.",
+    ),
 ]
 Every = Annotated[bool, typer.Option("--all", help="All letters.")]

@@ -1,25 +1,56 @@
 """`cutout status`: is it working, what waits, what failed, what is left to spend."""
 
+import functools
+import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Annotated, Any
 
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.box import SIMPLE
+from rich.console import Group
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName
+from cutout.failures import describe
 from cutout.operations import credits as balance
-from cutout.operations import deployment, queues
+from cutout.operations import deployment, queues, selection
 from cutout.operations import intake as stack_intake
-from cutout.operations.dead_letters import HIDDEN, HIDDEN_UNTIL, DeadLetters, Letter
+from cutout.operations.dead_letters import HIDDEN, HIDDEN_UNTIL
 from cutout.operations.deployment import Deployment
 from cutout.operations.intake import Intake
-from cutout.terminal import console, print_json
+from cutout.operations.progress import Progress
+from cutout.operations.queues import Counts
+from cutout.presentation.intake import intake_as_json
+from cutout.terminal import bar, console, print_json
 from remove_background.intake import OPERATOR
 
+WATCH_SECONDS = 5.0
+# To watch is not to disturb: letters are read, which hides them, and Pixelcut is asked, no more often than this, but
+# for letters whose number has changed.
+REREAD_SECONDS = 60.0
 
-def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None, as_json: AsJson = False) -> None:
+
+@dataclass(frozen=True)
+class Found:
+    intake: Intake
+    queue: Counts
+    letters: Counter[str]
+    hidden: int
+    credits_left: float | str
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Renew it every few seconds until Ctrl-C.")] = False,
+    stack_name: StackName = STACK_NAME,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> None:
     """Show the intake, the queue, the letters by code, and the credits left.
 
     Counts of the queue are SQS's, which are approximate. To count letters they are read, which hides them for
@@ -27,49 +58,113 @@ def status(stack_name: StackName = STACK_NAME, endpoint_url: EndpointUrl = None,
 
     Example: cutout status --stack-name cutout-production
     """
+    if watch and as_json:
+        raise typer.BadParameter("either --watch or --json.", param_hint="--watch")
     deployed = deployment.find(stack_name, endpoint_url)
+    if watch:
+        _watch(deployed)
+        return
+    found = _read(deployed, functools.partial(bar, "Reading letters"))
+    if as_json:
+        print_json(_as_json(stack_name, found))
+    else:
+        console().print(_render(stack_name, found))
+
+
+def _read(deployed: Deployment, progress: Progress) -> Found:
     intake = stack_intake.read(deployed)
     queue = queues.count(deployed.sqs, deployed.upload_queue)
-    hidden = queues.count(deployed.sqs, deployed.dead_letter_queue).in_work  # before this command hides any
-    letters = _count_letters(deployed)
-    credits_left = balance.read(deployed)
-    if as_json:
-        known = isinstance(credits_left, float)
-        print_json(
-            {
-                "stack": stack_name,
-                "intake": {"open": intake.paused_by is None} | asdict(intake),
-                "queue": asdict(queue),
-                "letters": dict(letters.most_common()),
-                "letters_hidden": hidden,
-                "credits": credits_left if known else None,
-                "credits_unknown_because": None if known else credits_left,
-            }
-        )
-        return
+    letters, hidden = _count_letters(deployed, progress)
+    return Found(intake, queue, letters, hidden, balance.read(deployed))
+
+
+def _count_letters(deployed: Deployment, progress: Progress) -> tuple[Counter[str], int]:
+    """By code; and how many are hidden."""
+    letters: Counter[str] = Counter()
+    hidden = selection.read_all(deployed, lambda letter: letters.update([letter.code]), progress).hidden
+    return letters, hidden
+
+
+def _watch(deployed: Deployment) -> None:
+    screen = console()
+    watching = _Watching(deployed)
+    try:
+        with Live(console=screen, auto_refresh=False) as live:
+            while True:
+                shown = Group(watching.look(), f"At {datetime.now(UTC):%H:%M:%S} UTC. Ctrl-C ends it.")
+                if screen.is_terminal:
+                    live.update(shown, refresh=True)
+                else:
+                    screen.print(shown)
+                time.sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        pass
+
+
+class _Watching:
+    def __init__(self, deployed: Deployment) -> None:
+        self._deployed = deployed
+        self._found: Found | None = None
+        self._number_of_letters: Counts | None = None
+        self._reread_due = 0.0
+
+    def look(self) -> Group:
+        """What is found; where AWS does not answer, what was, and why. Raises what boto3 raises where nothing was."""
+        trouble = []
+        try:
+            found = self._found = self._read()
+        except (BotoCoreError, ClientError) as error:
+            if self._found is None:
+                raise
+            found, trouble = self._found, [Text(f"As it was: {describe(error)}")]
+        return Group(_render(self._deployed.stack_name, found), *trouble)
+
+    def _read(self) -> Found:
+        deployed, found = self._deployed, self._found
+        number = queues.count(deployed.sqs, deployed.dead_letter_queue)
+        if found is None or time.monotonic() > self._reread_due:
+            found = _read(deployed, _no_bar)
+            self._reread_due = time.monotonic() + REREAD_SECONDS
+        else:
+            changed = number != self._number_of_letters
+            letters, hidden = _count_letters(deployed, _no_bar) if changed else (found.letters, found.hidden)
+            intake, queue = stack_intake.read(deployed), queues.count(deployed.sqs, deployed.upload_queue)
+            found = Found(intake, queue, letters, hidden, found.credits_left)
+        self._number_of_letters = number
+        return found
+
+
+def _no_bar(_: int | None) -> Any:  # noqa: ANN401  # as Progress
+    return nullcontext(lambda _: None)
+
+
+def _as_json(stack_name: str, found: Found) -> dict[str, Any]:
+    known = isinstance(found.credits_left, float)
+    return {
+        "stack": stack_name,
+        "intake": {"open": found.intake.paused_by is None} | intake_as_json(found.intake),
+        "queue": asdict(found.queue),
+        "letters": dict(found.letters.most_common()),
+        "letters_hidden": found.hidden,
+        "credits": found.credits_left if known else None,
+        "credits_unknown_because": None if known else found.credits_left,
+    }
+
+
+def _render(stack_name: str, found: Found) -> Group:
+    queue, left = found.queue, found.credits_left
     table = Table(show_header=False, box=SIMPLE)
     table.add_row("Stack", stack_name)
-    table.add_row("Intake", _word_intake(intake))
+    table.add_row("Intake", _word_intake(found.intake))
     table.add_row("Queue", f"{queue.waiting:,} wait, {queue.in_work:,} in flight, {queue.delayed:,} delayed")
-    table.add_row("Letters", _word_letters(letters, hidden))
-    table.add_row("Credits", f"{credits_left:,.0f} left" if isinstance(credits_left, float) else credits_left)
-    screen = console()
-    screen.print(table)
-    if letters:
-        screen.print("`cutout letters list` shows the letters, and what to do with each.")
-    if hidden:
-        screen.print(HIDDEN_UNTIL)
-
-
-def _count_letters(deployed: Deployment) -> Counter[str]:
-    counts: Counter[str] = Counter()
-
-    def count(letters: Sequence[Letter]) -> list[Letter]:
-        counts.update(letter.code for letter in letters)
-        return []
-
-    DeadLetters(deployed.sqs, deployed.dead_letter_queue).work_through(count)
-    return counts
+    table.add_row("Letters", _word_letters(found.letters, found.hidden))
+    table.add_row("Credits", f"{left:,.0f} left" if isinstance(left, float) else left)
+    lines = []
+    if found.letters:
+        lines.append("`cutout letters list` shows the letters, and what to do with each.")
+    if found.hidden:
+        lines.append(HIDDEN_UNTIL)
+    return Group(table, *lines)
 
 
 def _word_letters(letters: Counter[str], hidden: int) -> str:

@@ -1,5 +1,6 @@
 """Inputs compared with their cutouts and letters."""
 
+import functools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Set
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING
 
-from cutout.operations import objects
+from cutout.operations import objects, rejections
 from cutout.operations.deployment import Deployment
 from cutout.operations.progress import Progress
 from cutout.operations.threads import work_through
@@ -35,6 +36,7 @@ class Finding(StrEnum):
     TOO_LONG = "too_long"  # its output key would be
     ARCHIVED = "archived"  # it has no current cutout, and cannot be read
     LETTER = "letters"  # it has no current cutout, but a letter: enqueued, it would only get another
+    REJECTED = "rejected"  # it has neither, but was rejected for good as it is
 
 
 WANTED = (Finding.MISSING, Finding.STALE)
@@ -43,6 +45,7 @@ REASONS = {
     Finding.TOO_LONG: "whose output key would be longer than the 1,024 bytes that S3 allows",
     Finding.ARCHIVED: f"that must be restored first, as their storage class is {' or '.join(ARCHIVES)}",
     Finding.LETTER: "that have a letter (see `cutout letters list`)",
+    Finding.REJECTED: "that were rejected for good (--retry-rejected takes them in)",
 }
 
 
@@ -76,38 +79,61 @@ def compare(
     lettered: Set[tuple[str, str]],
     wanted: IO[str],
     progress: Progress,
+    *,
+    retry_rejected: bool,
 ) -> Comparison:
     """Writes the key, ETag and size of each input that is to be enqueued to `wanted`, as a line of JSON.
 
-    `lettered` are the identities of uploads that have a letter.
+    `lettered` are the identities of uploads that have a letter. What was rejected for good is looked up in the ledger,
+    and only of what would be enqueued, unless it is to be retried.
     """
     # To the HEAD of an object, a bucket that is gone is one where nothing stands.
     deployed.s3.head_bucket(Bucket=deployed.output_bucket)
     found = Comparison()
+    candidates: list[tuple[Finding, Upload]] = []
 
-    def judge(listed: "ObjectTypeDef") -> tuple[Finding, Upload]:
-        upload = Upload(deployed.input_bucket, listed["Key"], listed["ETag"].strip('"'), size=listed["Size"])
-        try:
-            finding = _judge(upload, _find_cutout(deployed, output_key.of(upload.key)))
-        except OutputKeyTooLong:
-            finding = Finding.TOO_LONG
-        if finding in WANTED and _is_archived(listed):
-            finding = Finding.ARCHIVED
-        if finding in WANTED and identity(upload) in lettered:
-            finding = Finding.LETTER
-        return finding, upload
+    def settle() -> None:
+        rejected = set() if retry_rejected else rejections.find(deployed, [upload for _, upload in candidates])
+        for finding, upload in candidates:
+            if upload.key in rejected:
+                found.add(Finding.REJECTED, upload.key)
+            else:
+                found.add(finding, upload.key)
+                wanted.write(f"{json.dumps([upload.key, upload.etag, upload.size])}\n")
+        candidates.clear()
 
     with progress(None) as advance:
 
         def note(judged: tuple[Finding, Upload]) -> None:
             finding, upload = judged
-            found.add(finding, upload.key)
             if finding in WANTED:
-                wanted.write(f"{json.dumps([upload.key, upload.etag, upload.size])}\n")
+                candidates.append(judged)
+            else:
+                found.add(finding, upload.key)
+            if len(candidates) == rejections.BATCH:
+                settle()
             advance(1)
 
+        judge = functools.partial(_judge_listed, deployed, output_key, lettered)
         work_through(_list(deployed, prefix), judge, note)
+        if candidates:
+            settle()
     return found
+
+
+def _judge_listed(
+    deployed: Deployment, output_key: OutputKey, lettered: Set[tuple[str, str]], listed: "ObjectTypeDef"
+) -> tuple[Finding, Upload]:
+    upload = Upload(deployed.input_bucket, listed["Key"], listed["ETag"].strip('"'), size=listed["Size"])
+    try:
+        finding = _judge(upload, _find_cutout(deployed, output_key.of(upload.key)))
+    except OutputKeyTooLong:
+        finding = Finding.TOO_LONG
+    if finding in WANTED and _is_archived(listed):
+        finding = Finding.ARCHIVED
+    if finding in WANTED and identity(upload) in lettered:
+        finding = Finding.LETTER
+    return finding, upload
 
 
 def _list(deployed: Deployment, prefix: str) -> "Iterator[ObjectTypeDef]":

@@ -12,9 +12,9 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from cutout.operations import queues
 from remove_background.errors import BadNotification, Billed
 from remove_background.uploads import Upload, read_records, read_upload
 
@@ -113,10 +113,8 @@ class DeadLetters:
                 self._delete(list(handle(letters)))
 
     def _now(self) -> datetime:
-        """By the clock of SQS: that of this machine may be wrong."""
-        answer = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
         # Whole seconds: the next one is the first that is surely later than every letter that is in the queue.
-        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]) + timedelta(seconds=1)
+        return queues.now(self._sqs, self._queue_url) + timedelta(seconds=1)
 
     def _receive(self) -> list[Letter]:
         answer = self._sqs.receive_message(

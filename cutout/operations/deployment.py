@@ -5,11 +5,13 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cutout.failures import Failure
+from cutout.failures import Failure, NotAws
 
 if TYPE_CHECKING:
     import boto3
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 OUTPUTS = ("InputBucketName", "OutputBucketName", "UploadQueueUrl", "DeadLetterQueueUrl", "FunctionName")
+_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 # Threads that may use a client at the same time.
 THREADS = 16
+# What each answer of AWS has; S3's the second.
+_REQUEST_IDS = ("x-amzn-requestid", "x-amz-request-id")
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,15 @@ class Deployment:
         """The name of the function that turns uploads into cutouts."""
         return self.outputs["FunctionName"]
 
+    @property
+    def endpoint_url(self) -> str:
+        return self.lambda_.meta.endpoint_url
+
+    @property
+    def is_at_aws(self) -> bool:
+        """Rather than at an endpoint of one's own, such as `cutout local`."""
+        return (urlsplit(self.endpoint_url).hostname or "").endswith(_AWS)
+
     @functools.cached_property
     def settings(self) -> Mapping[str, str]:
         """The function's environment, as template.yaml fills it in."""
@@ -88,6 +102,10 @@ class Deployment:
         client: SecretsManagerClient = self._client("secretsmanager")
         return client
 
+    @property
+    def logs(self) -> Any:  # noqa: ANN401  # CloudWatch Logs, of which there are no stubs here
+        return self._client("logs")
+
     def _client(self, service: str) -> Any:  # noqa: ANN401  # its type depends on the service
         with self._making:  # clients may be shared between threads, sessions not
             if service not in self._clients:
@@ -105,7 +123,7 @@ def find(stack_name: str, endpoint_url: str | None) -> Deployment:
     try:
         (stack,) = cloudformation.describe_stacks(StackName=stack_name)["Stacks"]
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationError":
+        if error.response.get("Error", {}).get("Code") != "ValidationError":
             raise
         where = endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or session.region_name
         raise Failure(
@@ -132,7 +150,7 @@ def _make_client(session: "boto3.Session", service: str, endpoint_url: str | Non
         s3={"addressing_style": "path"} if endpoint_url else None,
     )
     try:
-        return make(service, endpoint_url=endpoint_url, config=config)
+        client = make(service, endpoint_url=endpoint_url, config=config)
     except BotoCoreError:  # some are ValueErrors, such as that of a wrong region
         raise
     except ValueError as error:
@@ -140,3 +158,32 @@ def _make_client(session: "boto3.Session", service: str, endpoint_url: str | Non
             f"The endpoint cannot be used as a URL ({error}): it begins with http:// or https://. "
             "Look at --endpoint-url and AWS_ENDPOINT_URL."
         ) from None
+    client.meta.events.register("before-parse", functools.partial(_check_answer, client.meta.endpoint_url))
+    client.meta.events.register("after-call", functools.partial(_check_error, client.meta.endpoint_url))
+    return client
+
+
+def _check_answer(endpoint_url: str, operation_model: Any, response_dict: Mapping[str, Any], **_: object) -> None:  # noqa: ANN401
+    """Raises NotAws for an answer without the id that AWS gives each request.
+
+    Not for 500 and more: the SDK repeats the call, as a proxy's page of that kind may pass.
+    """
+    headers = response_dict["headers"]
+    if response_dict["status_code"] < HTTPStatus.INTERNAL_SERVER_ERROR and not any(map(headers.get, _REQUEST_IDS)):
+        raise NotAws(
+            endpoint_url=endpoint_url,
+            operation=operation_model.name,
+            status=response_dict["status_code"],
+            content_type=headers.get("content-type", "no type"),
+        )
+
+
+def _check_error(endpoint_url: str, http_response: Any, parsed: Mapping[str, Any], model: Any, **_: object) -> None:  # noqa: ANN401
+    """Raises NotAws for an error in which the SDK found none: an endpoint may speak another service's language."""
+    if http_response.status_code >= HTTPStatus.MULTIPLE_CHOICES and "Error" not in parsed:
+        raise NotAws(
+            endpoint_url=endpoint_url,
+            operation=model.name,
+            status=http_response.status_code,
+            content_type=http_response.headers.get("content-type", "no type"),
+        )

@@ -12,6 +12,7 @@ from cutout.operations.deployment import Deployment
 from cutout.operations.progress import Progress
 from cutout.operations.threads import work_through
 from remove_background.letters import notification
+from remove_background.uploads import Upload
 
 BATCH = 10  # SQS takes no more at a time
 # For messages that SQS refuses out of a batch; seconds between the first two, doubled from one to the next.
@@ -70,6 +71,13 @@ class Enqueuer:
                 }
             ]
         )
+
+
+def read_uploads(bucket: str, lines: Iterable[str]) -> Iterator[Upload]:
+    """Those that the lines are about."""
+    for line in lines:
+        key, etag, size = json.loads(line)
+        yield Upload(bucket, key, etag, size=size)
 
 
 def _in_batches(lines: Iterable[str]) -> Iterator[list[str]]:

@@ -1,6 +1,8 @@
-"""How many messages a queue holds, as SQS counts them: approximately."""
+"""How many messages a queue holds, as SQS counts them: approximately; and its clock."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,3 +25,9 @@ def count(sqs: "SQSClient", queue_url: str) -> Counts:
         in_work=int(found["ApproximateNumberOfMessagesNotVisible"]),
         delayed=int(found["ApproximateNumberOfMessagesDelayed"]),
     )
+
+
+def now(sqs: "SQSClient", queue_url: str) -> datetime:
+    """By the clock of SQS, in whole seconds: that of this machine may be wrong."""
+    answer = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
+    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])

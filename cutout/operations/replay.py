@@ -45,13 +45,14 @@ def look_at(s3: "S3Client", upload: Upload) -> State:
 
 
 class Replay:
-    """`kept` are the ids of letters that were not replayed, by why."""
+    """`sent` are the uploads of those that were, `kept` the ids of the others, by why."""
 
     def __init__(self, deployed: Deployment) -> None:
         self._s3 = deployed.s3
         self._sqs = deployed.sqs
         self._queue_url = deployed.upload_queue
         self._lock = threading.Lock()
+        self.sent: list[Upload] = []
         self.kept: dict[Kept, list[str]] = defaultdict(list)
 
     def __call__(self, letters: Sequence[Letter]) -> list[Letter]:
@@ -77,7 +78,10 @@ class Replay:
         refused = {int(failure["Id"]) for failure in answer.get("Failed", [])}
         for number in refused:
             self._keep(Kept.NOT_SENT, letters[number])
-        return [letter for number, letter in enumerate(letters) if number not in refused]
+        sent = [letter for number, letter in enumerate(letters) if number not in refused]
+        with self._lock:
+            self.sent += [upload for letter in sent for upload in letter.uploads]
+        return sent
 
     def _keep(self, why: Kept, letter: Letter) -> None:
         with self._lock:

@@ -17,7 +17,10 @@ Look = Callable[[Letter], None]
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What was not read: `hidden` letters are in flight elsewhere, `missing` ones SQS counted and did not give."""
+    """What was not read: `hidden` letters are in flight elsewhere, `missing` ones SQS counted and did not give.
+
+    Letters that were in flight may be released while the others are read: no letter counts as both.
+    """
 
     hidden: int
     missing: int
@@ -86,7 +89,8 @@ def read_all(deployed: Deployment, look: Look, progress: Progress) -> Read:
             return []
 
         DeadLetters(deployed.sqs, deployed.dead_letter_queue).work_through(handle)
-    return Read(before.in_work, max(before.waiting - read, 0))
+    unread = max(before.waiting + before.in_work - read, 0)
+    return Read(min(before.in_work, unread), max(before.waiting - read, 0))
 
 
 def find(choice: Choice, read: Callable[[Look], int]) -> Chosen:

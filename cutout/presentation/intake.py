@@ -1,4 +1,7 @@
-"""The intake, in sentences."""
+"""The intake: in sentences, and as JSON."""
+
+from datetime import UTC, datetime
+from typing import Any
 
 from cutout.operations.intake import Intake
 
@@ -6,3 +9,12 @@ from cutout.operations.intake import Intake
 def word_pause(intake: Intake) -> str:
     why = f" ({intake.reason})" if intake.reason else ""
     return f"The intake is paused by the {intake.paused_by}{why}: uploads wait. `cutout status` says how it goes on."
+
+
+def intake_as_json(intake: Intake) -> dict[str, Any]:
+    since = datetime.fromtimestamp(intake.since, UTC) if intake.since else None
+    return {
+        "paused_by": intake.paused_by,
+        "reason": intake.reason or None,
+        "since": since.isoformat(timespec="seconds") if since else None,
+    }

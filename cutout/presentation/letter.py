@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from rich.box import SIMPLE
 from rich.table import Column, Table
@@ -53,7 +52,7 @@ def line_as_json(line: Line) -> dict[str, Any]:
         "uploads": list(line.sources),
         "attempts": line.attempts,
         "billed": line.billed,
-        "message": line.message,
+        "message": line.message or None,
     }
 
 
@@ -77,7 +76,7 @@ _STATES = {
 }
 
 
-def print_letter(letter: Mapping[str, Any]) -> None:
+def print_letter(letter: Mapping[str, Any], *, body: bool) -> None:
     table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False, box=SIMPLE)
     uploads = [f"{printable(upload['source'])}\n  {_STATES[upload['state']]}" for upload in letter["uploads"]]
     tries = letter["attempts"]
@@ -101,8 +100,9 @@ def print_letter(letter: Mapping[str, Any]) -> None:
             table.add_row("Upload", "\n".join(uploads) or "none that can be read")
     screen = console()
     screen.print(table)
-    screen.print("Its body:")
-    screen.print("\n".join(printable(line) for line in _indent(letter["body"]).splitlines()), soft_wrap=True)
+    if body:
+        screen.print("Its body:")
+        screen.print("\n".join(printable(line) for line in _indent(letter["body"]).splitlines()), soft_wrap=True)
 
 
 def _indent(body: str) -> str:
@@ -118,8 +118,8 @@ def _word_log(deployed: Deployment, letter: Letter) -> str | None:
         return None
     client = deployed.lambda_
     source, request = next(iter(letter.sources), None), letter.attributes.get("RequestId")
-    if urlsplit(client.meta.endpoint_url).hostname in {"localhost", "127.0.0.1"}:
-        return f"Look for {source or request} in the file that `cutout local` has named."
+    if not deployed.is_at_aws:
+        return f"Look for {source or request} in the function's log (with `cutout local`, the file that it names)."
     if letter.code == NO_REASON:
         pattern = '?"Task timed out" ?"Runtime.ExitError" ?"OutOfMemory" ?"ConfigError"'
     elif source:

@@ -1,19 +1,30 @@
 """What has become of the letters that a command was for."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import typer
 
+from cutout.operations.deletion import Deletion, Left
 from cutout.operations.replay import Kept
 from cutout.operations.selection import Chosen, Done
 from cutout.presentation.letter import SHORT_ID
-from cutout.terminal import print_json
+from cutout.terminal import print_json, printable
 from cutout.words import count
 
 MOST_IDS = 20  # in a sentence
 
 
-def report(chosen: Chosen, done: Done, word: str, kept: Mapping[Kept, Sequence[str]], *, as_json: bool) -> None:
+def report(
+    chosen: Chosen,
+    done: Done,
+    word: str,
+    kept: Mapping[Kept, Sequence[str]],
+    *,
+    as_json: bool,
+    more: Mapping[str, Any],
+) -> None:
+    """`more` is what the JSON holds beside."""
     missing = len(chosen.ids) - done.met
     if as_json:
         print_json(
@@ -25,6 +36,7 @@ def report(chosen: Chosen, done: Done, word: str, kept: Mapping[Kept, Sequence[s
                 "not_found_again": missing,
             }
             | ({why.value: list(kept.get(why, ())) for why in Kept} if word == "replayed" else {})
+            | dict(more)
         )
     else:
         typer.echo(f"{count(done.done, 'letter')} {word}." if chosen.ids else "There are no such letters.")
@@ -38,6 +50,26 @@ def report(chosen: Chosen, done: Done, word: str, kept: Mapping[Kept, Sequence[s
         )
 
 
+def report_deletion(deletion: Deletion) -> None:
+    """On stderr: it is told also where the letters could not be worked off to their end."""
+    typer.echo(f"{count(deletion.deleted, 'image')} deleted.", err=True)
+    for why, uris in deletion.left.items():
+        examples = ", ".join(printable(uri) for uri in uris[:MOST_IDS])
+        more = f" and {len(uris) - MOST_IDS:,} more" if len(uris) > MOST_IDS else ""
+        typer.echo(f"{count(len(uris), 'image')} left, {_WORDS_LEFT[why]}: {examples}{more}", err=True)
+
+
+def deletion_as_json(deletion: Deletion) -> dict[str, Any]:
+    return {
+        "images_deleted": deletion.deleted,
+        "images_left": {why.value: list(deletion.left.get(why, ())) for why in Left},
+    }
+
+
+_WORDS_LEFT = {
+    Left.OVERWRITTEN: "overwritten since by an upload with an event of its own",
+    Left.ELSEWHERE: "not among the stack's inputs",
+}
 _WORDS = {
     Kept.GONE: "the upload is gone.",
     Kept.OVERWRITTEN: "the upload was overwritten since, by one with an event of its own.",

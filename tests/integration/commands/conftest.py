@@ -26,6 +26,8 @@ SETTINGS = {
     "PIXELCUT_API_URL": "https://pixelcut.test",
     "PIXELCUT_API_KEY_SECRET": "key",
 }
+CONSOLE = "https://eu-central-1.console.aws.amazon.com"
+DASHBOARD = f"{CONSOLE}/cloudwatch/home?region=eu-central-1#dashboards/dashboard/cutout"
 TEMPLATE = {
     "Resources": {
         "Input": {
@@ -42,6 +44,7 @@ TEMPLATE = {
         "UploadQueueUrl": {"Value": {"Ref": "Uploads"}},
         "DeadLetterQueueUrl": {"Value": {"Ref": "Letters"}},
         "FunctionName": {"Value": "remove-background"},
+        "DashboardUrl": {"Value": DASHBOARD},
     },
 }
 

@@ -1,9 +1,11 @@
 import base64
 import hashlib
 import io
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 from urllib.parse import quote_plus
 
@@ -11,7 +13,7 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from cutout.operations import comparison, dead_letters, enqueue, threads
+from cutout.operations import comparison, dead_letters, enqueue, follow, rejections, threads
 from cutout.operations import credits as balance
 from cutout.operations.deployment import Deployment
 from remove_background.aws import Clients
@@ -101,9 +103,12 @@ def test_what_has_no_current_cutout_is_enqueued_as_the_function_reads_it(deploye
         "too_long": 0,
         "archived": 0,
         "letters": 0,
+        "rejected": 0,
         "letters_hidden": 0,
         "enqueued": 6,
         "credits_left": 1_000_000,
+        "became": None,
+        "became_letters": None,
     }
     expected = [Upload("input", upload.key, upload.etag, size=upload.size) for upload in [stale, missing, *odd]]
     assert sorted(queued(deployed), key=lambda upload: upload.key) == sorted(expected, key=lambda upload: upload.key)
@@ -124,8 +129,14 @@ def test_nothing_is_enqueued_without_yes(deployed: Deployment, cutout: Cutout) -
 
 def test_nothing_is_to_be_done_where_all_have_their_cutout(deployed: Deployment, cutout: Cutout) -> None:
     put_cutout(deployed, put(deployed, "done.jpg"))
-    assert cutout("backfill").out == "1 of 1 inputs have a current cutout.\n"
-    assert cutout("backfill", "--yes", "--prefix", "other/").out == "There are no such inputs.\n0 of 0 were enqueued.\n"
+    assert cutout("backfill", "--yes").out == "1 of 1 inputs have a current cutout.\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--yes"], ["--prefix", "other/", "--yes"]])
+def test_a_bucket_without_inputs_is_told(deployed: Deployment, cutout: Cutout, options: list[str]) -> None:
+    call = cutout("backfill", *options)
+    assert (call.code, call.out, call.err) == (0, "There are no such inputs.\n", "")
+    assert cutout("backfill", *options, "--json").json["inputs"] == 0
 
 
 def test_what_has_its_cutout_by_then_is_not_enqueued_again(deployed: Deployment, cutout: Cutout) -> None:
@@ -194,6 +205,79 @@ def test_what_has_a_letter_is_told_and_not_enqueued(deployed: Deployment, cutout
         assert (call.json["current"], call.json["missing"], call.json["enqueued"]) == (1, 1, 1)
         assert [upload.key for upload in queued(deployed)] == ["mended.jpg"]
     assert "Not enqueued: 4 that have a letter (see `cutout letters list`): " in cutout("backfill").out
+
+
+def note_rejected(deployed: Deployment, upload: Upload, etag: str | None = None) -> None:
+    """As the function does, without the other attributes of the item."""
+    item = {"id": f"rejected:{upload.uri}", "etag": etag or upload.etag, "code": "malformed_image"}
+    deployed.dynamodb.put_item(TableName="ledger", Item={name: {"S": value} for name, value in item.items()})
+
+
+def test_what_was_rejected_for_good_is_left_out_unless_it_is_to_be_retried(
+    deployed: Deployment, cutout: Cutout
+) -> None:
+    for key in ODD_KEYS:
+        note_rejected(deployed, put(deployed, key))
+    put_cutout(deployed, put(deployed, "done.jpg"))
+    note_rejected(deployed, put(deployed, "done.jpg"))  # its cutout has come since
+    note_rejected(deployed, put(deployed, "mended.jpg", b"newer"), etag="that of older bytes")
+    call = cutout("backfill", "--yes", "--json")
+    assert (call.code, call.json["rejected"], call.json["current"]) == (0, len(ODD_KEYS), 1)
+    assert (call.json["missing"], call.json["enqueued"]) == (1, 1)
+    assert [upload.key for upload in queued(deployed)] == ["mended.jpg"]
+    told = cutout("backfill").out
+    assert "Not enqueued: 4 that were rejected for good (--retry-rejected takes them in): " in told
+    call = cutout("backfill", "--yes", "--retry-rejected", "--json")
+    assert (call.json["rejected"], call.json["enqueued"]) == (0, len(ODD_KEYS) + 1)
+    assert {upload.key for upload in queued(deployed)} == {"mended.jpg", *ODD_KEYS}
+
+
+def test_what_has_a_letter_counts_as_that(deployed: Deployment, cutout: Cutout) -> None:
+    upload = put(deployed, "photo.jpg")
+    note_rejected(deployed, upload)
+    write_letter(deployed, upload)
+    found = cutout("backfill", "--json").json
+    assert (found["letters"], found["rejected"]) == (1, 0)
+
+
+def test_the_ledger_is_asked_for_what_has_no_cutout_a_hundred_at_a_time(
+    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    take = deployed.dynamodb.batch_get_item
+
+    def leave_the_first(RequestItems: Any) -> Any:  # noqa: ANN401, N803
+        (table, asked), *_ = RequestItems.items()
+        first, *others = asked["Keys"]
+        sizes.append(len(asked["Keys"]))
+        if not others:
+            return take(RequestItems=RequestItems)
+        answer = take(RequestItems={table: asked | {"Keys": others}})
+        return answer | {"UnprocessedKeys": {table: asked | {"Keys": [first]}}}
+
+    monkeypatch.setattr(deployed.dynamodb, "batch_get_item", leave_the_first)
+    monkeypatch.setattr(rejections, "PAUSE_SECONDS", 0)
+    put_cutout(deployed, put(deployed, "done.jpg"))
+    for number in range(102):
+        note_rejected(deployed, put(deployed, f"{number}.jpg"))
+    assert cutout("backfill", "--json").json["rejected"] == 102
+    assert sizes == [100, 1, 2, 1]
+
+
+def test_a_ledger_that_stays_too_busy_ends_it_before_anything_is_enqueued(
+    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(deployed, "photo.jpg")
+    monkeypatch.setattr(
+        deployed.dynamodb,
+        "batch_get_item",
+        lambda RequestItems: {"Responses": {}, "UnprocessedKeys": RequestItems},  # noqa: N803
+    )
+    monkeypatch.setattr(rejections, "PAUSE_SECONDS", 0)
+    call = cutout("backfill", "--yes")
+    assert (call.code, call.out) == (1, "")
+    assert "or with --retry-rejected" in call.err
+    assert queued(deployed) == []
 
 
 def test_letters_that_another_command_reads_are_told(deployed: Deployment, cutout: Cutout) -> None:
@@ -291,6 +375,29 @@ def test_credits_that_cannot_be_known_hold_nothing_up(
     call = cutout("backfill", "--yes", "--json")
     assert "not known: Pixelcut does not answer." in call.err
     assert (call.json["credits_left"], call.json["enqueued"]) == (None, 1)
+
+
+@pytest.mark.parametrize("end", ["cutout", "letter"])
+def test_wait_follows_each_to_its_end(
+    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    done, other = put(deployed, "été/a b.jpg"), put(deployed, "b.jpg")
+    note = time.monotonic
+
+    def rest(_: float) -> None:
+        put_cutout(deployed, done)
+        if end == "letter":
+            write_letter(deployed, other)
+        else:
+            put_cutout(deployed, other)
+
+    monkeypatch.setattr(follow, "time", SimpleNamespace(sleep=rest, monotonic=note))
+    call = cutout("backfill", "--yes", "--wait")
+    if end == "cutout":
+        assert (call.code, call.out.splitlines()[-2:]) == (0, ["2 of 2 were enqueued.", "Of 2 uploads: 2 cutouts."])
+    else:
+        assert call.code == 1
+        assert call.out.splitlines()[-1] == "Of 2 uploads: 1 cutout, 1 letter (1 malformed_image)."
 
 
 @pytest.fixture

@@ -1,6 +1,10 @@
 """How the command finds the stack, and what it says where it cannot."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,7 +100,9 @@ def test_what_goes_wrong_is_told_in_a_sentence_with_the_remedy(error: BotoCoreEr
     assert "\n" not in told
 
 
-@pytest.mark.parametrize("command", ["demo", "local", "upload", "status", "backfill", "pause", "resume"])
+@pytest.mark.parametrize(
+    "command", ["demo", "local", "upload", "download", "status", "logs", "open", "backfill", "pause", "resume"]
+)
 def test_help_gives_an_example(cutout: Callable[..., Any], command: str) -> None:
     assert f"Example: cutout {command}" in cutout(command, "--help").out
 
@@ -106,5 +112,53 @@ def test_help_of_letters_gives_an_example(cutout: Callable[..., Any], command: s
     assert f"Example: cutout letters {command}" in cutout("letters", command, "--help").out
 
 
+def test_open_prints_the_pages_of_the_console(
+    deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[str] = []
+    monkeypatch.setattr("typer.launch", launched.append)
+    console = "https://eu-central-1.console.aws.amazon.com"
+    pages = {
+        "dashboard": f"{console}/cloudwatch/home?region=eu-central-1#dashboards/dashboard/cutout",
+        "input": f"{console}/s3/buckets/input?region=eu-central-1",
+        "output": f"{console}/s3/buckets/output?region=eu-central-1",
+    }
+    assert cutout("open", "--json").json == pages
+    assert cutout("open").out.splitlines() == [f"{name.capitalize()}: {url}" for name, url in pages.items()]
+    assert launched == []
+    monkeypatch.setattr("cutout.commands.open.sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True)))
+    cutout("open")
+    assert launched == list(pages.values())
+
+
+def test_open_says_where_a_stack_is_that_is_not_at_aws(
+    deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Deployment, "endpoint_url", "http://localhost:4566")
+    call = cutout("open")
+    assert (call.code, call.err) == (0, "")
+    assert call.out.startswith("The stack is at http://localhost:4566, which has no AWS console.")
+    assert "s3://input and s3://output" in call.out
+    assert cutout("open", "--json").json == {"dashboard": None, "input": None, "output": None}
+
+
+@pytest.mark.parametrize("command", ["", "demo", "local", "upload", "status", "letters", "letters list"])
+def test_h_is_help(cutout: Callable[..., Any], command: str) -> None:
+    call = cutout(*command.split(), "-h")
+    assert (call.code, call.out) == (0, cutout(*command.split(), "--help").out)
+
+
 def test_the_shell_can_complete_the_command(cutout: Callable[..., Any]) -> None:
     assert "--install-completion" in cutout("--help").out
+
+
+def test_the_shell_can_complete_a_code() -> None:
+    call = "import sys; sys.argv = ['cutout']; from cutout.__main__ import main; main()"
+    environment = {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "_CUTOUT_COMPLETE": "complete_bash",
+        "COMP_WORDS": "cutout letters replay --code resolution",
+        "COMP_CWORD": "4",
+    }
+    done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["resolution_too_high", "resolution_too_low"]

@@ -160,11 +160,15 @@ def test_nothing_is_done_unasked(deployed: Deployment, cutout: Cutout, mapping: 
     before = (mapping.state, stored(deployed), list(mapping.updates))
     call = cutout(command)
     assert call.code == 2
-    assert "wants --yes" in call.err
+    assert call.err.endswith("\nNothing was done: no terminal to ask on. Add --yes.\n")
+    assert "Usage:" not in call.err
     assert (mapping.state, stored(deployed), mapping.updates) == before
 
 
 def test_json_reports_the_state_that_was_reached(cutout: Cutout, mapping: Functions) -> None:
+    since = "2027-01-15T08:00:00+00:00"
+    assert cutout("pause", "--yes", "--json").json == {"paused_by": OPERATOR, "reason": None, "since": since}
+    cutout("resume", "--yes")
     assert cutout("pause", "--reason", "why", "--yes", "--json").json["reason"] == "why"
     assert cutout("resume", "--yes", "--json").json == {"paused_by": None, "reason": None, "since": None}
 

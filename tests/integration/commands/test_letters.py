@@ -1,20 +1,26 @@
 import json
+import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 
 from cutout.commands import letters as letters_command
 from cutout.operations import credits as balance
-from cutout.operations import dead_letters, queues
+from cutout.operations import dead_letters, follow, queues
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.replay import BATCH_BYTES, Replay
 from cutout.presentation.advice import ADVICE
 from remove_background.errors import Billed, CutoutError, MalformedImage, ServiceUnavailable
 from remove_background.letters import Letters
+from remove_background.models import cutout_metadata
+from remove_background.uploads import Upload
 
 
 @pytest.fixture(autouse=True)
@@ -99,8 +105,10 @@ def test_reading_leaves_the_queue_as_it_was(deployed: Deployment, cutout: Callab
 def test_an_empty_queue_is_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     assert "no letters" in cutout("letters", "list").out
     assert "no such letters" in cutout("letters", "list", "--all").out
-    call = cutout("letters", "discard", "--all")
-    assert (call.code, call.out) == (0, "There are no such letters.\n")
+    for command in ("replay", "discard"):
+        for choice in (["--all"], ["--code", "malformed_image"]):
+            call = cutout("letters", command, *choice)
+            assert (call.code, call.out, call.err) == (0, "There are no such letters.\n", "")
 
 
 def test_letters_are_listed_oldest_first_in_pages(
@@ -158,6 +166,7 @@ def test_show_tells_all_of_a_letter(deployed: Deployment, cutout: Callable[..., 
     body = write("a.jpg")
     (full,) = ids(cutout)
     (letter,) = cutout("letters", "show", full[:8], "--json").json
+    assert datetime.fromisoformat(letter["since"]).tzinfo == datetime.fromisoformat(letter["failed_at"]).tzinfo == UTC
     assert letter["uploads"] == [{"source": "s3://input/a.jpg", "state": "there"}]
     assert (letter["id"], letter["code"], letter["request_id"]) == (full, "malformed_image", "request")
     assert (letter["meaning"], letter["remedy"]) == (
@@ -171,8 +180,12 @@ def test_show_tells_all_of_a_letter(deployed: Deployment, cutout: Callable[..., 
     )
     call = cutout("letters", "show", full)
     assert call.code == 0
-    for text in ("cutout letters discard --code malformed_image", "it is there", '      "eventName": "Object'):
+    for text in ("cutout letters discard --code malformed_image", "it is there"):
         assert text in call.out
+    assert "eventName" not in call.out
+    with_body = cutout("letters", "show", full, "--body").out
+    assert with_body.startswith(call.out)
+    assert '      "eventName": "Object' in with_body
 
 
 def test_show_tells_what_became_of_the_upload(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
@@ -192,6 +205,7 @@ def test_a_letter_without_a_reason_says_where_to_look(
     )
     (letter,) = cutout("letters", "show", *ids(cutout), "--json").json
     assert (letter["code"], letter["attempts"], letter["billed"]) == ("no_reason", None, "maybe")
+    assert (letter["failed_at"], letter["request_id"]) == (None, None)
     assert "killed" in letter["message"]
     assert "Runtime.ExitError" in letter["log"]
     assert "ConfigError" in letter["log"]  # the name by which Lambda logs that the function refuses its settings
@@ -228,7 +242,7 @@ def test_an_event_that_was_not_delivered_says_what_eventbridge_says(
 
 def test_a_body_that_is_no_json_is_shown_as_it_is(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody="hello\tyou")
-    call = cutout("letters", "show", *ids(cutout))
+    call = cutout("letters", "show", "--body", *ids(cutout))
     assert r"hello\tyou" in call.out
     assert "none that can be read" in call.out
 
@@ -271,6 +285,7 @@ def test_nothing_is_done_unasked(deployed: Deployment, cutout: Callable[..., Any
     call = cutout("letters", command, "--all")
     assert call.code == 2
     assert "1 letter (1 malformed_image)" in call.err
+    assert call.err.endswith("\nNothing was done: no terminal to ask on. Add --yes.\n")
     assert bodies(deployed, deployed.dead_letter_queue) == [body]
     assert bodies(deployed, deployed.upload_queue) == []
 
@@ -285,6 +300,41 @@ def test_replay_sends_the_bodies_unchanged_and_deletes_the_letters(
     assert "may cost 12 credits, less where a paid result can be used again; 1,000 are left" in call.err
     assert bodies(deployed, deployed.upload_queue) == written
     assert bodies(deployed, deployed.dead_letter_queue) == []
+
+
+def test_replay_follows_each_to_its_end(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg", down()), write("b.jpg", down()), write("b.jpg", down())
+    write("gone.jpg", there=False)
+
+    def rest(_: float) -> None:
+        upload = look(deployed, "a.jpg")
+        deployed.s3.put_object(Bucket="output", Key="a.png", Body=b"png", Metadata=cutout_metadata(upload))
+        write("b.jpg")
+
+    monkeypatch.setattr(follow, "time", SimpleNamespace(sleep=rest, monotonic=time.monotonic))
+    call = cutout("letters", "replay", "--code", "service_unavailable", "--wait", "--yes", "--json")
+    assert call.code == 1
+    assert (call.json["replayed"], call.json["became"]) == (3, {"cutout": 1, "letter": 1})
+    assert call.json["became_letters"] == {"malformed_image": 1}
+
+
+def test_ctrl_c_while_it_follows_says_what_has_ended(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    write("a.jpg", down())
+    monkeypatch.setattr(follow, "time", SimpleNamespace(sleep=interrupt, monotonic=time.monotonic))
+    call = cutout("letters", "replay", "--all", "--wait", "--yes")
+    assert (call.code, call.out) == (130, "")
+    assert "Stopped. Of 1 upload: 1 on their way. These go on without this command." in call.err
+
+
+def look(deployed: Deployment, key: str) -> Upload:
+    return Upload("input", key, deployed.s3.head_object(Bucket="input", Key=key)["ETag"].strip('"'))
 
 
 def test_credits_that_cannot_be_known_are_told(
@@ -428,6 +478,113 @@ def test_discard_deletes_for_good(deployed: Deployment, cutout: Callable[..., An
     }
     assert bodies(deployed, deployed.dead_letter_queue) == [left]
     assert bodies(deployed, deployed.upload_queue) == []
+
+
+@pytest.fixture
+def _versioned(deployed: Deployment) -> None:
+    """moto does not do it for the template."""
+    deployed.s3.put_bucket_versioning(Bucket="input", VersioningConfiguration={"Status": "Enabled"})
+
+
+def versions(deployed: Deployment) -> dict[str, list[bytes]]:
+    """What stands in the input bucket under each key, the current version first; nothing of one with a marker."""
+    found: dict[str, list[bytes]] = {}
+    listed = deployed.s3.list_object_versions(Bucket="input")
+    assert "DeleteMarkers" not in listed
+    for version in listed.get("Versions", []):
+        got = deployed.s3.get_object(Bucket="input", Key=version["Key"], VersionId=version["VersionId"])
+        found.setdefault(version["Key"], []).append(got["Body"].read())
+    return found
+
+
+@pytest.mark.usefixtures("_versioned")
+def test_discard_deletes_the_images_as_well_where_they_are_as_the_letters_say(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write
+) -> None:
+    deployed.s3.put_object(Bucket="input", Key="a b.jpg", Body=b"older")
+    write("a b.jpg"), write("new.jpg"), write("gone.jpg", there=False)
+    deployed.s3.put_object(Bucket="input", Key="new.jpg", Body=b"newer")
+    call = cutout("letters", "discard", "--all", "--delete-upload")
+    assert call.code == 2
+    assert "To be deleted with them, for good: 3 images in s3://input." in call.err
+    assert len(versions(deployed)["a b.jpg"]) == 2
+    call = cutout("letters", "discard", "--all", "--delete-upload", "--yes", "--json")
+    assert call.code == 0
+    assert (call.json["discarded"], call.json["images_deleted"]) == (3, 1)
+    assert call.json["images_left"] == {"overwritten": ["s3://input/new.jpg"], "elsewhere": []}
+    assert "1 image deleted.\n1 image left, overwritten since by an upload with an event of its own: s3" in call.err
+    assert versions(deployed) == {"a b.jpg": [b"older"], "new.jpg": [b"newer", b"image"]}
+    assert bodies(deployed, deployed.dead_letter_queue) == []
+
+
+def send_letter(deployed: Deployment, record: Any) -> None:  # noqa: ANN401
+    deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody=json.dumps({"Records": [record]}))
+
+
+@pytest.mark.usefixtures("_versioned")
+def test_the_same_bytes_put_again_are_another_upload(
+    deployed: Deployment, cutout: Callable[..., Any], make_record: Callable[..., Any]
+) -> None:
+    first, _ = (deployed.s3.put_object(Bucket="input", Key="a.jpg", Body=b"image") for _ in range(2))
+    etag, version = first["ETag"].strip('"'), first["VersionId"]
+    send_letter(deployed, make_record("a.jpg", eTag=etag, versionId=version))
+    left = cutout("letters", "discard", "--all", "--delete-upload", "--yes", "--json").json["images_left"]
+    assert left["overwritten"] == ["s3://input/a.jpg"]
+    assert versions(deployed) == {"a.jpg": [b"image", b"image"]}
+
+
+def test_without_versions_an_image_is_deleted_on_the_condition_that_it_is_the_same(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.jpg"), write("b.jpg")
+    calls = []
+
+    def delete_object(**call: Any) -> None:  # noqa: ANN401  # moto takes no condition
+        calls.append(call)
+        if call["Key"] == "b.jpg":
+            status: Any = {"ResponseMetadata": {"HTTPStatusCode": 412}}
+            raise ClientError(status, "DeleteObject")
+
+    monkeypatch.setattr(deployed.s3, "delete_object", delete_object)
+    call = cutout("letters", "discard", "--all", "--delete-upload", "--yes", "--json")
+    assert (call.code, call.json["images_deleted"]) == (0, 1)
+    assert call.json["images_left"]["overwritten"] == ["s3://input/b.jpg"]
+    assert all(call["IfMatch"] and "VersionId" not in call for call in calls)
+
+
+@pytest.mark.parametrize(("bucket", "prefix"), [("output", ""), ("input", "uploads/")])
+def test_what_is_not_among_the_inputs_is_left(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    make_record: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    bucket: str,
+    prefix: str,
+) -> None:
+    monkeypatch.setattr(Deployment, "settings", {**deployed.settings, "INPUT_PREFIX": prefix})
+    etag = deployed.s3.put_object(Bucket=bucket, Key="a.jpg", Body=b"image")["ETag"].strip('"')
+    record = make_record("a.jpg", eTag=etag)
+    record["s3"]["bucket"]["name"] = bucket
+    send_letter(deployed, record)
+    call = cutout("letters", "discard", "--all", "--delete-upload", "--yes")
+    assert (call.code, call.out) == (0, "1 letter discarded.\n")
+    assert f"1 image left, not among the stack's inputs: s3://{bucket}/a.jpg" in call.err
+    assert deployed.s3.head_object(Bucket=bucket, Key="a.jpg")
+
+
+def test_letters_stay_whose_images_may_not_be_deleted(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObject")
+
+    body = write("a.jpg")
+    monkeypatch.setattr(deployed.s3, "delete_object", refuse)
+    call = cutout("letters", "discard", "--all", "--delete-upload", "--yes")
+    assert (call.code, call.out) == (1, "")
+    assert "0 of 1 letter were discarded" in call.err
+    assert "to call DeleteObject" in call.err
+    assert bodies(deployed, deployed.dead_letter_queue) == [body]
 
 
 @pytest.mark.parametrize("command", ["replay", "discard"])

@@ -1,12 +1,19 @@
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 import responses
+from botocore.exceptions import EndpointConnectionError
 
+from cutout.commands import status as status_command
+from cutout.operations import dead_letters, queues
 from cutout.operations.deployment import Deployment
 from remove_background.errors import MalformedImage, ServiceUnavailable
+from remove_background.intake import OPERATOR, IntakeItem
 from remove_background.letters import Letters, notification
 
 CREDITS = "https://pixelcut.test/v1/credits"
@@ -63,6 +70,10 @@ def test_what_waits_and_what_failed_is_counted(
         "cutout letters list",
     ):
         assert text in call.out
+    intake = cutout("status", "--json").json["intake"]
+    since = datetime.fromisoformat(intake.pop("since"))
+    assert abs(datetime.now(UTC) - since) < timedelta(hours=1)
+    assert intake == {"open": False, "paused_by": "operator", "reason": "new [bold]prices[/]"}
 
 
 def test_to_count_the_letters_leaves_them_there(
@@ -86,6 +97,29 @@ def test_letters_that_another_command_reads_are_told(
     told = " ".join(cutout("status").out.split())
     assert "1 service_unavailable and 2 that another command reads, or did a moment ago" in told
     assert "comes back within 15 minutes" in told
+
+
+def test_letters_that_another_command_releases_meanwhile_are_counted_once(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    pixelcut: responses.RequestsMock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "1"})
+    write_letters(deployed)
+    queue, count = deployed.dead_letter_queue, queues.count
+    held = deployed.sqs.receive_message(QueueUrl=queue, VisibilityTimeout=900, MaxNumberOfMessages=2)["Messages"]
+
+    def count_and_release(sqs: Any, queue_url: str) -> queues.Counts:  # noqa: ANN401
+        counts = count(sqs, queue_url)
+        for message in held:
+            sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+        return counts
+
+    monkeypatch.setattr(queues, "count", lambda sqs, url: (count_and_release if url == queue else count)(sqs, url))
+    found = cutout("status", "--json").json
+    assert found["letters"] == {"malformed_image": 2, "service_unavailable": 1}
+    assert found["letters_hidden"] == 0
 
 
 def test_letters_that_are_all_hidden_are_not_told_as_none(
@@ -146,3 +180,80 @@ def test_a_value_that_can_be_no_key_is_told(
     deployed.secrets.create_secret(Name="key", **value)
     told = cutout("status", "--json").json["credits_unknown_because"]
     assert told == "The secret key must hold the Pixelcut API key as plain text, nothing else."
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Between its looks `--watch` does these, and then gets Ctrl-C."""
+
+    def between(*steps: Callable[[], object]) -> None:
+        left = list(steps)
+
+        def sleep(_: float) -> None:
+            if not left:
+                raise KeyboardInterrupt
+            left.pop(0)()
+
+        monkeypatch.setattr(status_command, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+
+    return between
+
+
+def test_watch_renews_it_until_ctrl_c(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    pixelcut: responses.RequestsMock,
+    looks: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixelcut.get(CREDITS, json={"credits_remaining": "250"})
+    read = dead_letters.DeadLetters.work_through
+    reads = []
+
+    def count_reads(letters: dead_letters.DeadLetters, handle: Any) -> None:  # noqa: ANN401
+        reads.append(1)
+        read(letters, handle)
+
+    monkeypatch.setattr(dead_letters.DeadLetters, "work_through", count_reads)
+    looks(lambda: write_letters(deployed), lambda: pause(deployed))
+    call = cutout("status", "--watch")
+    assert (call.code, call.err) == (0, "")
+    first, second, third, rest = call.out.split("Ctrl-C ends it.\n")
+    assert "Letters   none" in first
+    assert "2 malformed_image" in second
+    assert "open" in second
+    assert "2 malformed_image" in third
+    assert "paused by the operator" in third
+    assert rest == ""
+    assert len(reads) == 2  # of the letters: their number has changed once
+    assert len(pixelcut.calls) == 1
+
+
+def pause(deployed: Deployment) -> None:
+    IntakeItem(deployed.dynamodb, "ledger").pause(OPERATOR, "")
+
+
+def test_watch_outlasts_an_outage_and_says_so(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    pixelcut: responses.RequestsMock,
+    looks: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="https://sqs")
+
+    pixelcut.get(CREDITS, json={"credits_remaining": "250"})
+    count = queues.count
+    looks(lambda: monkeypatch.setattr(queues, "count", fail), lambda: monkeypatch.setattr(queues, "count", count))
+    call = cutout("status", "--watch")
+    _, second, third, _ = call.out.split("Ctrl-C ends it.\n")
+    assert "250 left" in second
+    assert "As it was: https://sqs does not answer." in second
+    assert "As it was" not in third
+    monkeypatch.setattr(queues, "count", fail)
+    assert cutout("status", "--watch").code == 1
+
+
+def test_watch_gives_no_json(cutout: Callable[..., Any]) -> None:
+    assert cutout("status", "--watch", "--json").code == 2

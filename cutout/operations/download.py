@@ -1,0 +1,189 @@
+"""Cutouts fetched into a folder, each under its key; what is there already is not fetched again."""
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cutout.operations.deployment import Deployment
+from cutout.operations.progress import Progress
+from cutout.operations.threads import work_through
+from remove_background.aws_errors import http_status
+from remove_background.models import Cutout
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+CHUNK_BYTES = 1_048_576
+ATTEMPTS = 3  # of an answer that breaks off
+
+
+class Fetched(StrEnum):
+    """What has become of an object of the output bucket."""
+
+    FETCHED = "fetched"
+    THERE = "already_there"
+    NOT_A_CUTOUT = "not_cutouts"  # something else that somebody keeps there
+    GONE = "gone"  # since it was listed
+    OUTSIDE = "outside_the_folder"  # where it would be written
+    NOT_WRITTEN = "not_written"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An object that is to be fetched; `replaces` a file that is another."""
+
+    key: str
+    size: int
+    destination: Path
+    replaces: bool
+
+
+@dataclass(slots=True)
+class Plan:
+    wanted: list[Wanted] = field(default_factory=list)
+    there: int = 0
+    outside: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return sum(wanted.size for wanted in self.wanted)
+
+    @property
+    def replaced(self) -> int:
+        return sum(wanted.replaces for wanted in self.wanted)
+
+
+def plan(deployed: Deployment, prefix: str, out: Path, progress: Progress) -> Plan:
+    """What there is to fetch. A file that is there is known by its size and its MD5, which S3 gives as the ETag.
+
+    Not where a bucket encrypts with SSE-KMS: there each is fetched again.
+    """
+    top = out.resolve()
+    found = Plan()
+
+    def look(listed: tuple[str, int, str]) -> Wanted | str | None:
+        key, size, etag = listed
+        destination = _find_destination(top, key)
+        if destination is None:
+            return key
+        if _is_there(destination, size, etag):
+            return None
+        return Wanted(key, size, destination, replaces=destination.is_file())
+
+    with progress(None) as advance:
+
+        def note(looked: Wanted | str | None) -> None:
+            match looked:
+                case Wanted():
+                    found.wanted.append(looked)
+                case str():
+                    found.outside.append(looked)
+                case None:
+                    found.there += 1
+            advance(1)
+
+        work_through(_list(deployed, prefix), look, note)
+    return found
+
+
+def _list(deployed: Deployment, prefix: str) -> Iterator[tuple[str, int, str]]:
+    """The key, size and ETag of each object, without uploads where they are in the same bucket."""
+    uploads = deployed.settings["INPUT_PREFIX"] if deployed.input_bucket == deployed.output_bucket else None
+    pages = deployed.s3.get_paginator("list_objects_v2").paginate(Bucket=deployed.output_bucket, Prefix=prefix)
+    for page in pages:
+        for listed in page.get("Contents", []):
+            key = listed["Key"]
+            if key.endswith("/") or (uploads is not None and key.startswith(uploads)):
+                continue
+            yield key, listed["Size"], listed["ETag"].strip('"')
+
+
+def _find_destination(top: Path, key: str) -> Path | None:
+    """None where it would be outside the folder: a key is whatever somebody has chosen."""
+    parts = key.split("/")
+    if "\0" in key or any(part in ("", ".", "..") for part in parts):
+        return None
+    destination = top.joinpath(*parts)
+    return destination if top in destination.resolve().parents else None
+
+
+def _is_there(destination: Path, size: int, etag: str) -> bool:
+    try:
+        if not destination.is_file() or destination.stat().st_size != size:
+            return False
+        with destination.open("rb") as file:
+            return hashlib.file_digest(file, _md5).hexdigest() == etag
+    except OSError:
+        return False
+
+
+def _md5() -> "hashlib._Hash":
+    return hashlib.md5(usedforsecurity=False)
+
+
+class Downloads:
+    """`ends` are the keys by what has become of them, `reasons` why some could not be written."""
+
+    def __init__(self, deployed: Deployment) -> None:
+        self._s3 = deployed.s3
+        self._bucket = deployed.output_bucket
+        self.ends: dict[Fetched, list[str]] = {end: [] for end in Fetched}
+        self.reasons: dict[str, str] = {}
+
+    def run(self, wanted: Sequence[Wanted], progress: Progress) -> None:
+        """Right also where it is interrupted. Raises ClientError and BotoCoreError."""
+        with progress(len(wanted)) as advance:
+
+            def note(ended: tuple[str, Fetched, str | None]) -> None:
+                key, end, reason = ended
+                self.ends[end].append(key)
+                if reason:
+                    self.reasons[key] = reason
+                advance(1)
+
+            work_through(wanted, self._fetch, note)
+
+    def _fetch(self, wanted: Wanted) -> tuple[str, Fetched, str | None]:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return wanted.key, self._try(wanted), None
+            except BotoCoreError:  # some are OSErrors, such as a timeout
+                if attempt == ATTEMPTS:
+                    raise
+            except OSError as error:
+                return wanted.key, Fetched.NOT_WRITTEN, f"{error.filename or wanted.destination}: {error.strerror}."
+        raise AssertionError
+
+    def _try(self, wanted: Wanted) -> Fetched:
+        try:
+            answer = self._s3.get_object(Bucket=self._bucket, Key=wanted.key)
+        except ClientError as error:
+            if http_status(error) == HTTPStatus.NOT_FOUND:
+                return Fetched.GONE
+            raise
+        with answer["Body"]:
+            if Cutout.from_metadata(answer["ETag"], answer["Metadata"]).source_key is None:
+                return Fetched.NOT_A_CUTOUT
+            _write(answer, wanted.destination)
+        return Fetched.FETCHED
+
+
+def _write(answer: "GetObjectOutputTypeDef", destination: Path) -> None:
+    """Under another name first: a file that bears the key is whole."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    part = destination.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            chunks: Iterable[bytes] = answer["Body"].iter_chunks(CHUNK_BYTES)
+            for chunk in chunks:
+                file.write(chunk)
+        part.replace(destination)
+    finally:
+        part.unlink(missing_ok=True)

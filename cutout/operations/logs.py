@@ -1,0 +1,80 @@
+"""What the functions have logged, oldest first; of all of them as one."""
+
+import heapq
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from cutout.operations.deployment import Deployment
+from remove_background.aws_errors import AwsError, error_code
+
+FOLLOW_SECONDS = 2.0
+# CloudWatch Logs may show an event so much later than events that follow it.
+LATE_MILLISECONDS = 30_000
+
+
+class Event(NamedTuple):
+    """`time` is in milliseconds since the epoch."""
+
+    time: int
+    id: str
+    message: str
+
+    @property
+    def fields(self) -> dict[str, Any] | None:
+        """None of a line that is not JSON, such as those of Lambda itself."""
+        try:
+            found = json.loads(self.message)
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+
+
+def find_groups(deployed: Deployment) -> list[str]:
+    """The log group of each function."""
+    groups = []
+    for function in filter(None, (deployed.function, deployed.outputs.get("ReopenIntakeName"))):
+        configuration = deployed.lambda_.get_function_configuration(FunctionName=function)
+        groups.append(configuration.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{function}"))
+    return groups
+
+
+def read(deployed: Deployment, groups: Sequence[str], since: datetime, codes: Sequence[str]) -> Iterator[Event]:
+    """Those with one of these codes, where any are named."""
+    return _read(deployed, groups, round(since.timestamp() * 1000), codes)
+
+
+def follow(deployed: Deployment, groups: Sequence[str], since: datetime, codes: Sequence[str]) -> Iterator[Event]:
+    """The same, and then each as it comes, without an end."""
+    start = newest = round(since.timestamp() * 1000)
+    seen: dict[str, int] = {}
+    while True:
+        for event in _read(deployed, groups, start, codes):
+            if event.id not in seen:
+                seen[event.id] = event.time
+                newest = max(newest, event.time)
+                yield event
+        start = max(start, newest - LATE_MILLISECONDS)
+        seen = {name: moment for name, moment in seen.items() if moment >= start}
+        time.sleep(FOLLOW_SECONDS)
+
+
+def _read(deployed: Deployment, groups: Sequence[str], start: int, codes: Sequence[str]) -> Iterator[Event]:
+    events = heapq.merge(*(_read_group(deployed, group, start, codes) for group in groups))
+    return (event for event in events if not codes or (event.fields or {}).get("error_code") in codes)
+
+
+def _read_group(deployed: Deployment, group: str, start: int, codes: Sequence[str]) -> Iterator[Event]:
+    """None where there is no such group: a function that has not run yet may have none."""
+    pattern = " || ".join(f"$.error_code = {json.dumps(code)}" for code in codes)
+    chosen = {"filterPattern": f"{{ {pattern} }}"} if codes else {}
+    pages = deployed.logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=start, **chosen)
+    try:
+        for page in pages:
+            for event in page["events"]:
+                yield Event(event["timestamp"], event["eventId"], event["message"].rstrip("\n"))
+    except AwsError as error:
+        if error_code(error) != "ResourceNotFoundException":
+            raise

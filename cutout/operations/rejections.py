@@ -1,0 +1,43 @@
+"""Uploads that were rejected for good, as the function remembers them in the ledger: a retry would only cost again."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cutout.failures import Failure
+from cutout.operations.deployment import Deployment
+from remove_background.uploads import Upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+BATCH = 100  # DynamoDB takes no more at a time
+PREFIX = "rejected:"  # of an item's id; the upload's URI follows
+# For keys that DynamoDB leaves unprocessed; seconds between the first two, doubled from one to the next.
+ATTEMPTS = 8
+PAUSE_SECONDS = 0.1
+
+
+def find(deployed: Deployment, uploads: Sequence[Upload]) -> set[str]:
+    """The keys of those, at most BATCH, that were rejected as they are: the item stands for the ETag that it names."""
+    items = _read(deployed, [f"{PREFIX}{upload.uri}" for upload in uploads])
+    rejected = {item["id"]["S"]: item["etag"]["S"] for item in items}
+    return {upload.key for upload in uploads if rejected.get(f"{PREFIX}{upload.uri}") == upload.etag}
+
+
+def _read(deployed: Deployment, ids: Iterable[str]) -> "list[dict[str, AttributeValueTypeDef]]":
+    table = deployed.settings["LEDGER_TABLE"]
+    left: Any = {table: {"Keys": [{"id": {"S": item}} for item in ids], "ProjectionExpression": "id, etag"}}
+    items: list[dict[str, AttributeValueTypeDef]] = []
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+        answer = deployed.dynamodb.batch_get_item(RequestItems=left)
+        items += answer["Responses"].get(table, [])
+        left = answer.get("UnprocessedKeys")
+        if not left:
+            return items
+    raise Failure(
+        "DynamoDB does not say which uploads were rejected for good: it is too busy. Call the command again, or with "
+        "--retry-rejected."
+    )
