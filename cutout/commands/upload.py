@@ -1,6 +1,7 @@
 """`cutout upload`: files and folders go into the input bucket, and are followed to their cutouts."""
 
 import functools
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
@@ -25,6 +27,7 @@ from cutout.operations.files import Became, File, WrongFile
 from cutout.operations.follow import Following
 from cutout.operations.intake import Intake
 from cutout.operations.send import Sending
+from cutout.presentation import following as following_lines
 from cutout.presentation.credits import word_left
 from cutout.presentation.intake import word_pause
 from cutout.terminal import agree, console, print_json, printable, progress
@@ -81,6 +84,7 @@ def upload(
     agree(yes=yes)
     if out:
         _make_folder(out)
+    began = time.monotonic()
     try:
         with progress() as shown:
             sending = shown.add_task("Sending", total=len(files))
@@ -88,18 +92,18 @@ def upload(
         sent = [file for file in files if file.upload]
         if wait or out:
             _say(f"Sent {len(sent):,} of {count(len(files), 'file')}.")
-            with progress() as shown:
-                following = shown.add_task("Becoming cutouts", total=len(sent))
-                shown.advance(following, 0)  # the rate counts from now
-                say = functools.partial(shown.console.print, soft_wrap=True)
-                Following(
-                    deployed,
-                    intake,
-                    out,
-                    ended=lambda _: shown.advance(following),
-                    switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
-                    say=say,
-                ).follow(sent)
+            screen = Console(stderr=True, highlight=False, markup=False)
+            say = functools.partial(screen.print, soft_wrap=True)
+            following = Following(
+                deployed,
+                intake,
+                out,
+                ended=lambda _: None,
+                switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
+                say=say,
+            )
+            with following_lines.shown(following, screen):
+                following.follow(sent)
     except (KeyboardInterrupt, Failure, BotoCoreError, ClientError):
         _tell_where_it_stopped(files)
         raise
@@ -107,6 +111,8 @@ def upload(
         print_json(_as_json(deployed, files, left_out))
     else:
         _report(files, out)
+        if sent and (wait or out):
+            typer.echo(following_lines.word_end(sent, time.monotonic() - began))
     if any(file.became not in _DONE for file in files):
         raise typer.Exit(1)
 

@@ -58,6 +58,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(following, "time", clock)
+    monkeypatch.setattr("cutout.commands.upload.time", clock)
     return clock
 
 
@@ -378,6 +379,30 @@ def test_the_cutout_of_the_same_bytes_is_there_already(
     make_cutout(deployed, "a.jpg", "a.png")
     assert one(cutout("upload", "a.jpg", "--wait", "--yes", "--json"))["became"] == "cutout"
     assert clock.now < 1001
+
+
+def test_the_last_line_says_how_many_how_long_and_what_they_cost(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("photos/a.jpg", "photos/b.jpg", "photos/c.jpg")
+    clock.after(9, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    clock.after(9, lambda: make_cutout(deployed, "b.jpg", "b.png"))
+    clock.after(18, lambda: write_letter(deployed, "c.jpg"))
+    with uploads_answered_at(deployed, datetime.now(UTC) - timedelta(seconds=1)):
+        call = cutout("upload", "photos", "--wait", "--yes")
+    assert call.code == 1
+    assert call.out.splitlines()[-1] == "3 in 18s, 2 credits, 0.2/s"
+
+
+def test_a_cutout_that_was_there_before_costs_nothing(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    cutout("upload", "a.jpg", "--yes")
+    make_cutout(deployed, "a.jpg", "a.png")
+    with uploads_answered_at(deployed, datetime.now(UTC) + timedelta(minutes=1)):
+        call = cutout("upload", "a.jpg", "--wait", "--yes")
+    assert call.out.splitlines()[-1] == "1 in 0s, 0 credits, 1.0/s"
 
 
 def test_the_cutout_of_an_older_image_is_not_taken_for_its_own(
