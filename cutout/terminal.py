@@ -48,13 +48,13 @@ def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda number: shown.advance(task, number)
 
 
-def agree(*, yes: bool) -> None:
+def agree(*, yes: bool, question: str = "Go on?") -> None:
     """Call after telling what would be done. Raises BadParameter when nobody can be asked, Abort for a no."""
     if yes:
         return
     if not sys.stdin.isatty():
         raise typer.BadParameter("nothing was done: that wants --yes.", param_hint="--yes")
-    typer.confirm("Go on?", abort=True, err=True)
+    typer.confirm(question, abort=True, err=True)
 
 
 def printable(text: object) -> str:

@@ -19,7 +19,7 @@ from rich.text import Text
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Yes
 from cutout.failures import Failure
 from cutout.operations import credits as balance
-from cutout.operations import deployment, output_keys
+from cutout.operations import deployment, output_keys, preflight
 from cutout.operations import files as local_files
 from cutout.operations import intake as stack_intake
 from cutout.operations.deployment import Deployment
@@ -30,11 +30,12 @@ from cutout.operations.send import Sending
 from cutout.presentation import following as following_lines
 from cutout.presentation.credits import word_left
 from cutout.presentation.intake import word_pause
-from cutout.terminal import agree, console, print_json, printable, progress
+from cutout.terminal import agree, bar, console, print_json, printable, progress
 from cutout.words import count
 
 # Of what there may be thousands, so many are shown.
 SHOWN = 20
+A_FEW = 5
 _DONE = (Became.SENT, Became.CUTOUT)
 _BEFORE_THE_END = (Became.NOT_SENT, Became.SENT)
 
@@ -68,8 +69,12 @@ def upload(
     A file in a folder goes by its path in that folder: photos/trip/a.jpg of the folder photos is sent as trip/a.jpg.
     Hidden files in it are left out.
 
-    Sending a file again costs nothing while its cutout is there, so a call that was interrupted can be repeated. Not in
-    a bucket that encrypts with SSE-KMS: there each upload counts as another image.
+    A file that can never become a cutout, such as a text, an empty file or one of more than 25 MB, is named and left
+    out, also with --yes. The exit code is 1 then.
+
+    Sending a file again costs nothing while its cutout is there, so a call that was interrupted can be repeated. The
+    cost that is stated leaves those out, of up to 5,000 files. Not in a bucket that encrypts with SSE-KMS: there each
+    upload counts as another image.
 
     Example: cutout upload photos/ --wait --out cutouts/
     """
@@ -80,32 +85,27 @@ def upload(
     with _wrong_file_is_wrong_usage():
         files, left_out = local_files.find(paths, prefix, output_key)
     intake = stack_intake.read(deployed)
-    _tell(deployed, files, left_out, intake, out)
-    agree(yes=yes)
+    promising, hopeless = preflight.leave_out_hopeless(files)
+    _tell_hopeless(hopeless)
+    if not promising:
+        if as_json:
+            print_json(_as_json(deployed, files, left_out))
+        raise Failure("Nothing was sent.")
+    _tell(deployed, promising, left_out, intake, out)
+    agree(yes=yes, question=f"Leave {len(hopeless):,} out, and go on?" if hopeless else "Go on?")
     if out:
         _make_folder(out)
     began = time.monotonic()
     try:
         with progress() as shown:
-            sending = shown.add_task("Sending", total=len(files))
-            Sending(deployed, files, lambda: shown.advance(sending)).run()
-        sent = [file for file in files if file.upload]
+            sending = shown.add_task("Sending", total=len(promising))
+            Sending(deployed, promising, lambda: shown.advance(sending)).run()
+        sent = [file for file in promising if file.upload]
         if wait or out:
-            _say(f"Sent {len(sent):,} of {count(len(files), 'file')}.")
-            screen = Console(stderr=True, highlight=False, markup=False)
-            say = functools.partial(screen.print, soft_wrap=True)
-            following = Following(
-                deployed,
-                intake,
-                out,
-                ended=lambda _: None,
-                switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
-                say=say,
-            )
-            with following_lines.shown(following, screen):
-                following.follow(sent)
+            _say(f"Sent {len(sent):,} of {count(len(promising), 'file')}.")
+            _follow(deployed, sent, intake, out)
     except (KeyboardInterrupt, Failure, BotoCoreError, ClientError):
-        _tell_where_it_stopped(files)
+        _tell_where_it_stopped(promising)
         raise
     if as_json:
         print_json(_as_json(deployed, files, left_out))
@@ -124,6 +124,17 @@ def _wrong_file_is_wrong_usage() -> Iterator[None]:
     except WrongFile as wrong:
         where = "--out" if wrong.destination else "FILE|FOLDER"
         raise typer.BadParameter(printable(wrong), param_hint=where) from None
+
+
+def _tell_hopeless(files: Sequence[File]) -> None:
+    if not files:
+        return
+    can = "can never become a cutout, and is" if len(files) == 1 else "can never become cutouts, and are"
+    _say(f"{count(len(files), 'file')} {can} left out:")
+    for file in files[:A_FEW]:
+        _say(f"  {file.path}: {file.reason}")
+    if files[A_FEW:]:
+        _say(f"  and {len(files) - A_FEW:,} more.")
 
 
 def _tell(
@@ -149,8 +160,13 @@ def _tell(
     if intake.paused_by:
         _say(word_pause(intake))
     left = balance.read(deployed)
-    cost = f"That may cost up to {count(len(files), 'credit')}"
-    if not isinstance(left, str) and left < len(files):
+    done = preflight.count_done(deployed, files, functools.partial(bar, "Looking for cutouts"))
+    if done:
+        have = "has its cutout already, and costs" if done == 1 else "have their cutouts already, and cost"
+        _say(f"{done:,} of them {have} nothing.")
+    paid = len(files) - done
+    cost = f"That may cost up to {count(paid, 'credit')}"
+    if not isinstance(left, str) and left < paid:
         _say(f"{cost}; only {left:,.0f} are left. Once they are used up, the intake pauses, and uploads wait.")
     else:
         _say(f"{cost}; {word_left(left)}")
@@ -161,6 +177,21 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}.", param_hint="--out") from None
+
+
+def _follow(deployed: Deployment, sent: Sequence[File], intake: Intake, out: Path | None) -> None:
+    screen = Console(stderr=True, highlight=False, markup=False)
+    say = functools.partial(screen.print, soft_wrap=True)
+    following = Following(
+        deployed,
+        intake,
+        out,
+        ended=lambda _: None,
+        switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
+        say=say,
+    )
+    with following_lines.shown(following, screen):
+        following.follow(sent)
 
 
 def _tell_where_it_stopped(files: Sequence[File]) -> None:
@@ -178,7 +209,7 @@ def _tell_where_it_stopped(files: Sequence[File]) -> None:
 
 def _report(files: Sequence[File], out: Path | None) -> None:
     became = Counter(file.became for file in files)
-    codes = Counter(file.code for file in files if file.code)
+    codes = _count_codes(files)
     table = Table("Became", Column("Files", justify="right"), box=SIMPLE_HEAD)
     for kind in Became:
         if became[kind]:
@@ -201,6 +232,11 @@ def _report(files: Sequence[File], out: Path | None) -> None:
         screen.print(Text(f"The cutouts are in {printable(out)}."), soft_wrap=True)
 
 
+def _count_codes(files: Sequence[File]) -> Counter[str]:
+    """Those of letters."""
+    return Counter(file.code for file in files if file.code and file.became is Became.LETTER)
+
+
 def _list(files: Sequence[File]) -> Table:
     table = Table(Column("File", overflow="fold"), "Became", Column("Why", overflow="fold"), box=SIMPLE_HEAD)
     for file in files:
@@ -216,7 +252,7 @@ def _as_json(deployed: Deployment, files: Sequence[File], left_out: Counter[str]
         "output_bucket": deployed.output_bucket,
         "left_out": left_out.total(),
         "became": {kind.value: became[kind] for kind in Became if became[kind]},
-        "letters": dict(Counter(file.code for file in files if file.code).most_common()),
+        "letters": dict(_count_codes(files).most_common()),
         "files": [
             {
                 "file": str(file.path),

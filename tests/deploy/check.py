@@ -86,7 +86,7 @@ class Client:
         """Each part of the `cutout` command, on the stack that `sam` has deployed."""
         (folder / "photos").mkdir()
         shutil.copy(PHOTO, folder / "photos")
-        (folder / "photos" / "text.jpg").write_text("This is no image.")
+        (folder / "photos" / "broken.jpg").write_bytes(b"\0This is not an image.")
         sent = self.cutout("upload", "photos", "--wait", "--out", "cutouts", "--yes", code=1)
         (letter,) = self.cutout("letters", "list", "--all")["letters"]
         found = {

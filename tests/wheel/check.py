@@ -110,7 +110,7 @@ def use(operator: Folder) -> None:
     """What an operator does on a stack."""
     (operator.path / "photos").mkdir()
     shutil.copy(PHOTO, operator.path / "photos")
-    (operator.path / "photos" / "text.jpg").write_text("This is not an image.")
+    (operator.path / "photos" / "broken.jpg").write_bytes(b"\0This is not an image.")
     sent = operator.cutout("upload", "photos", "--wait", "--out", "cutouts", "--yes", code=1)
     found = {
         "became": sent["became"],
