@@ -51,7 +51,9 @@ def upload(
             help="What to send, folders whole.",
         ),
     ],
-    prefix: Annotated[str, typer.Option(show_default=False, help="What all keys begin with, such as `2024/`.")] = "",
+    prefix: Annotated[
+        str, typer.Option(show_default=False, help="Folder in the bucket that the files go into, such as `2024/trip`.")
+    ] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Follow each upload to its cutout or its letter.")] = False,
     out: Annotated[
         Path | None,
@@ -79,8 +81,7 @@ def upload(
     Example: cutout upload photos/ --wait --out cutouts/
     """
     deployed = deployment.find(stack_name, endpoint_url)
-    if not prefix.startswith(needed := deployed.settings["INPUT_PREFIX"]):
-        raise typer.BadParameter(f"the stack takes only keys that begin with {needed}.", param_hint="--prefix")
+    prefix = _as_folder(prefix, deployed)
     output_key = output_keys.output_key(deployed)
     with _wrong_file_is_wrong_usage():
         files, left_out = local_files.find(paths, prefix, output_key)
@@ -115,6 +116,14 @@ def upload(
             typer.echo(following_lines.word_end(sent, time.monotonic() - began))
     if any(file.became not in _DONE for file in files):
         raise typer.Exit(1)
+
+
+def _as_folder(prefix: str, deployed: Deployment) -> str:
+    if prefix and not prefix.endswith("/"):
+        prefix += "/"
+    if not prefix.startswith(needed := deployed.settings["INPUT_PREFIX"]):
+        raise typer.BadParameter(f"the stack takes only keys that begin with {needed}.", param_hint="--prefix")
+    return prefix
 
 
 @contextmanager

@@ -146,6 +146,13 @@ def test_files_go_by_their_names_and_folders_by_what_is_in_them(
     assert "may cost up to 3 credits; 1,000 are left." in call.err
 
 
+def test_a_prefix_is_a_folder_with_and_without_its_slash(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    write("f1.jpg")
+    assert cutout("upload", "f1.jpg", "--prefix", "a/b", "--yes").code == 0
+    assert cutout("upload", "f1.jpg", "--prefix", "c/", "--yes").code == 0
+    assert keys(deployed) == ["a/b/f1.jpg", "c/f1.jpg"]
+
+
 def test_each_is_sent_with_its_type(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     types = {
         "a.JPG": "image/jpeg",
@@ -837,3 +844,5 @@ def test_keys_that_the_stack_does_not_take_are_refused(deployed: Deployment, cut
     assert call.code == 2
     assert "begin with in/" in call.err
     assert cutout("upload", "a.jpg", "--prefix", "in/2026/", "--yes").code == 0
+    assert cutout("upload", "a.jpg", "--prefix", "in", "--yes").code == 0
+    assert keys(deployed) == ["in/2026/a.jpg", "in/a.jpg"]
