@@ -1,6 +1,7 @@
 """`cutout upload`: files and folders go into the input bucket, and are followed to their cutouts."""
 
 import functools
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from cutout.operations.follow import Following
 from cutout.operations.intake import Intake
 from cutout.operations.send import Sending
 from cutout.presentation import following as following_lines
+from cutout.presentation import gallery
 from cutout.presentation.credits import word_left
 from cutout.presentation.intake import word_pause
 from cutout.terminal import agree, bar, console, print_json, printable, progress
@@ -58,7 +60,10 @@ def upload(
     out: Annotated[
         Path | None,
         typer.Option(
-            file_okay=False, writable=True, show_default=False, help="Folder to fetch the cutouts into; implies --wait."
+            file_okay=False,
+            writable=True,
+            show_default=False,
+            help="Folder to fetch the cutouts into, with a page that shows them; implies --wait.",
         ),
     ] = None,
     stack_name: StackName = STACK_NAME,
@@ -108,10 +113,13 @@ def upload(
     except (KeyboardInterrupt, Failure, BotoCoreError, ClientError):
         _tell_where_it_stopped(promising)
         raise
+    page = _write_page(sent, out) if out and sent else None
     if as_json:
-        print_json(_as_json(deployed, files, left_out))
+        print_json(_as_json(deployed, files, left_out, page))
     else:
         _report(files, out)
+        if page:
+            typer.echo(f"Page: {printable(page)}")
         if sent and (wait or out):
             typer.echo(following_lines.word_end(sent, time.monotonic() - began))
     if any(file.became not in _DONE for file in files):
@@ -203,6 +211,31 @@ def _follow(deployed: Deployment, sent: Sequence[File], intake: Intake, out: Pat
         following.follow(sent)
 
 
+def _write_page(sent: Sequence[File], out: Path) -> Path | None:
+    """A page that shows the cutouts beside their originals; None where it cannot be written."""
+    entries = [
+        gallery.Entry(
+            name=file.key,
+            original=Path(os.path.relpath(file.path.resolve(), out.resolve())).as_posix(),
+            outcome=_word(file.became),
+            cutout=file.output_key if file.became is Became.CUTOUT else None,
+            reason=_why(file),
+        )
+        for file in sent
+    ]
+    page = out / "index.html"
+    try:
+        if page.exists() and gallery.UPLOAD_MARK not in page.read_text(encoding="utf-8", errors="replace"):
+            _say(f"{page} is left as it is: `cutout upload` did not write it. So there is no page of the cutouts.")
+            return None
+        note = "The originals are shown from where they were uploaded."
+        page.write_text(gallery.render(entries, note, gallery.UPLOAD_MARK), encoding="utf-8")
+    except OSError as error:
+        _say(f"There is no page of the cutouts: {error.filename}: {error.strerror}.")
+        return None
+    return page
+
+
 def _tell_where_it_stopped(files: Sequence[File]) -> None:
     became = Counter(file.became for file in files)
     sent = len(files) - became[Became.NOT_SENT]
@@ -249,17 +282,19 @@ def _count_codes(files: Sequence[File]) -> Counter[str]:
 def _list(files: Sequence[File]) -> Table:
     table = Table(Column("File", overflow="fold"), "Became", Column("Why", overflow="fold"), box=SIMPLE_HEAD)
     for file in files:
-        why = ": ".join(part for part in (file.code, file.reason) if part)
-        table.add_row(Text(printable(file.path)), _word(file.became), Text(printable(why)))
+        table.add_row(Text(printable(file.path)), _word(file.became), Text(printable(_why(file))))
     return table
 
 
-def _as_json(deployed: Deployment, files: Sequence[File], left_out: Counter[str]) -> dict[str, Any]:
+def _as_json(
+    deployed: Deployment, files: Sequence[File], left_out: Counter[str], page: Path | None = None
+) -> dict[str, Any]:
     became = Counter(file.became for file in files)
     return {
         "input_bucket": deployed.input_bucket,
         "output_bucket": deployed.output_bucket,
         "left_out": left_out.total(),
+        "page": None if page is None else str(page),
         "became": {kind.value: became[kind] for kind in Became if became[kind]},
         "letters": dict(_count_codes(files).most_common()),
         "files": [
@@ -274,6 +309,10 @@ def _as_json(deployed: Deployment, files: Sequence[File], left_out: Counter[str]
             for file in files
         ],
     }
+
+
+def _why(file: File) -> str:
+    return ": ".join(part for part in (file.code, file.reason) if part)
 
 
 def _word(became: Became) -> str:

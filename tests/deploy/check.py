@@ -91,7 +91,7 @@ class Client:
         (letter,) = self.cutout("letters", "list", "--all")["letters"]
         found = {
             "became": sent["became"],
-            "fetched": [file.name for file in (folder / "cutouts").iterdir()],
+            "fetched": [file.name for file in (folder / "cutouts").glob("*.png")],
             "letters": self.cutout("status")["letters"],
             "shown": [shown["code"] for shown in self.cutout("letters", "show", letter["id"])],
             "replayed": self.cutout("letters", "replay", letter["id"], "--yes")["replayed"],

@@ -114,7 +114,7 @@ def use(operator: Folder) -> None:
     sent = operator.cutout("upload", "photos", "--wait", "--out", "cutouts", "--yes", code=1)
     found = {
         "became": sent["became"],
-        "fetched": [file.name for file in (operator.path / "cutouts").iterdir()],
+        "fetched": [file.name for file in (operator.path / "cutouts").glob("*.png")],
         "letters": operator.cutout("status")["letters"],
         "listed": [letter["code"] for letter in operator.cutout("letters", "list", "--all")["letters"]],
         "inputs": operator.cutout("backfill")["inputs"],

@@ -751,11 +751,51 @@ def test_cutouts_are_fetched_into_the_folder(deployed: Deployment, cutout: Calla
     call = cutout("upload", "photos", "--out", "out", "--yes")
     assert call.code == 0
     assert "1 file in out will be replaced by cutouts." in call.err
-    assert {str(path): path.read_bytes() for path in Path("out").rglob("*.*")} == {
+    assert {str(path): path.read_bytes() for path in Path("out").rglob("*.png")} == {
         "out/a.png": b"a",
         "out/trip/b.png": b"b",
         "out/kept.png": b"\0out/kept.png",
     }
+
+
+def test_a_page_shows_the_cutouts_beside_their_originals(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("photos/a b.jpg", "photos/c.jpg", "photos/text.txt")
+    Path("photos/text.txt").write_text("Not an image.")
+    clock.after(5, lambda: make_cutout(deployed, "trip/a b.jpg", "trip/a b.png"))
+    clock.after(9, lambda: write_letter(deployed, "trip/c.jpg"))
+    call = cutout("upload", "photos", "--out", "out", "--prefix", "trip", "--yes")
+    assert "Page: out/index.html" in call.out
+    page = Path("out/index.html").read_text()
+    assert 'src="../photos/a%20b.jpg"' in page
+    assert 'src="trip/a%20b.png"' in page
+    assert "malformed_image: It is broken." in page
+    assert "1 of 2 uploads became a cutout." in page
+    assert "text.txt" not in page
+
+
+def test_a_page_is_replaced_where_it_is_ours_and_left_where_not(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    assert cutout("upload", "a.jpg", "--out", "out", "--yes", "--json").json["page"] == "out/index.html"
+    assert cutout("upload", "a.jpg", "--out", "out", "--yes", "--json").json["page"] == "out/index.html"
+    Path("out/index.html").write_text("mine")
+    call = cutout("upload", "a.jpg", "--out", "out", "--yes", "--json")
+    assert (call.code, call.json["page"]) == (0, None)
+    assert "out/index.html is left as it is" in call.err
+    assert Path("out/index.html").read_text() == "mine"
+
+
+def test_a_page_that_cannot_be_written_is_told(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+    write("a.jpg")
+    Path("out/index.html").mkdir(parents=True)
+    clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    call = cutout("upload", "a.jpg", "--out", "out", "--yes")
+    assert call.code == 0
+    assert "There is no page of the cutouts: out/index.html: Is a directory." in call.err
 
 
 def test_a_cutout_that_cannot_be_written_is_told(
