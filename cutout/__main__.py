@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": ("cutout.commands.demo", "demo", "Turn some photos into cutouts, and show them on a page."),
     "local": ("cutout.commands.local", "local", "Keep the stack up on this machine until Ctrl-C."),
     "upload": ("cutout.commands.upload", "upload", "Send images to be turned into cutouts."),
+    "cancel": ("cutout.commands.cancel", "cancel", "Take back uploads that still wait in the queue."),
     "status": (
         "cutout.commands.status",
         "status",
