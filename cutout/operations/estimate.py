@@ -34,18 +34,16 @@ class Estimate:
         self._risen_at = now
 
     def rate(self, now: float) -> float | None:
-        """How many end in a second: what the stack allows until more is known, None where that is not known either."""
+        """How many end in a second; None until two rises have been seen."""
         first, last = self._first, self._last
-        if first is None or last is None:
+        if first is None or last is None or last[0] <= first[0]:
             return None
-        if last[0] <= first[0]:
-            return self._most_per_second
         seen = (last[1] - first[1]) / (last[0] + self._standstill(now) - first[0])
         return min(seen, self._most_per_second or seen)
 
     def seconds_left(self, now: float) -> float | None:
-        """None until the rate is known."""
-        rate, last = self.rate(now), self._last
+        """None until some have ended. At the rate that the stack allows, until theirs is known."""
+        rate, last = self.rate(now) or self._most_per_second, self._last
         if rate is None or last is None:
             return None
         return max(0.0, last[0] + self._standstill(now) + (self._total - last[1]) / rate - now)

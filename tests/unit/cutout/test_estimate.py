@@ -59,11 +59,11 @@ def test_the_rate_is_not_above_what_the_stack_allows() -> None:
     assert estimate.rate(11) == 5.0
 
 
-def test_until_two_bursts_are_seen_the_rate_is_what_the_stack_allows() -> None:
+def test_until_two_bursts_are_seen_what_the_stack_allows_tells_the_time_left() -> None:
     estimate = Estimate(1000, 5.0)
-    assert estimate.rate(9) is None
+    assert estimate.seconds_left(9) is None
     estimate.note(10, 500)
-    assert (estimate.rate(12), estimate.seconds_left(12)) == (5.0, 100.0)
+    assert (estimate.rate(12), estimate.seconds_left(12)) == (None, 100.0)
 
 
 def test_between_bursts_time_passes_and_a_standstill_makes_it_longer() -> None:

@@ -18,7 +18,7 @@ from cutout.operations.estimate import Estimate
 from cutout.operations.files import Became, File
 from cutout.operations.follow import Following
 from cutout.operations.intake import Intake
-from cutout.presentation.following import render, word_end
+from cutout.presentation.following import render, shown, word_end
 from remove_background.errors import Billed
 from remove_background.models import cutout_metadata
 from remove_background.uploads import Upload
@@ -116,6 +116,15 @@ def test_what_is_not_known_yet_is_not_said() -> None:
     first, second = drawn(Counter(), None, Estimate(2000), 1)
     assert first.rstrip().endswith("0/2,000")
     assert second.rstrip() == "0 cutouts"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_lines_are_for_terminals(terminal: bool) -> None:
+    following = SimpleNamespace(became=Counter({Became.CUTOUT: 3}), ahead=7, estimate=Estimate(9), total=9)
+    screen = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+    with shown(cast("Following", following), screen):
+        pass
+    assert ("3 cutouts, 7 ahead in the queue" in cast("io.StringIO", screen.file).getvalue()) is terminal
 
 
 def ended(became: Became, billed: Billed | None) -> File:
