@@ -131,4 +131,4 @@ def _as_json(waiting: Waiting, absent: Sequence[str]) -> dict[str, object]:
 
 def _name(keys: Sequence[str]) -> str:
     more = f" and {len(keys) - A_FEW:,} more" if len(keys) > A_FEW else ""
-    return ", ".join(map(printable, keys[:A_FEW])) + more
+    return ", ".join(map(printable, sorted(keys)[:A_FEW])) + more
