@@ -13,6 +13,7 @@ COMMANDS = {
     "local": ("cutout.commands.local", "local", "Keep the stack up on this machine until Ctrl-C."),
     "upload": ("cutout.commands.upload", "upload", "Send images to be turned into cutouts."),
     "download": ("cutout.commands.download", "download", "Fetch cutouts into a folder, each under its key."),
+    "cancel": ("cutout.commands.cancel", "cancel", "Take back uploads that still wait in the queue."),
     "status": (
         "cutout.commands.status",
         "status",

@@ -51,14 +51,14 @@ def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda number: shown.advance(task, number)
 
 
-def agree(*, yes: bool) -> None:
+def agree(*, yes: bool, question: str = "Go on?") -> None:
     """Call after telling what would be done. Raises Exit when nobody can be asked, Abort for a no."""
     if yes:
         return
     if not sys.stdin.isatty():
         typer.echo("Nothing was done: no terminal to ask on. Add --yes.", err=True)
         raise typer.Exit(2)  # wrong usage
-    typer.confirm("Go on?", abort=True, err=True)
+    typer.confirm(question, abort=True, err=True)
 
 
 def printable(text: object) -> str:

@@ -16,8 +16,8 @@ from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.enqueue import Enqueuer, read_uploads
 from cutout.operations.files import Became, File
-from cutout.presentation.following import ends_as_json, follow, word_ends
 from cutout.presentation.letters import read_letters
+from cutout.presentation.requeued import ends_as_json, follow, word_ends
 from cutout.terminal import bar, print_json, printable
 from cutout.words import count
 

@@ -18,10 +18,10 @@ from cutout.operations.files import Became
 from cutout.operations.replay import Replay
 from cutout.operations.selection import Choice, Chosen, Done
 from cutout.presentation.credits import word_left
-from cutout.presentation.following import ends_as_json, follow, word_ends
 from cutout.presentation.letter import describe, print_letter
 from cutout.presentation.letters import list_codes, list_page, read_letters, word_chosen
 from cutout.presentation.outcome import deletion_as_json, report, report_deletion
+from cutout.presentation.requeued import ends_as_json, follow, word_ends
 from cutout.terminal import agree, bar, print_json
 from cutout.words import count
 

@@ -1,6 +1,8 @@
 """`cutout upload`: files and folders go into the input bucket, and are followed to their cutouts."""
 
 import functools
+import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
@@ -17,7 +20,7 @@ from rich.text import Text
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Yes
 from cutout.failures import Failure
 from cutout.operations import credits as balance
-from cutout.operations import deployment, output_keys
+from cutout.operations import deployment, output_keys, preflight
 from cutout.operations import files as local_files
 from cutout.operations import intake as stack_intake
 from cutout.operations.deployment import Deployment
@@ -25,13 +28,16 @@ from cutout.operations.files import Became, File, WrongFile
 from cutout.operations.follow import Following
 from cutout.operations.intake import Intake
 from cutout.operations.send import Sending
+from cutout.presentation import following as following_lines
+from cutout.presentation import gallery
 from cutout.presentation.credits import word_left
 from cutout.presentation.intake import word_pause
-from cutout.terminal import agree, console, print_json, printable, progress
+from cutout.terminal import agree, bar, console, print_json, printable, progress
 from cutout.words import count
 
 # Of what there may be thousands, so many are shown.
 SHOWN = 20
+A_FEW = 5
 _DONE = (Became.SENT, Became.CUTOUT)
 _BEFORE_THE_END = (Became.NOT_SENT, Became.SENT)
 
@@ -47,12 +53,17 @@ def upload(
             help="What to send, folders whole.",
         ),
     ],
-    prefix: Annotated[str, typer.Option(show_default=False, help="What all keys begin with, such as `2024/`.")] = "",
+    prefix: Annotated[
+        str, typer.Option(show_default=False, help="Folder in the bucket that the files go into, such as `2024/trip`.")
+    ] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Follow each upload to its cutout or its letter.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            file_okay=False, writable=True, show_default=False, help="Folder to fetch the cutouts into; implies --wait."
+            file_okay=False,
+            writable=True,
+            show_default=False,
+            help="Folder to fetch the cutouts into, with a page that shows them; implies --wait.",
         ),
     ] = None,
     stack_name: StackName = STACK_NAME,
@@ -65,50 +76,62 @@ def upload(
     A file in a folder goes by its path in that folder: photos/trip/a.jpg of the folder photos is sent as trip/a.jpg.
     Hidden files in it are left out.
 
-    Sending a file again costs nothing while its cutout is there, so a call that was interrupted can be repeated. Not in
-    a bucket that encrypts with SSE-KMS: there each upload counts as another image.
+    A file that can never become a cutout, such as a text, an empty file or one of more than 25 MB, is named and left
+    out, also with --yes. The exit code is 1 then.
+
+    Sending a file again costs nothing while its cutout is there, so a call that was interrupted can be repeated. The
+    cost that is stated leaves those out, of up to 5,000 files. Not in a bucket that encrypts with SSE-KMS: there each
+    upload counts as another image.
 
     Example: cutout upload photos/ --wait --out cutouts/
     """
     deployed = deployment.find(stack_name, endpoint_url)
-    if not prefix.startswith(needed := deployed.settings["INPUT_PREFIX"]):
-        raise typer.BadParameter(f"the stack takes only keys that begin with {needed}.", param_hint="--prefix")
+    prefix = _as_folder(prefix, deployed)
     output_key = output_keys.output_key(deployed)
     with _wrong_file_is_wrong_usage():
         files, left_out = local_files.find(paths, prefix, output_key)
     intake = stack_intake.read(deployed)
-    _tell(deployed, files, left_out, intake, out)
-    agree(yes=yes)
+    promising, hopeless = preflight.leave_out_hopeless(files)
+    _tell_hopeless(hopeless)
+    if not promising:
+        if as_json:
+            print_json(_as_json(deployed, files, left_out))
+        raise Failure("Nothing was sent.")
+    _tell(deployed, promising, left_out, intake, out)
+    agree(yes=yes, question=f"Leave {len(hopeless):,} out, and go on?" if hopeless else "Go on?")
     if out:
         _make_folder(out)
+    began = time.monotonic()
     try:
         with progress() as shown:
-            sending = shown.add_task("Sending", total=len(files))
-            Sending(deployed, files, lambda: shown.advance(sending)).run()
-        sent = [file for file in files if file.upload]
+            sending = shown.add_task("Sending", total=len(promising))
+            Sending(deployed, promising, lambda: shown.advance(sending)).run()
+        sent = [file for file in promising if file.upload]
         if wait or out:
-            _say(f"Sent {len(sent):,} of {count(len(files), 'file')}.")
-            with progress() as shown:
-                following = shown.add_task("Becoming cutouts", total=len(sent))
-                shown.advance(following, 0)  # the rate counts from now
-                say = functools.partial(shown.console.print, soft_wrap=True)
-                Following(
-                    deployed,
-                    intake,
-                    out,
-                    ended=lambda _: shown.advance(following),
-                    switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
-                    say=say,
-                ).follow(sent)
+            _say(f"Sent {len(sent):,} of {count(len(promising), 'file')}.")
+            _follow(deployed, sent, intake, out)
     except (KeyboardInterrupt, Failure, BotoCoreError, ClientError):
-        _tell_where_it_stopped(files)
+        _tell_where_it_stopped(promising)
         raise
+    page = _write_page(sent, out) if out and sent else None
     if as_json:
-        print_json(_as_json(deployed, files, left_out))
+        print_json(_as_json(deployed, files, left_out, page))
     else:
         _report(files, out)
+        if page:
+            typer.echo(f"Page: {printable(page)}")
+        if sent and (wait or out):
+            typer.echo(following_lines.word_end(sent, time.monotonic() - began))
     if any(file.became not in _DONE for file in files):
         raise typer.Exit(1)
+
+
+def _as_folder(prefix: str, deployed: Deployment) -> str:
+    if prefix and not prefix.endswith("/"):
+        prefix += "/"
+    if not prefix.startswith(needed := deployed.settings["INPUT_PREFIX"]):
+        raise typer.BadParameter(f"the stack takes only keys that begin with {needed}.", param_hint="--prefix")
+    return prefix
 
 
 @contextmanager
@@ -118,6 +141,17 @@ def _wrong_file_is_wrong_usage() -> Iterator[None]:
     except WrongFile as wrong:
         where = "--out" if wrong.destination else "FILE|FOLDER"
         raise typer.BadParameter(printable(wrong), param_hint=where) from None
+
+
+def _tell_hopeless(files: Sequence[File]) -> None:
+    if not files:
+        return
+    can = "can never become a cutout, and is" if len(files) == 1 else "can never become cutouts, and are"
+    _say(f"{count(len(files), 'file')} {can} left out:")
+    for file in files[:A_FEW]:
+        _say(f"  {file.path}: {file.reason}")
+    if files[A_FEW:]:
+        _say(f"  and {len(files) - A_FEW:,} more.")
 
 
 def _tell(
@@ -143,8 +177,13 @@ def _tell(
     if intake.paused_by:
         _say(word_pause(intake))
     left = balance.read(deployed)
-    cost = f"That may cost up to {count(len(files), 'credit')}"
-    if not isinstance(left, str) and left < len(files):
+    done = preflight.count_done(deployed, files, functools.partial(bar, "Looking for cutouts"))
+    if done:
+        have = "has its cutout already, and costs" if done == 1 else "have their cutouts already, and cost"
+        _say(f"{done:,} of them {have} nothing.")
+    paid = len(files) - done
+    cost = f"That may cost up to {count(paid, 'credit')}"
+    if not isinstance(left, str) and left < paid:
         _say(f"{cost}; only {left:,.0f} are left. Once they are used up, the intake pauses, and uploads wait.")
     else:
         _say(f"{cost}; {word_left(left)}")
@@ -155,6 +194,46 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}.", param_hint="--out") from None
+
+
+def _follow(deployed: Deployment, sent: Sequence[File], intake: Intake, out: Path | None) -> None:
+    screen = Console(stderr=True, highlight=False, markup=False)
+    say = functools.partial(screen.print, soft_wrap=True)
+    following = Following(
+        deployed,
+        intake,
+        out,
+        ended=lambda _: None,
+        switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
+        say=say,
+    )
+    with following_lines.shown(following, screen):
+        following.follow(sent)
+
+
+def _write_page(sent: Sequence[File], out: Path) -> Path | None:
+    """A page that shows the cutouts beside their originals; None where it cannot be written."""
+    entries = [
+        gallery.Entry(
+            name=file.key,
+            original=Path(os.path.relpath(file.path.resolve(), out.resolve())).as_posix(),
+            outcome=_word(file.became),
+            cutout=file.output_key if file.became is Became.CUTOUT else None,
+            reason=_why(file),
+        )
+        for file in sent
+    ]
+    page = out / "index.html"
+    try:
+        if page.exists() and gallery.UPLOAD_MARK not in page.read_text(encoding="utf-8", errors="replace"):
+            _say(f"{page} is left as it is: `cutout upload` did not write it. So there is no page of the cutouts.")
+            return None
+        note = "The originals are shown from where they were uploaded."
+        page.write_text(gallery.render(entries, note, gallery.UPLOAD_MARK), encoding="utf-8")
+    except OSError as error:
+        _say(f"There is no page of the cutouts: {error.filename}: {error.strerror}.")
+        return None
+    return page
 
 
 def _tell_where_it_stopped(files: Sequence[File]) -> None:
@@ -172,7 +251,7 @@ def _tell_where_it_stopped(files: Sequence[File]) -> None:
 
 def _report(files: Sequence[File], out: Path | None) -> None:
     became = Counter(file.became for file in files)
-    codes = Counter(file.code for file in files if file.code)
+    codes = _count_codes(files)
     table = Table("Became", Column("Files", justify="right"), box=SIMPLE_HEAD)
     for kind in Became:
         if became[kind]:
@@ -195,22 +274,29 @@ def _report(files: Sequence[File], out: Path | None) -> None:
         screen.print(Text(f"The cutouts are in {printable(out)}."), soft_wrap=True)
 
 
+def _count_codes(files: Sequence[File]) -> Counter[str]:
+    """Those of letters."""
+    return Counter(file.code for file in files if file.code and file.became is Became.LETTER)
+
+
 def _list(files: Sequence[File]) -> Table:
     table = Table(Column("File", overflow="fold"), "Became", Column("Why", overflow="fold"), box=SIMPLE_HEAD)
     for file in files:
-        why = ": ".join(part for part in (file.code, file.reason) if part)
-        table.add_row(Text(printable(file.path)), _word(file.became), Text(printable(why)))
+        table.add_row(Text(printable(file.path)), _word(file.became), Text(printable(_why(file))))
     return table
 
 
-def _as_json(deployed: Deployment, files: Sequence[File], left_out: Counter[str]) -> dict[str, Any]:
+def _as_json(
+    deployed: Deployment, files: Sequence[File], left_out: Counter[str], page: Path | None = None
+) -> dict[str, Any]:
     became = Counter(file.became for file in files)
     return {
         "input_bucket": deployed.input_bucket,
         "output_bucket": deployed.output_bucket,
         "left_out": left_out.total(),
+        "page": None if page is None else str(page),
         "became": {kind.value: became[kind] for kind in Became if became[kind]},
-        "letters": dict(Counter(file.code for file in files if file.code).most_common()),
+        "letters": dict(_count_codes(files).most_common()),
         "files": [
             {
                 "file": str(file.path),
@@ -223,6 +309,10 @@ def _as_json(deployed: Deployment, files: Sequence[File], left_out: Counter[str]
             for file in files
         ],
     }
+
+
+def _why(file: File) -> str:
+    return ": ".join(part for part in (file.code, file.reason) if part)
 
 
 def _word(became: Became) -> str:

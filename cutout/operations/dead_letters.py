@@ -83,6 +83,7 @@ class DeadLetters:
         self._held: dict[str, str] = {}  # the receipts of letters that are hidden, by id
         self._seen: set[str] = set()
         self.undeleted = 0  # letters that were to be deleted, and that SQS has kept
+        self.deleted: set[str] = set()  # the ids of those that it has not
 
     def work_through(self, handle: Callable[[Sequence[Letter]], Iterable[Letter]]) -> None:
         """Hands each letter once to `handle`, at most ten at a time, from several threads; deletes those it returns.
@@ -149,6 +150,7 @@ class DeadLetters:
             self.undeleted += len(kept)
             for number, letter in enumerate(letters):
                 if number not in kept:
+                    self.deleted.add(letter.id)
                     self._held.pop(letter.id, None)
 
     @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from remove_background.errors import OutputKeyTooLong
+from remove_background.errors import Billed, OutputKeyTooLong
 from remove_background.output_key import MAX_KEY_BYTES, OutputKey
 from remove_background.uploads import Upload
 
@@ -39,7 +39,10 @@ class Became(StrEnum):
 
 @dataclass(slots=True)
 class File:
-    """`size` is in bytes; `upload` is known once it was sent; `code` is that of its letter, `reason` a sentence."""
+    """`size` is in bytes; `upload` is known once it was sent; `code` is that of its letter, `reason` a sentence.
+
+    `billed` is whether its cutout or letter has cost a credit, once it has either.
+    """
 
     path: Path
     size: int
@@ -49,6 +52,7 @@ class File:
     code: str | None = None
     reason: str | None = None
     upload: Upload | None = None
+    billed: Billed | None = None
 
 
 def find(paths: Iterable[Path], prefix: str, output_key: OutputKey) -> tuple[list[File], Counter[str]]:

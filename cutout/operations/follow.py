@@ -1,9 +1,10 @@
 """Uploads followed until each has ended: as a cutout, as a letter, or because its owner overwrote or deleted it."""
 
 import math
+import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from http import HTTPStatus
@@ -16,9 +17,11 @@ from cutout.operations import intake as stack_intake
 from cutout.operations import objects, queues
 from cutout.operations.dead_letters import DeadLetters, Letter
 from cutout.operations.deployment import THREADS, Deployment
+from cutout.operations.estimate import Estimate
 from cutout.operations.files import Became, File
 from cutout.operations.intake import Intake
 from remove_background.aws_errors import http_status
+from remove_background.errors import Billed
 from remove_background.models import Cutout
 from remove_background.uploads import Upload
 
@@ -52,11 +55,11 @@ class _Pending:
 
     __slots__ = ("file", "looked", "source_due", "upload")
 
-    def __init__(self, file: File, upload: Upload, now: float) -> None:
+    def __init__(self, file: File, upload: Upload, now: float, source_due: float) -> None:
         self.file = file
         self.upload = upload
         self.looked = now
-        self.source_due = now + LONG_SECONDS
+        self.source_due = source_due
 
 
 class Following:
@@ -64,6 +67,9 @@ class Following:
 
     `intake` is how it was last found, `out` the folder that the cutouts are fetched to. `ended` is called for each
     file that has ended, with it, `switched` when the intake is paused or open again, `say` with sentences for a person.
+
+    To be read at any time, from any thread: `became` counts what has ended, of `total`; `ahead` is how many messages
+    wait in the upload queue, whoever sent them, and None until they are counted; `estimate` tells the time left.
     """
 
     def __init__(
@@ -80,12 +86,20 @@ class Following:
         self._ended = ended
         self._switched = switched
         self._say = say
+        self._lock = threading.Lock()
+        self.became: Counter[Became] = Counter()
+        self.total = 0
+        self.ahead: int | None = None
+        self.estimate = Estimate(0)
         self._pending: dict[tuple[str, str, str | None], _Pending] = {}
         self._intake = intake
         self._letters_known = 0
         self._letters_due = self._reread_due = self._state_due = 0.0
         self._idle_since: float | None = None
         self._ended_at = 0.0  # when the last of them did
+        # In a cycle each is looked at once. Before its end, the count of what has ended is partial.
+        self._cycle_left = 0
+        self._cycle_began = 0.0
 
     def follow(self, files: Iterable[File], patience: float = math.inf) -> None:
         """Returns when each of these, which have been sent, has ended; or when none has for `patience` seconds.
@@ -93,10 +107,15 @@ class Following:
         Raises ClientError and BotoCoreError when AWS refuses to answer, or does not for OUTAGE_SECONDS.
         """
         now = self._ended_at = time.monotonic()
-        for file in files:
-            if file.upload:
-                self._pending[_identity(file.upload)] = _Pending(file, file.upload, now)
+        sent = [(file, file.upload) for file in files if file.upload]
+        for number, (file, upload) in enumerate(sent):
+            # Not all at once, so that one cycle takes about as long as another.
+            source_due = now + LONG_SECONDS * (1 + number / len(sent))
+            self._pending[_identity(upload)] = _Pending(file, upload, now, source_due)
         turns = deque(self._pending.values())
+        self.total = len(turns)
+        self.estimate = Estimate(self.total, _read_most_per_second(self._deployed))
+        self._cycle_left, self._cycle_began = len(turns), now
         failing_since = None
         rest = FIRST_SECONDS
         with ThreadPoolExecutor(THREADS) as threads:
@@ -107,7 +126,7 @@ class Following:
                     self._look_at_some(turns, threads)
                     least = LONG_REST_SECONDS if self._intake.paused_by else REST_SECONDS
                     rest = max(least, REST_SHARE * (time.monotonic() - began))
-                    self._look_at_letters()
+                    self._look_at_queues()
                     self._look_at_state()
                     failing_since = None
                 except (BotoCoreError, ClientError) as error:
@@ -120,8 +139,9 @@ class Following:
 
     def _look_at_some(self, turns: deque[_Pending], threads: ThreadPoolExecutor) -> None:
         batch: list[_Pending] = []
-        while turns and len(batch) < ROUND:
+        while self._cycle_left and len(batch) < ROUND:
             pending = turns.popleft()
+            self._cycle_left -= 1
             if pending.file.became is Became.SENT:
                 batch.append(pending)
         looks = [threads.submit(self._look_at, pending) for pending in batch]
@@ -133,6 +153,10 @@ class Following:
         turns.extend(pending for pending in batch if pending.file.became is Became.SENT)
         for look in looks:
             look.result()
+        if not self._cycle_left:
+            now = time.monotonic()
+            self.estimate.note(now, self.total - len(self._pending), self._cycle_began)
+            self._cycle_left, self._cycle_began = len(turns), now
 
     def _look_at(self, pending: _Pending) -> None:
         if self._find_cutout(pending):
@@ -160,6 +184,7 @@ class Following:
         if not cutout.is_of(pending.upload):
             return False
         reason = None
+        billed = _tell_billed(found["LastModified"].timestamp(), pending.upload)
         if self._out:
             try:
                 if not self._fetch(pending.file.output_key, cutout, self._out):
@@ -168,7 +193,7 @@ class Following:
                 raise
             except OSError as error:
                 reason = f"{error.filename or self._out}: {error.strerror}."
-        self._end(pending, Became.NOT_FETCHED if reason else Became.CUTOUT, reason=reason)
+        self._end(pending, Became.NOT_FETCHED if reason else Became.CUTOUT, reason=reason, billed=billed)
         return True
 
     def _fetch(self, key: str, cutout: Cutout, out: Path) -> bool:
@@ -191,10 +216,12 @@ class Following:
             part.unlink(missing_ok=True)
         return True
 
-    def _look_at_letters(self) -> None:
+    def _look_at_queues(self) -> None:
         began = time.monotonic()
         if began < self._letters_due:
             return
+        uploads = queues.count(self._deployed.sqs, self._deployed.upload_queue)
+        self.ahead = uploads.waiting + uploads.delayed
         waiting = queues.count(self._deployed.sqs, self._deployed.dead_letter_queue).waiting
         if waiting and (waiting != self._letters_known or began > self._reread_due):
             self._read_letters()
@@ -211,7 +238,8 @@ class Following:
             for upload in letter.uploads:
                 pending = self._pending.get(_identity(upload))
                 if pending and not _is_earlier(letter, pending.upload):
-                    self._end(pending, Became.LETTER, letter.code, letter.attributes.get("ErrorMessage"))
+                    billed = Billed(letter.billed) if letter.billed in set(Billed) else Billed.MAYBE
+                    self._end(pending, Became.LETTER, letter.code, letter.attributes.get("ErrorMessage"), billed)
         return []
 
     def _look_at_state(self) -> None:
@@ -248,13 +276,24 @@ class Following:
         intake = stack_intake.read(self._deployed)
         if bool(intake.paused_by) != bool(self._intake.paused_by):
             self._switched(intake)
+            self.estimate.restart()
         self._intake = intake
 
-    def _end(self, pending: _Pending, became: Became, code: str | None = None, reason: str | None = None) -> None:
+    def _end(
+        self,
+        pending: _Pending,
+        became: Became,
+        code: str | None = None,
+        reason: str | None = None,
+        billed: Billed | None = None,
+    ) -> None:
         """Does nothing for one that has ended: the same letter may be there twice."""
-        if self._pending.pop(_identity(pending.upload), None) is None:
-            return
+        with self._lock:
+            if self._pending.pop(_identity(pending.upload), None) is None:
+                return
+            self.became[became] += 1
         pending.file.code, pending.file.reason, pending.file.became = code, reason, became
+        pending.file.billed = billed
         self._ended_at = time.monotonic()
         self._ended(pending.file)
 
@@ -267,6 +306,21 @@ def _identity(upload: Upload) -> tuple[str, str, str | None]:
 def _is_earlier(letter: Letter, upload: Upload) -> bool:
     """Whether the letter is about an earlier upload of the same bytes: without versions, nothing else tells."""
     return upload.time is not None and letter.sent.timestamp() < upload.time - CLOCKS_SECONDS
+
+
+def _tell_billed(written: float, upload: Upload) -> Billed:
+    """Nothing is paid for an upload whose cutout was written before it; both times are S3's."""
+    if upload.time is None:
+        return Billed.MAYBE
+    return Billed.NO if written < upload.time else Billed.YES
+
+
+def _read_most_per_second(deployed: Deployment) -> float | None:
+    """What the stack's rate limiter lets through; None where that cannot be told."""
+    try:
+        return float(deployed.settings["REQUESTS_PER_SECOND"])
+    except (KeyError, ValueError):
+        return None
 
 
 def _may_pass(error: BotoCoreError | ClientError) -> bool:

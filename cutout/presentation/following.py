@@ -1,89 +1,67 @@
-"""What becomes of uploads that were sent to the queue again: followed on the screen, and in a sentence."""
+"""Uploads that are followed, in words: what has ended how, what is ahead, and at the end what it took."""
 
-import functools
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from cutout.operations import intake as stack_intake
-from cutout.operations import output_keys
-from cutout.operations.deployment import Deployment
 from cutout.operations.files import Became, File
 from cutout.operations.follow import Following
-from cutout.presentation.intake import word_pause
-from cutout.terminal import printable, progress
-from cutout.words import count
-from remove_background.errors import OutputKeyTooLong
-from remove_background.uploads import Upload
+from cutout.words import count, duration
+from remove_background.errors import Billed
+
+BAR_WIDTH = 30
+_PLURALS = (Became.CUTOUT, Became.LETTER)
 
 
-def follow(deployed: Deployment, uploads: Iterable[Upload], sent: datetime) -> list[File]:
-    """Each of these, which were sent to the queue from then on, when it has ended."""
-    output_key = output_keys.output_key(deployed)
-    files: dict[object, File] = {}
-    for upload in uploads:
-        try:
-            key = output_key.of(upload.key)
-        except OutputKeyTooLong:
-            key = upload.key  # under which no cutout of it will be found
-        file = File(Path(upload.key), upload.size or 0, upload.key, key, Became.SENT)
-        file.upload = upload._replace(time=sent.timestamp())  # letters from before are not about this attempt
-        files[upload.uri, upload.etag, upload.version_id] = file
-    intake = stack_intake.read(deployed)
-    if intake.paused_by:
-        typer.echo(word_pause(intake), err=True)
-    try:
-        with progress() as shown:
-            task = shown.add_task("Becoming cutouts", total=len(files))
-            say = functools.partial(shown.console.print, soft_wrap=True)
-            Following(
-                deployed,
-                intake,
-                None,
-                ended=lambda _: shown.advance(task),
-                switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
-                say=say,
-            ).follow(list(files.values()))
-    except KeyboardInterrupt:
-        typer.echo(f"Stopped. {word_ends(list(files.values()))} These go on without this command.", err=True)
-        raise
-    return list(files.values())
+@contextmanager
+def shown(following: Following, screen: Console) -> Iterator[None]:
+    """Only where the screen is a terminal."""
+    if not screen.is_terminal:
+        yield
+        return
+
+    def draw() -> RenderableType:
+        return render(following, time.monotonic())
+
+    with Live(console=screen, get_renderable=draw, transient=True):
+        yield
 
 
-def word_ends(files: Sequence[File]) -> str:
-    """`Of 12 uploads: 10 cutouts, 1 letter (1 malformed_image), 1 deleted.`"""
-    became, codes = _count(files)
-    words = [_word(Became(kind), number, codes) for kind, number in became.items()]
-    return f"Of {count(len(files), 'upload')}: {', '.join(words) or 'none'}."
+def render(following: Following, now: float) -> RenderableType:
+    ended = following.became.total()
+    rate, left = following.estimate.rate(now), following.estimate.seconds_left(now)
+    line = Table.grid(padding=(0, 1))
+    line.add_row(
+        "Becoming cutouts",
+        ProgressBar(following.total, ended, width=BAR_WIDTH),
+        f"{ended:,}/{following.total:,}",
+        "" if rate is None else f"{rate:.1f}/s",
+        "" if left is None else f"{duration(left)} left",
+    )
+    return Group(line, Text(_word_state(following)))
 
 
-def ends_as_json(files: Sequence[File] | None) -> dict[str, Any]:
-    """Null where they were not followed."""
-    if files is None:
-        return {"became": None, "became_letters": None}
-    became, codes = _count(files)
-    return {"became": became, "became_letters": codes}
+def _word_state(following: Following) -> str:
+    """`312 cutouts, 9 letters, 834 ahead in the queue`."""
+    words = [
+        count(number, kind) if kind in _PLURALS else f"{number:,} {kind.replace('_', ' ')}"
+        for kind in Became
+        if (number := following.became[kind]) or kind is Became.CUTOUT
+    ]
+    if following.ahead is not None:
+        words.append(f"{following.ahead:,} ahead in the queue")
+    return ", ".join(words)
 
 
-def _count(files: Sequence[File]) -> tuple[dict[str, int], dict[str, int]]:
-    """By what became of them; and the codes of their letters, the most frequent first."""
-    became = Counter(file.became for file in files)
-    codes = Counter(file.code for file in files if file.code)
-    return {kind.value: became[kind] for kind in Became if became[kind]}, dict(codes.most_common())
-
-
-def _word(kind: Became, number: int, codes: Mapping[str, int]) -> str:
-    match kind:
-        case Became.CUTOUT:
-            return count(number, "cutout")
-        case Became.LETTER:
-            told = ", ".join(f"{number:,} {printable(code)}" for code, number in codes.items())
-            return f"{count(number, 'letter')} ({told})"
-        case Became.SENT:
-            return f"{number:,} on their way"
-        case _:
-            return f"{number:,} {kind.replace('_', ' ')}"
+def word_end(files: Sequence[File], seconds: float) -> str:
+    """`2,000 in 6m53s, 2,000 credits, 4.8/s`, of files that have ended."""
+    paid = sum(file.billed is Billed.YES for file in files)
+    known = all(file.billed in (Billed.NO, Billed.YES) for file in files)
+    credits_ = f"{'' if known else 'at least '}{count(paid, 'credit')}"
+    return f"{len(files):,} in {duration(seconds)}, {credits_}, {len(files) / max(seconds, 1):.1f}/s"

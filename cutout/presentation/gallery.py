@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 # What makes a page recognisable as one of ours, so that a folder that holds something else is left alone.
 MARK = '<meta name="generator" content="cutout demo">'
+UPLOAD_MARK = '<meta name="generator" content="cutout upload">'
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,15 @@ class Entry:
     reason: str = ""
 
 
-def render(entries: Sequence[Entry], note: str) -> str:
-    """The page as HTML, without scripts or anything fetched from elsewhere. The note says who made the cutouts."""
+def render(entries: Sequence[Entry], note: str, mark: str = MARK) -> str:
+    """The page as HTML, without scripts or anything fetched from elsewhere. The note says what the reader must know."""
     cutouts = sum(entry.cutout is not None for entry in entries)
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-{MARK}
+{mark}
 <title>Cutouts</title>
 <style>{_STYLE}</style>
 </head>

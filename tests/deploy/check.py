@@ -86,12 +86,12 @@ class Client:
         """Each part of the `cutout` command, on the stack that `sam` has deployed."""
         (folder / "photos").mkdir()
         shutil.copy(PHOTO, folder / "photos")
-        (folder / "photos" / "text.jpg").write_text("This is no image.")
+        (folder / "photos" / "broken.jpg").write_bytes(b"\0This is not an image.")
         sent = self.cutout("upload", "photos", "--wait", "--out", "cutouts", "--yes", code=1)
         (letter,) = self.cutout("letters", "list", "--all")["letters"]
         found = {
             "became": sent["became"],
-            "fetched": [file.name for file in (folder / "cutouts").iterdir()],
+            "fetched": [file.name for file in (folder / "cutouts").glob("*.png")],
             "letters": self.cutout("status")["letters"],
             "shown": [shown["code"] for shown in self.cutout("letters", "show", letter["id"])],
             "replayed": self.cutout("letters", "replay", letter["id"], "--yes")["replayed"],

@@ -59,7 +59,20 @@ def test_the_list_of_commands_imports_none_of_them(arguments: list[str]) -> None
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "local", "upload", "download", "status", "logs", "open", "backfill", "pause", "letters", "letters list"],
+    [
+        "demo",
+        "local",
+        "upload",
+        "cancel",
+        "download",
+        "status",
+        "logs",
+        "open",
+        "backfill",
+        "pause",
+        "letters",
+        "letters list",
+    ],
 )
 def test_the_help_of_a_command_imports_no_client(command: str) -> None:
     assert not HEAVY & set(imported_by(*command.split(), "--help"))

@@ -110,11 +110,11 @@ def use(operator: Folder) -> None:
     """What an operator does on a stack."""
     (operator.path / "photos").mkdir()
     shutil.copy(PHOTO, operator.path / "photos")
-    (operator.path / "photos" / "text.jpg").write_text("This is not an image.")
+    (operator.path / "photos" / "broken.jpg").write_bytes(b"\0This is not an image.")
     sent = operator.cutout("upload", "photos", "--wait", "--out", "cutouts", "--yes", code=1)
     found = {
         "became": sent["became"],
-        "fetched": [file.name for file in (operator.path / "cutouts").iterdir()],
+        "fetched": [file.name for file in (operator.path / "cutouts").glob("*.png")],
         "letters": operator.cutout("status")["letters"],
         "listed": [letter["code"] for letter in operator.cutout("letters", "list", "--all")["letters"]],
         "inputs": operator.cutout("backfill")["inputs"],

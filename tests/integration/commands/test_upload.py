@@ -14,7 +14,7 @@ import urllib3
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 from botocore.response import StreamingBody
 
-from cutout.operations import dead_letters, files, queues, send
+from cutout.operations import dead_letters, files, preflight, queues, send
 from cutout.operations import follow as following
 from cutout.operations.deployment import THREADS, Deployment
 from cutout.terminal import printable
@@ -58,6 +58,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(following, "time", clock)
+    monkeypatch.setattr("cutout.commands.upload.time", clock)
     return clock
 
 
@@ -89,10 +90,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def write(*names: str) -> None:
+    """Files with their names as bytes, after one by which they are not known for texts."""
     for name in names:
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(os.fsencode(name))
+        path.write_bytes(b"\0" + os.fsencode(name))
 
 
 def keys(deployed: Deployment) -> list[str]:
@@ -139,9 +141,16 @@ def test_files_go_by_their_names_and_folders_by_what_is_in_them(
     call = cutout("upload", "one.jpg", "photos/", "--prefix", "2024/", "--yes")
     assert call.code == 0
     assert keys(deployed) == ["2024/a.jpg", "2024/one.jpg", "2024/trip/b c.png"]
-    assert deployed.s3.get_object(Bucket="input", Key="2024/a.jpg")["Body"].read() == b"photos/a.jpg"
-    assert "To be sent: 3 files, 38 bytes, to s3://input/2024/one.jpg and so on." in call.err
+    assert deployed.s3.get_object(Bucket="input", Key="2024/a.jpg")["Body"].read() == b"\0photos/a.jpg"
+    assert "To be sent: 3 files, 41 bytes, to s3://input/2024/one.jpg and so on." in call.err
     assert "may cost up to 3 credits; 1,000 are left." in call.err
+
+
+def test_a_prefix_is_a_folder_with_and_without_its_slash(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    write("f1.jpg")
+    assert cutout("upload", "f1.jpg", "--prefix", "a/b", "--yes").code == 0
+    assert cutout("upload", "f1.jpg", "--prefix", "c/", "--yes").code == 0
+    assert keys(deployed) == ["a/b/f1.jpg", "c/f1.jpg"]
 
 
 def test_each_is_sent_with_its_type(deployed: Deployment, cutout: Callable[..., Any]) -> None:
@@ -274,6 +283,94 @@ def test_a_folder_that_cannot_be_read_is_wrong_usage(monkeypatch: pytest.MonkeyP
         files.find([Path("photos")], "", OutputKey("{stem}.png"))
 
 
+def write_hopeless(number: int) -> None:
+    for name in range(number):
+        write(f"photos/{name}.txt")
+        Path(f"photos/{name}.txt").write_text("Not an image.")
+
+
+def test_what_can_never_succeed_is_named_and_left_out(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    write("photos/a.jpg", "photos/empty.jpg")
+    Path("photos/empty.jpg").write_bytes(b"")
+    Path("photos/text.jpg").write_text("Not an image.")
+    with Path("photos/large.jpg").open("wb") as large:
+        large.truncate(27_000_000)
+    call = cutout("upload", "photos", "--yes", "--json")
+    assert call.code == 1
+    assert keys(deployed) == ["a.jpg"]
+    assert "3 files can never become cutouts, and are left out:" in call.err
+    assert "  photos/text.jpg: The file is not an image." in call.err
+    assert "may cost up to 1 credit;" in call.err
+    assert call.json["became"] == {"not_sent": 3, "sent": 1}
+    assert call.json["letters"] == {}
+    codes = {file["key"]: file["code"] for file in call.json["files"]}
+    assert codes == {
+        "a.jpg": None,
+        "empty.jpg": "malformed_image",
+        "large.jpg": "file_size_too_large",
+        "text.jpg": "unsupported_image_format",
+    }
+
+
+def test_leaving_out_is_asked_for(
+    deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("cutout.commands.upload.agree", lambda *, yes, question: asked.append(question))
+    write("photos/a.jpg")
+    cutout("upload", "photos")
+    write_hopeless(8)
+    call = cutout("upload", "photos")
+    assert asked == ["Go on?", "Leave 8 out, and go on?"]
+    assert "  photos/4.txt: The file is not an image.\n  and 3 more.\n" in call.err
+    assert "Became" in call.out
+    assert "unsupported_image_format: The file is not an image." in call.out
+
+
+def test_nothing_is_sent_where_nothing_can_succeed(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    write_hopeless(1)
+    call = cutout("upload", "photos", "--yes", "--json")
+    assert (call.code, keys(deployed)) == (1, [])
+    assert "1 file can never become a cutout, and is left out:" in call.err
+    assert "Nothing was sent." in call.err
+    assert call.json["became"] == {"not_sent": 1}
+
+
+def test_on_a_repeat_the_cost_is_that_of_what_has_no_cutout(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+    write(*(f"photos/{name}.jpg" for name in "abcd"))
+    cutout("upload", "photos", "--yes")
+    make_cutout(deployed, "a.jpg", "a.png")
+    make_cutout(deployed, "b.jpg", "b.png")
+    make_cutout(deployed, "d.jpg", "c.png")  # of another upload
+    Path("photos/b.jpg").write_bytes(b"\0newer")
+    call = cutout("upload", "photos", "--yes")
+    assert "1 of them has its cutout already, and costs nothing." in call.err
+    assert "may cost up to 3 credits;" in call.err
+    make_cutout(deployed, "b.jpg", "b.png")
+    call = cutout("upload", "photos", "--yes")
+    assert "2 of them have their cutouts already, and cost nothing." in call.err
+
+
+@pytest.mark.parametrize("reason", ["too many", "not allowed"])
+def test_where_cutouts_cannot_be_looked_for_the_cost_is_that_of_all(
+    deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    def refuse(**_: object) -> None:
+        raise ClientError({"Error": {"Code": "403"}}, "HeadObject")
+
+    write("photos/a.jpg", "photos/b.jpg")
+    cutout("upload", "photos", "--yes")
+    make_cutout(deployed, "a.jpg", "a.png")
+    if reason == "too many":
+        monkeypatch.setattr(preflight, "MOST_LOOKS", 1)
+        call = cutout("upload", "photos", "--yes")
+    else:
+        with before(deployed, "HeadObject", refuse):
+            call = cutout("upload", "photos", "--yes")
+    assert call.code == 0
+    assert "may cost up to 2 credits;" in call.err
+
+
 def test_nothing_is_sent_unasked(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     write("a.jpg")
     call = cutout("upload", "a.jpg", "--out", "out")
@@ -380,16 +477,40 @@ def test_the_cutout_of_the_same_bytes_is_there_already(
     assert clock.now < 1001
 
 
+def test_the_last_line_says_how_many_how_long_and_what_they_cost(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("photos/a.jpg", "photos/b.jpg", "photos/c.jpg")
+    clock.after(9, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    clock.after(9, lambda: make_cutout(deployed, "b.jpg", "b.png"))
+    clock.after(18, lambda: write_letter(deployed, "c.jpg"))
+    with uploads_answered_at(deployed, datetime.now(UTC) - timedelta(seconds=1)):
+        call = cutout("upload", "photos", "--wait", "--yes")
+    assert call.code == 1
+    assert call.out.splitlines()[-1] == "3 in 18s, 2 credits, 0.2/s"
+
+
+def test_a_cutout_that_was_there_before_costs_nothing(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    cutout("upload", "a.jpg", "--yes")
+    make_cutout(deployed, "a.jpg", "a.png")
+    with uploads_answered_at(deployed, datetime.now(UTC) + timedelta(minutes=1)):
+        call = cutout("upload", "a.jpg", "--wait", "--yes")
+    assert call.out.splitlines()[-1] == "1 in 0s, 0 credits, 1.0/s"
+
+
 def test_the_cutout_of_an_older_image_is_not_taken_for_its_own(
     deployed: Deployment, cutout: Callable[..., Any], clock: Clock
 ) -> None:
     write("a.jpg")
     cutout("upload", "a.jpg", "--yes")
     make_cutout(deployed, "a.jpg", "a.png", b"older")
-    Path("a.jpg").write_bytes(b"newer")
-    clock.after(20, lambda: make_cutout(deployed, "a.jpg", "a.png", b"newer"))
+    Path("a.jpg").write_bytes(b"\0newer")
+    clock.after(20, lambda: make_cutout(deployed, "a.jpg", "a.png", b"\0newer"))
     assert cutout("upload", "a.jpg", "--out", "out", "--yes").code == 0
-    assert Path("out/a.png").read_bytes() == b"newer"
+    assert Path("out/a.png").read_bytes() == b"\0newer"
 
 
 def test_an_upload_is_followed_to_its_letter(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
@@ -478,7 +599,7 @@ def test_an_upload_that_is_overwritten_is_superseded(
     deployed: Deployment, cutout: Callable[..., Any], clock: Clock
 ) -> None:
     write("a.jpg")
-    clock.after(5, lambda: deployed.s3.put_object(Bucket="input", Key="a.jpg", Body=b"newer"))
+    clock.after(5, lambda: deployed.s3.put_object(Bucket="input", Key="a.jpg", Body=b"\0newer"))
     call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
     assert call.code == 1
     assert one(call)["became"] == "superseded"
@@ -630,11 +751,51 @@ def test_cutouts_are_fetched_into_the_folder(deployed: Deployment, cutout: Calla
     call = cutout("upload", "photos", "--out", "out", "--yes")
     assert call.code == 0
     assert "1 file in out will be replaced by cutouts." in call.err
-    assert {str(path): path.read_bytes() for path in Path("out").rglob("*.*")} == {
+    assert {str(path): path.read_bytes() for path in Path("out").rglob("*.png")} == {
         "out/a.png": b"a",
         "out/trip/b.png": b"b",
-        "out/kept.png": b"out/kept.png",
+        "out/kept.png": b"\0out/kept.png",
     }
+
+
+def test_a_page_shows_the_cutouts_beside_their_originals(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("photos/a b.jpg", "photos/c.jpg", "photos/text.txt")
+    Path("photos/text.txt").write_text("Not an image.")
+    clock.after(5, lambda: make_cutout(deployed, "trip/a b.jpg", "trip/a b.png"))
+    clock.after(9, lambda: write_letter(deployed, "trip/c.jpg"))
+    call = cutout("upload", "photos", "--out", "out", "--prefix", "trip", "--yes")
+    assert "Page: out/index.html" in call.out
+    page = Path("out/index.html").read_text()
+    assert 'src="../photos/a%20b.jpg"' in page
+    assert 'src="trip/a%20b.png"' in page
+    assert "malformed_image: It is broken." in page
+    assert "1 of 2 uploads became a cutout." in page
+    assert "text.txt" not in page
+
+
+def test_a_page_is_replaced_where_it_is_ours_and_left_where_not(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
+    write("a.jpg")
+    clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    assert cutout("upload", "a.jpg", "--out", "out", "--yes", "--json").json["page"] == "out/index.html"
+    assert cutout("upload", "a.jpg", "--out", "out", "--yes", "--json").json["page"] == "out/index.html"
+    Path("out/index.html").write_text("mine")
+    call = cutout("upload", "a.jpg", "--out", "out", "--yes", "--json")
+    assert (call.code, call.json["page"]) == (0, None)
+    assert "out/index.html is left as it is" in call.err
+    assert Path("out/index.html").read_text() == "mine"
+
+
+def test_a_page_that_cannot_be_written_is_told(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+    write("a.jpg")
+    Path("out/index.html").mkdir(parents=True)
+    clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    call = cutout("upload", "a.jpg", "--out", "out", "--yes")
+    assert call.code == 0
+    assert "There is no page of the cutouts: out/index.html: Is a directory." in call.err
 
 
 def test_a_cutout_that_cannot_be_written_is_told(
@@ -695,7 +856,7 @@ def test_a_cutout_that_is_replaced_before_it_is_fetched_is_not_fetched(
     write("a.jpg")
 
     def overwrite(**_: object) -> None:
-        deployed.s3.put_object(Bucket="input", Key="a.jpg", Body=b"newer")
+        deployed.s3.put_object(Bucket="input", Key="a.jpg", Body=b"\0newer")
         make_cutout(deployed, "a.jpg", "a.png", b"of the newer")
 
     clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png"))
@@ -723,3 +884,5 @@ def test_keys_that_the_stack_does_not_take_are_refused(deployed: Deployment, cut
     assert call.code == 2
     assert "begin with in/" in call.err
     assert cutout("upload", "a.jpg", "--prefix", "in/2026/", "--yes").code == 0
+    assert cutout("upload", "a.jpg", "--prefix", "in", "--yes").code == 0
+    assert keys(deployed) == ["in/2026/a.jpg", "in/a.jpg"]

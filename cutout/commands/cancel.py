@@ -1,0 +1,134 @@
+"""`cutout cancel`: uploads that still wait in the queue are taken back."""
+
+import functools
+from collections.abc import Callable, Collection, Sequence
+from typing import Annotated
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Yes
+from cutout.operations import cancel as cancelling
+from cutout.operations import deployment
+from cutout.operations import intake as stack_intake
+from cutout.operations.cancel import Waiting
+from cutout.operations.deployment import Deployment
+from cutout.terminal import agree, bar, print_json, printable
+from cutout.words import count
+from remove_background.uploads import Upload
+
+A_FEW = 5
+
+
+def cancel(
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY", show_default=False, help="Keys of uploads in the input bucket.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(show_default=False, help="All uploads in this folder of the bucket.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="All uploads.")] = False,
+    stack_name: StackName = STACK_NAME,
+    endpoint_url: EndpointUrl = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take back uploads that still wait in the queue.
+
+    The images stay in the input bucket, and `cutout backfill` finds them again. What the function works on, or retries
+    later, cannot be taken back; how many messages that are is told. Call `cutout pause` first, so that the function
+    does not take more of them meanwhile.
+
+    Example: cutout cancel --prefix 2024/trip
+    """
+    if sum(map(bool, (keys, prefix, every))) != 1:
+        raise typer.BadParameter("say which uploads: by their keys, by --prefix, or --all.", param_hint="KEY")
+    deployed = deployment.find(stack_name, endpoint_url)
+    waiting = cancelling.find(deployed, _choose(deployed, keys, prefix), functools.partial(bar, "Reading the queue"))
+    _tell_unreachable(waiting)
+    absent = sorted(set(keys or ()).difference(waiting.keys, waiting.partly))
+    if waiting.messages:
+        _tell(deployed, waiting)
+        agree(yes=yes)
+        try:
+            cancelling.remove(deployed, waiting, functools.partial(bar, "Removing"))
+        except (KeyboardInterrupt, BotoCoreError, ClientError):
+            uploads = count(len(waiting.keys), "upload")
+            typer.echo(f"{len(waiting.removed):,} of {uploads} were removed; the others are in the queue.", err=True)
+            raise
+    if as_json:
+        print_json(_as_json(waiting, absent))
+    else:
+        _report(waiting, absent)
+    if waiting.not_removed or waiting.partly or absent:
+        raise typer.Exit(1)
+
+
+def _choose(deployed: Deployment, keys: Collection[str] | None, prefix: str) -> Callable[[Upload], bool]:
+    folder = f"{prefix.removesuffix('/')}/" if prefix else ""
+    chosen = frozenset(keys or ())
+
+    def takes(upload: Upload) -> bool:
+        return (
+            upload.bucket == deployed.input_bucket
+            and upload.key.startswith(folder)
+            and (not chosen or upload.key in chosen)
+        )
+
+    return takes
+
+
+def _tell_unreachable(waiting: Waiting) -> None:
+    if waiting.in_flight or waiting.delayed:
+        typer.echo(
+            f"SQS counts, approximately, {count(waiting.in_flight, 'message')} in flight and {waiting.delayed:,} "
+            "delayed until a retry. It does not show of which uploads; these cannot be taken back now.",
+            err=True,
+        )
+
+
+def _tell(deployed: Deployment, waiting: Waiting) -> None:
+    typer.echo(f"To be removed from the queue: {count(len(waiting.keys), 'upload')}: {_name(waiting.keys)}.", err=True)
+    typer.echo(
+        f"The images stay in s3://{deployed.input_bucket}; `cutout backfill` finds them again.",
+        err=True,
+    )
+    if not stack_intake.read(deployed).paused_by:
+        typer.echo(
+            "The intake is open: the function may take some of them first. `cutout pause` prevents it.", err=True
+        )
+
+
+def _report(waiting: Waiting, absent: Sequence[str]) -> None:
+    if waiting.messages:
+        typer.echo(f"{count(len(waiting.removed), 'upload')} removed.")
+    elif not waiting.partly:
+        typer.echo("No such uploads wait in the queue.")
+    if left := waiting.not_removed:
+        typer.echo(
+            f"{count(len(left), 'upload')} not removed, as the function or another command has taken them: "
+            f"{_name(left)}.",
+            err=True,
+        )
+    if waiting.partly:
+        typer.echo(
+            f"{count(len(waiting.partly), 'upload')} not removed, as their messages hold others, too: "
+            f"{_name(waiting.partly)}.",
+            err=True,
+        )
+    if absent:
+        typer.echo(f"Not waiting (done, in flight, delayed or never uploaded): {_name(absent)}.", err=True)
+
+
+def _as_json(waiting: Waiting, absent: Sequence[str]) -> dict[str, object]:
+    return {
+        "removed": waiting.removed,
+        "not_found_again": waiting.not_removed,
+        "in_messages_with_others": waiting.partly,
+        "not_waiting": absent,
+        "messages_in_flight": waiting.in_flight,
+        "messages_delayed": waiting.delayed,
+    }
+
+
+def _name(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - A_FEW:,} more" if len(keys) > A_FEW else ""
+    return ", ".join(map(printable, sorted(keys)[:A_FEW])) + more

@@ -1,0 +1,80 @@
+"""What can be told of files before they are sent: which can never succeed, and which have their cutout already."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cutout.operations import objects
+from cutout.operations.deployment import Deployment
+from cutout.operations.files import File
+from cutout.operations.progress import Progress
+from cutout.operations.threads import work_through
+from remove_background.errors import Rejected
+from remove_background.models import Cutout
+from remove_background.preflight import check
+from remove_background.storage import HEAD_BYTES
+from remove_background.uploads import Upload
+
+# Each costs a request: for more files than these, it is not told which have their cutout already.
+MOST_LOOKS = 5_000
+
+
+def leave_out_hopeless(files: Sequence[File]) -> tuple[list[File], list[File]]:
+    """The files that may succeed, and those that the function would reject, which get its code and reason."""
+    promising, hopeless = [], []
+    for file in files:
+        try:
+            with file.path.open("rb") as opened:
+                check(opened.read(HEAD_BYTES), file.size)
+        except OSError:  # told when it is to be sent
+            promising.append(file)
+        except Rejected as rejected:
+            file.code, file.reason = rejected.code, rejected.message
+            hopeless.append(file)
+        else:
+            promising.append(file)
+    return promising, hopeless
+
+
+def count_done(deployed: Deployment, files: Sequence[File], progress: Progress) -> int:
+    """How many have a cutout of just these bytes, so that to send them again costs nothing.
+
+    None is found where these credentials may not look, or the files are too many. An upload that S3 encrypts with
+    SSE-KMS has another ETag than the file, and is rightly not counted: it is paid for again.
+    """
+    if len(files) > MOST_LOOKS:
+        return 0
+    done = 0
+    try:
+        with progress(len(files)) as advance:
+
+            def note(is_done: bool) -> None:
+                nonlocal done
+                done += is_done
+                advance(1)
+
+            work_through(files, lambda file: _is_done(deployed, file), note)
+    except (BotoCoreError, ClientError):
+        return 0
+    return done
+
+
+def _is_done(deployed: Deployment, file: File) -> bool:
+    found = objects.head(deployed.s3, deployed.output_bucket, file.output_key)
+    if found is None:
+        return False
+    cutout = Cutout.from_metadata(found["ETag"], found["Metadata"])
+    if not cutout.is_of_key(Upload(deployed.input_bucket, file.key, "")):
+        return False
+    try:
+        return cutout.source_etag == _etag(file.path)
+    except OSError:
+        return False
+
+
+def _etag(path: Path) -> str:
+    """As S3 makes it of an object that is sent in one part."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
