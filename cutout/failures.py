@@ -39,7 +39,10 @@ def describe(error: Failure | BotoCoreError | ClientError) -> str:
                 "for `cutout local`, take over the exports that it prints."
             )
         case exceptions.NoRegionError():
-            return "No AWS region is set. Set AWS_REGION to the one that the stack is in."
+            return (
+                "No AWS region is set. Set AWS_REGION to the one that the stack is in; "
+                "for `cutout local`, paste the two export lines that it prints."
+            )
         case exceptions.ProfileNotFound():
             return f"{error}. `aws configure list-profiles` lists those that there are."
         case exceptions.SSLError():

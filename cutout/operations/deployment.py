@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
 from cutout.failures import Failure
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 OUTPUTS = ("InputBucketName", "OutputBucketName", "UploadQueueUrl", "DeadLetterQueueUrl", "FunctionName")
 # Threads that may use a client at the same time.
 THREADS = 16
+_THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,10 @@ def _make_client(session: "boto3.Session", service: str, endpoint_url: str | Non
     )
     try:
         return make(service, endpoint_url=endpoint_url, config=config)
+    except NoRegionError:
+        if urlsplit(endpoint_url or os.environ.get("AWS_ENDPOINT_URL")).hostname in _THIS_MACHINE:
+            raise Failure("No AWS region is set. Paste the two export lines that `cutout local` prints.") from None
+        raise
     except BotoCoreError:  # some are ValueErrors, such as that of a wrong region
         raise
     except ValueError as error:
