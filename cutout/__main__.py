@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-# Each with its module, what it is there (a function, or an app of its own), and the help that `cutout --help` lists.
+# Each with its module, what it is there (a function, or an app of its own), and the help that `cutout --help` lists: of
+# at most 64 characters, which fit beside the names on a terminal of 80 columns.
 COMMANDS = {
     "demo": ("cutout.commands.demo", "demo", "Turn some photos into cutouts, and show them on a page."),
     "local": ("cutout.commands.local", "local", "Keep the stack up on this machine until Ctrl-C."),
@@ -17,7 +18,7 @@ COMMANDS = {
     "status": (
         "cutout.commands.status",
         "status",
-        "Show the intake, the queue, the letters by code, and the credits left.",
+        "Show the intake, the queue, the letters, and the credits left.",
     ),
     "logs": ("cutout.commands.logs", "logs", "Show what the functions have logged."),
     "open": ("cutout.commands.open", "open_console", "Open the dashboard and the buckets in the AWS console."),
@@ -29,13 +30,13 @@ COMMANDS = {
     "pause": (
         "cutout.commands.intake",
         "pause",
-        "Pause the intake: uploads wait in the queue, at no cost, until `cutout resume`.",
+        "Pause the intake: uploads wait in the queue, at no cost.",
     ),
     "resume": ("cutout.commands.intake", "resume", "Reopen the intake, whoever paused it."),
     "letters": (
         "cutout.commands.letters",
         "letters",
-        "Read the letters of uploads that could not become cutouts; replay or discard them.",
+        "Read, replay or discard the letters of uploads that failed.",
     ),
 }
 # Plain help and plain tracebacks: one shows a sentence whole, the other no values of variables.

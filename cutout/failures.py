@@ -60,8 +60,8 @@ def describe(error: Failure | BotoCoreError | ClientError) -> str:
             )
         case exceptions.NoRegionError():
             return (
-                "No AWS region is set. Set AWS_REGION to the one that the stack is in; for `cutout local`, take over "
-                "the exports that it prints."
+                "No AWS region is set. Set AWS_REGION to the one that the stack is in; "
+                "for `cutout local`, paste the two export lines that it prints."
             )
         case exceptions.ProfileNotFound():
             return f"{error}. `aws configure list-profiles` lists those that there are."

@@ -2,7 +2,10 @@
 
 import errno
 import os
+import shlex
+import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,18 +57,20 @@ def local(
     from cutout.local.cloud import LocalCloud  # noqa: PLC0415
     from cutout.local.stack import local_stack, pixelcut  # noqa: PLC0415
 
-    # Both end it: a shell starts what runs in the background deaf to SIGINT, and SIGTERM would leave no time to stop.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # All end it: a shell starts what runs in the background deaf to SIGINT; SIGTERM, and SIGHUP of a terminal that is
+    # closed, would leave no time to stop and to clean up.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    log_dir = Path(tempfile.mkdtemp(prefix="cutout-"))
     typer.echo("Starting the local cloud ...")
     try:
-        if no_deploy:
-            with LocalCloud(port=port, log_dir=log_dir) as cloud, pixelcut(api) as service:
-                _tell(cloud, _how_to_deploy(service, log_dir, stand_in=api is None))
-        else:
-            with local_stack(template, log_dir, port=port, api=api) as stack:
-                _tell(stack.cloud, _how_to_use(stack, stand_in=api is None))
+        with tempfile.TemporaryDirectory(prefix="cutout-") as folder:
+            log_dir = Path(folder)
+            if no_deploy:
+                with LocalCloud(port=port, log_dir=log_dir) as cloud, pixelcut(api) as service:
+                    _tell(cloud, _how_to_deploy(service, log_dir, stand_in=api is None))
+            else:
+                with local_stack(template, log_dir, port=port, api=api) as stack:
+                    _tell(stack.cloud, _how_to_use(stack, stand_in=api is None))
     except KeyboardInterrupt:
         typer.echo("Stopped.")
     except DeployError as error:
@@ -79,7 +84,7 @@ def local(
 def _tell(cloud: "LocalCloud", text: str) -> None:
     """How the cloud is reached, and `text`; then waits for Ctrl-C."""
     typer.echo(f"""
-The clients of AWS find it by these variables; it takes any credentials:
+Paste these two lines into each terminal from which you use it; it takes any credentials:
 
   export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_REGION={cloud.region} AWS_DEFAULT_REGION={cloud.region}
   export AWS_ENDPOINT_URL={cloud.endpoint_url}
@@ -90,8 +95,17 @@ Ready at {cloud.endpoint_url} until Ctrl-C.""")
     signal.pause()
 
 
+def _program() -> str:
+    """How the command is called from another terminal in the same folder."""
+    if shutil.which("cutout"):
+        return "cutout"
+    called = Path(sys.argv[0])
+    return f"{shlex.quote(sys.executable)} -m cutout" if called.name == "__main__.py" else shlex.quote(sys.argv[0])
+
+
 def _how_to_use(stack: "LocalStack", *, stand_in: bool) -> str:
     outputs = stack.outputs
+    cutout = _program()
     return f"""Upload an image, and fetch its cutout a few seconds later:
 
   aws s3 cp photo.jpg s3://{outputs["InputBucketName"]}/
@@ -99,11 +113,11 @@ def _how_to_use(stack: "LocalStack", *, stand_in: bool) -> str:
 
 Or with the command, which also reads the letters of what could not become a cutout:
 
-  cutout upload photos/ --wait --out cutouts/
-  cutout status
-  cutout letters list
+  {cutout} upload photos/ --wait --out cutouts/
+  {cutout} status
+  {cutout} letters list
 
-The function's log: {stack.function_log}
+The function's log, until Ctrl-C: {stack.function_log}
 Pixelcut: {_describe(stack.pixelcut_url, stand_in=stand_in)}"""
 
 
@@ -116,7 +130,7 @@ def _how_to_deploy(service: "Pixelcut", log_dir: Path, *, stand_in: bool) -> str
   sam deploy --parameter-overrides {parameters}
   aws secretsmanager put-secret-value --secret-id SECRET --secret-string {key}
 
-The functions' logs: {log_dir}
+The functions' logs, until Ctrl-C: {log_dir}
 Pixelcut: {_describe(service.url, stand_in=stand_in)}"""
 
 
@@ -124,5 +138,5 @@ def _describe(url: str, *, stand_in: bool) -> str:
     if stand_in:
         from cutout.local.pixelcut.server import API_KEY  # noqa: PLC0415  # as above
 
-        return f"the stand-in at {url} (key {API_KEY}; its switches are under /_stand_in/)"
+        return f"the stand-in at {url} (key {API_KEY}); make it fail at {url}/_stand_in/"
     return f"{url}, which may charge for each image"

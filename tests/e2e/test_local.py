@@ -70,6 +70,24 @@ def test_what_it_prints_is_enough_to_use_it(local: subprocess.Popen[str]) -> Non
     )
 
 
+def test_the_commands_that_it_prints_can_be_called(local: subprocess.Popen[str]) -> None:
+    said = read_until_ready(local)
+    (status,) = re.findall(r"^  (.+) status$", said, re.MULTILINE)
+    exports = "\n".join(re.findall(r"^  (export .+)$", said, re.MULTILINE))
+
+    run = subprocess.run(
+        ["bash", "-c", f"{exports}\n{status} status --json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert '"letters"' in run.stdout
+    address = re.search(r"make it fail at (\S+)", said)
+    assert address
+    assert requests.get(address[1], timeout=10).status_code == 200
+
+
 @pytest.mark.parametrize("options", [["--no-deploy"]])
 def test_without_a_stack_it_prints_what_a_deployment_needs(local: subprocess.Popen[str]) -> None:
     said = read_until_ready(local)
@@ -80,12 +98,15 @@ def test_without_a_stack_it_prints_what_a_deployment_needs(local: subprocess.Pop
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it(local: subprocess.Popen[str], signal_: signal.Signals) -> None:
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_it_leaves_nothing(
+    local: subprocess.Popen[str], signal_: signal.Signals, tmp_path: Path
+) -> None:
     read_until_ready(local)
     local.send_signal(signal_)
     rest, _ = local.communicate(timeout=10)
     assert (local.returncode, rest) == (0, "Stopped.\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_port_that_is_taken_is_refused() -> None:

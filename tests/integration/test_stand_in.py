@@ -18,6 +18,7 @@ from PIL import Image
 
 from cutout.local.pixelcut.faults import Rule
 from cutout.local.pixelcut.server import API_KEY, MAX_IMAGE_BYTES, Settings, StandIn
+from cutout.local.pixelcut.switches import FAULTS
 
 KEY = {"X-API-KEY": API_KEY}
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -382,6 +383,52 @@ def test_is_switched_over_http(stand_in: StandIn, session: requests.Session) -> 
     assert state["answers"] == {"credits": {"503": 1}}
     assert switch("POST", "reset").json()["settings"] == Settings().model_dump()
     assert switch("GET", "state").json()["faults"]["rules"] == []
+
+
+@pytest.fixture
+def press(stand_in: StandIn, session: requests.Session) -> Post:
+    """Presses a button of the page of switches; answers with what the browser then shows."""
+
+    def send(button: str, **fields: object) -> requests.Response:
+        return session.post(f"{stand_in.url}/_stand_in/", data={"do": button, **fields}, timeout=10)
+
+    return send
+
+
+def test_a_page_shows_the_switches(stand_in: StandIn, session: requests.Session) -> None:
+    page = session.get(f"{stand_in.url}/_stand_in", timeout=10)
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "Credits: 1,000,000 left, 0 charged." in page.text
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_button_of_the_page_makes_something_go_wrong(stand_in: StandIn, press: Post, fault: str) -> None:
+    page = press(fault, times="2")
+    assert page.status_code == 200
+    assert "has fired 0 of 2 times" in page.text
+    (rule,) = stand_in.state()["faults"]["rules"]
+    assert rule["times"] == 2
+    press("nothing")
+    assert stand_in.state()["faults"]["rules"] == []
+
+
+def test_the_page_shows_what_was_answered(post: Post, press: Post) -> None:
+    press("unavailable", times="")
+    assert post().status_code == 503
+    page = press("settings", credits="7", latency_seconds="0.5", requests_per_second="")
+    assert "removal: 1 x 503" in page.text
+    assert "{&quot;on&quot;: &quot;removal&quot;, &quot;status&quot;: 503} has fired 1 times" in page.text
+    assert "Credits: 7 left" in page.text
+    assert "Credits: 1,000,000 left" in press("reset").text
+
+
+@pytest.mark.parametrize(
+    "fields", [{"do": "explode"}, {}, {"do": "slow", "times": "0"}, {"do": "settings", "credits": "many"}]
+)
+def test_a_wrong_button_changes_nothing(stand_in: StandIn, session: requests.Session, fields: dict[str, str]) -> None:
+    before = stand_in.state()
+    assert session.post(f"{stand_in.url}/_stand_in/", data=fields, timeout=10).status_code == 400
+    assert stand_in.state() == before
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ addresses, headers about limits, and any bill.
 
 Switches, over HTTP while it runs, without a key:
 
+    GET   /_stand_in/          a page for a person, with buttons
     GET   /_stand_in/state     settings, faults, requests by source, answers by status, a record of every charge
     PATCH /_stand_in/settings  some of: credits, keys, latency_seconds, requests_per_second, result_seconds
     PUT   /_stand_in/faults    {"seed": 0, "rules": [{"on": "removal", "times": 3, "status": 503}]}, see `faults.Rule`
@@ -37,14 +38,16 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 import urllib3
-from flask import Flask, Request, Response, jsonify, request, send_file
+from flask import Flask, Request, Response, jsonify, redirect, request, send_file, url_for
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
+from werkzeug.wrappers import Response as BaseResponse
 
+from cutout.local.pixelcut import switches
 from cutout.local.pixelcut.background import ImageError, remove_background
 from cutout.local.pixelcut.faults import Endpoint, Faults, Pause, Rule, default_error_code
 from cutout.local.pixelcut.trickle import SLOW, Slow, SlowChannel
@@ -175,6 +178,8 @@ class StandIn:
         app.add_url_rule("/v1/credits", "credits", self._answers_to("credits", self._credits))
         app.add_url_rule("/public/result/<name>", "download", self._answers_to("download", self._download))
         app.add_url_rule("/openapi.yaml", "description", _description)
+        app.add_url_rule("/_stand_in/", "switches", self._switches)
+        app.add_url_rule("/_stand_in/", "press", self._press, methods=["POST"])
         app.add_url_rule("/_stand_in/state", "state", self.state)
         app.add_url_rule("/_stand_in/settings", "settings", self._patch_settings, methods=["PATCH"])
         app.add_url_rule("/_stand_in/faults", "faults", self._put_faults, methods=["PUT"])
@@ -282,6 +287,24 @@ class StandIn:
 
     def _path(self, name: str) -> Path:
         return Path(self._folder.name) / name
+
+    def _switches(self) -> str:
+        return switches.render(self.state())
+
+    def _press(self) -> BaseResponse:
+        """A button of the page was pressed."""
+        match request.form["do"]:
+            case "nothing":
+                self.set_faults()
+            case "reset":
+                self.reset()
+            case "settings":
+                self.change_settings(**{name: request.form.get(name) or None for name in switches.SETTINGS})
+            case fault if fault in switches.FAULTS:
+                self.set_faults(switches.rule(fault, request.form.get("times", type=int)))
+            case _:
+                raise BadRequest("There is no such button")
+        return redirect(url_for("switches"), 303)
 
     def _patch_settings(self) -> dict[str, Any]:
         self.change_settings(**_JSON_OBJECT.validate_json(request.get_data()))

@@ -3,17 +3,24 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
-import typer
 
 from cutout import __main__, extras, project
 from cutout.failures import is_told
 
 
-@pytest.mark.parametrize("name", list(__main__.COMMANDS))
-def test_the_list_tells_of_a_command_what_its_own_help_says(name: str) -> None:
-    listed = typer.main.get_group(__main__.app).commands[name]
+@pytest.mark.parametrize("group", [(), ("letters",)])
+def test_the_list_of_commands_fits_a_terminal_of_80_columns(
+    cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, group: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    listed = cutout(*group, "--help").out.partition("Commands:\n")[2].splitlines()
 
-    assert listed.get_short_help_str(1000) == __main__.load(name).get_short_help_str(1000)
+    assert len(listed) > 3
+    for line in listed:
+        assert line.endswith("."), line
+        assert not line.endswith("..."), line
+        assert len(line) <= 80
 
 
 def test_the_version_is_that_of_the_package(cutout: Callable[..., Any]) -> None:
