@@ -12,8 +12,9 @@ help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: .venv/run  ## Remove the background of the samples on this machine (or of IMAGES="a.jpg b.png")
-	$(BIN)/cutout demo $(IMAGES)
+run: export IMAGES := $(IMAGES)
+run: .venv/run  ## Remove the background of the samples on this machine (or of IMAGES="a.jpg 'my b.png' photos/")
+	@if test -e "$$IMAGES"; then set -- "$$IMAGES"; else eval "set -- $$IMAGES"; fi; $(BIN)/cutout demo "$$@"
 
 .PHONY: test
 test: .venv/dev  ## Run the tests (or some: ARGS="-k ledger")

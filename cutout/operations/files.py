@@ -74,6 +74,13 @@ def find(paths: Iterable[Path], prefix: str, output_key: OutputKey) -> tuple[lis
     return list(files.values()), left_out
 
 
+def list_files(paths: Iterable[Path], left_out: Counter[str]) -> Iterator[Path]:
+    """The files, and those in the folders, in order; `left_out` counts as `find` does. Raises WrongFile."""
+    for path in paths:
+        for file, _ in _name(path, left_out):
+            yield file
+
+
 def find_shared_cutouts(files: Iterable[File]) -> list[list[File]]:
     """Files that would get the same output key."""
     by_key = defaultdict(list)

@@ -87,7 +87,10 @@ def _decode(image: bytes) -> tuple[Array, Array | None]:
     except UnidentifiedImageError as error:
         if _has_known_signature(image):
             raise ImageError("malformed_image", "The image could not be decoded") from error
-        raise ImageError("unsupported_image_format", f"The image is none of {', '.join(FORMATS)}") from error
+        raise ImageError(
+            "unsupported_image_format",
+            f"the stand-in on this machine reads only {', '.join(FORMATS)}; Pixelcut itself may take it",
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("resolution_too_high", "The image has too many pixels") from error
     except Exception as error:  # Pillow's decoders raise all kinds of errors for damaged data

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cutout.__main__ import app
@@ -20,9 +21,12 @@ def run(*arguments: str) -> Result:
 
 @pytest.mark.parametrize(
     ("image", "sentence"),
-    [("missing.jpg", "file 'missing.jpg' does not exist"), ("folder", "file 'folder' is a directory")],
+    [
+        ("missing.jpg", "missing.jpg is neither a file nor a folder."),
+        ("folder", "folder holds no files, hidden ones aside."),
+    ],
 )
-def test_an_image_that_is_no_file_is_refused_before_anything_starts(image: str, sentence: str) -> None:
+def test_an_image_that_is_not_there_is_refused_before_anything_starts(image: str, sentence: str) -> None:
     Path("folder").mkdir()
     result = run("demo", image)
 
@@ -51,8 +55,97 @@ def test_a_file_that_no_demo_wrote_is_not_overwritten() -> None:
     assert not Path("index.html").exists()
 
 
+def test_a_file_beside_those_of_an_earlier_demo_is_not_overwritten() -> None:
+    Path("photo.jpg").write_bytes(b"photo")
+    Path("out").mkdir()
+    Path("out/index.html").write_text(gallery.render([], ""))
+    Path("out/photo.png").write_bytes(b"somebody's")
+    result = run("demo", "photo.jpg")
+
+    assert result.exit_code == 2
+    assert "photo.png would be overwritten: choose another folder." in result.stderr
+    assert Path("out/photo.png").read_bytes() == b"somebody's"
+
+
+def page_of_an_earlier_demo(*names: str) -> None:
+    """In out/, with the files that it names, and one of somebody's."""
+    for name in names:
+        Path("out", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("out", name).write_bytes(b"earlier")
+    entries = [gallery.Entry(name, name, "letter") for name in names]
+    Path("out/index.html").write_text(gallery.render(entries, ""))
+    Path("out/mine.png").write_bytes(b"somebody's")
+
+
+def no_cloud(*_: object, **__: object) -> None:
+    raise OSError("no local cloud in a unit test")
+
+
+def test_what_an_earlier_demo_wrote_is_removed_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    page_of_an_earlier_demo("originals/old.jpg", "old.png", "kept.png", "../outside.png")
+    Path("outside.png").write_bytes(b"outside")
+    monkeypatch.setattr("cutout.local.stack.local_stack", no_cloud)
+    result = run("demo", "out/kept.png", "outside.png", "--out", "out")
+    assert result.exit_code == 2  # the cutout would lie where the image does
+
+    result = run("demo", "outside.png", "--out", "out")
+
+    assert isinstance(result.exception, OSError), result.output
+    files = {path.relative_to("out").as_posix() for path in Path("out").rglob("*") if path.is_file()}
+    assert files == {"index.html", "originals/outside.png", "mine.png"}
+    assert Path("outside.png").read_bytes() == b"outside"
+
+
+def test_an_original_of_an_earlier_demo_that_is_used_again_stays() -> None:
+    page_of_an_earlier_demo("originals/old.jpg", "old.png")
+    result = run("demo", "out/originals/old.jpg")
+
+    assert result.exit_code == 2  # it would be copied onto itself
+    assert Path("out/originals/old.jpg").read_bytes() == b"earlier"
+
+
+def test_a_demo_that_stops_leaves_a_page_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutout.local.stack.local_stack", no_cloud)
+    run("demo")
+    page = Path("out/index.html").read_text()
+
+    assert "0 of 5 uploads became a cutout." in page
+    assert "The demo was stopped." in page
+    assert "refresh" not in page
+
+
+def test_a_folder_stands_for_the_images_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutout.local.stack.local_stack", no_cloud)
+    for name in ("photos/a.jpg", "photos/trip/a.jpg", "photos/.hidden", "my photo.jpg"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"photo")
+
+    result = run("demo", "my photo.jpg", "photos")
+
+    assert "Left out of folders: 1 hidden." in result.output
+    assert sorted(path.name for path in Path("out/originals").iterdir()) == ["a-2.jpg", "a.jpg", "my photo.jpg"]
+
+
+def test_what_browsers_do_not_show_has_a_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutout.local.stack.local_stack", no_cloud)
+    picture = Image.new("RGB", (2000, 1000), "red")
+    for name in ("shown.jpg", "scan.tiff", "alpha.jp2"):
+        (picture.convert("RGBA") if "alpha" in name else picture).save(name)
+    Path("phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+
+    run("demo", "shown.jpg", "scan.tiff", "alpha.jp2", "phone.heic")
+
+    page = Path("out/index.html").read_text()
+    assert 'src="originals/shown.jpg"' in page
+    assert 'href="originals/scan.tiff"><img src="previews/scan.webp"' in page
+    assert "There is no preview of this file on this machine." in page
+    with Image.open("out/previews/scan.webp") as preview:
+        assert (preview.format, preview.size) == ("WEBP", (1024, 512))
+    assert not Path("out/previews/shown.webp").exists()
+
+
 def test_an_image_is_not_overwritten_by_its_own_cutout() -> None:
-    Path("index.html").write_text(gallery.render([], ""))
+    Path("index.html").write_text(gallery.render([gallery.Entry("", "photo.png", "letter")], ""))
     Path("photo.png").write_bytes(b"photo")
     result = run("demo", "photo.png", "--out", ".")
 

@@ -1,6 +1,6 @@
 from html.parser import HTMLParser
 
-from cutout.presentation.gallery import MARK, Entry, render
+from cutout.presentation.gallery import MARK, Entry, named_files, render
 
 
 class Tags(HTMLParser):
@@ -66,3 +66,50 @@ def test_the_page_says_what_wrote_it_and_needs_nothing_else() -> None:
     assert "://" not in page
     assert {"script", "link", "iframe"}.isdisjoint(tag for tag, _ in Tags(page).seen)
     assert Tags(page).attributes("html", "lang") == ["en"]
+
+
+def test_while_the_uploads_are_in_progress_the_page_says_so_and_renews_itself() -> None:
+    done = Entry("a.jpg", "originals/a.jpg", "cutout", cutout="a.png", seconds=1)
+    page = Tags(render([done, Entry("b.jpg", "originals/b.jpg", "")], "A note.", working=True))
+
+    assert "Working: 1 of 2 uploads done so far. This page renews itself. A note." in page.text
+    assert "in progress" in page.text
+    assert ("p", {"class": "outcome waits"}) in page.seen
+    assert ("p", {"class": "outcome bad"}) not in page.seen
+    assert "refresh" in page.attributes("meta", "http-equiv")
+
+
+def test_when_all_have_ended_the_page_stays_as_it_is() -> None:
+    page = Tags(render([Entry("a.jpg", "originals/a.jpg", "letter")], ""))
+
+    assert "refresh" not in page.attributes("meta", "http-equiv")
+    assert ("p", {"class": "outcome bad"}) in page.seen
+
+
+def test_a_preview_stands_for_an_original_that_browsers_do_not_show() -> None:
+    page = Tags(render([Entry("a.tiff", "originals/a.tiff", "letter", preview="previews/a.webp")], ""))
+
+    assert page.attributes("img", "src") == ["previews/a.webp"]
+    assert page.attributes("a", "href") == ["originals/a.tiff"]
+
+
+def test_a_sentence_stands_for_an_original_without_a_preview() -> None:
+    page = Tags(render([Entry("a.heic", "originals/a.heic", "letter", no_preview="There is none.")], ""))
+
+    assert page.attributes("img", "src") == []
+    assert page.attributes("a", "href") == ["originals/a.heic"]
+    assert "There is none. " in page.text
+
+
+def test_the_page_names_the_files_that_belong_to_it() -> None:
+    entries = [
+        Entry("50% é.tiff", "originals/50% é.tiff", "cutout", cutout="it's & é.png", preview="previews/50% é.webp"),
+        Entry('href="out.jpg"', "originals/b.heic", "letter", reason='src="x"', no_preview="None."),
+    ]
+
+    assert named_files(render(entries, 'href="note"')) == {
+        "originals/50% é.tiff",
+        "previews/50% é.webp",
+        "it's & é.png",
+        "originals/b.heic",
+    }
