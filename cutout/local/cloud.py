@@ -19,11 +19,13 @@ from cutout.local.aws import deploy as stack
 from cutout.local.aws import moto_patches
 from cutout.local.aws import server as aws
 from cutout.local.aws.event_faults import EventFault
+from cutout.local.aws.log_streams import LogStreams
 from cutout.local.aws.middleware import AwsFault, Call, FunctionCalls
 from cutout.local.aws.permissions import Permissions, Use
 from cutout.local.lambda_runtime.delivery_faults import DeliveryFault, DeliveryFaults
 from cutout.local.lambda_runtime.environments import Environments
 from cutout.local.lambda_runtime.event_source_mapping import EventSources
+from cutout.local.lambda_runtime.log_delivery import LogDelivery
 from cutout.local.lambda_runtime.schedules import Schedules
 
 ACCESS_KEY = "local"  # moto takes any
@@ -66,8 +68,10 @@ class LocalCloud:
             folder = exiting.enter_context(tempfile.TemporaryDirectory(prefix="cutout-artefacts-"))
             self._port = exiting.enter_context(aws.serving(self._port, self._calls))
             exiting.callback(self._calls.set_faults)  # the server ends when no answer is held back
+            logs = LogDelivery(LogStreams(self.region).put)
+            exiting.callback(logs.stop)
             self._environments = Environments(
-                self.client("lambda"), aws.read_code, self._services(), Path(folder), self.log_dir
+                self.client("lambda"), aws.read_code, self._services(), Path(folder), self.log_dir, logs.add
             )
             exiting.enter_context(
                 moto_patches.applied(
