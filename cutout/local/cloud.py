@@ -32,6 +32,16 @@ ACCESS_KEY = "local"  # moto takes any
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 
+class Watcher:
+    """Is told what happens, in several threads; what it does not override, it ignores."""
+
+    def uploaded(self, key: str, size: int) -> None:
+        """An object was created, and a queue is sent S3's event of it."""
+
+    def printed(self, line: str) -> None:
+        """A function printed a line."""
+
+
 class LocalCloud:
     """A context manager; one at a time in a process, as moto's state is the process's.
 
@@ -40,11 +50,20 @@ class LocalCloud:
 
     region = "us-east-1"
 
-    def __init__(self, *, port: int = 0, log_dir: Path, speed: float = 1, mapping_seconds: float = 0.3) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        log_dir: Path,
+        speed: float = 1,
+        mapping_seconds: float = 0.3,
+        watcher: Watcher | None = None,
+    ) -> None:
         """`port` 0: one that is free. Schedules run `speed` times as fast.
 
         `mapping_seconds` is how long an event source mapping is Enabling, Disabling and so on; it may be changed later.
         """
+        self._watcher = watcher or Watcher()
         self._port = port
         self._speed = speed
         self.mapping_seconds = mapping_seconds
@@ -70,8 +89,13 @@ class LocalCloud:
             exiting.callback(self._calls.set_faults)  # the server ends when no answer is held back
             logs = LogDelivery(LogStreams(self.region).put)
             exiting.callback(logs.stop)
+
+            def deliver(group: str, stream: str, line: str) -> None:
+                logs.add(group, stream, line)
+                self._watcher.printed(line)
+
             self._environments = Environments(
-                self.client("lambda"), aws.read_code, self._services(), Path(folder), self.log_dir, logs.add
+                self.client("lambda"), aws.read_code, self._services(), Path(folder), self.log_dir, deliver
             )
             exiting.enter_context(
                 moto_patches.applied(
@@ -79,6 +103,7 @@ class LocalCloud:
                     self.endpoint_url,
                     mapping_seconds=lambda: self.mapping_seconds,
                     event_faults=lambda: self._event_faults,
+                    uploaded=self._watcher.uploaded,
                 )
             )
             sources = EventSources(

@@ -43,8 +43,12 @@ def applied(
     *,
     mapping_seconds: Callable[[], float],
     event_faults: Callable[[], Sequence[EventFault]],
+    uploaded: Callable[[str, int], None],
 ) -> Iterator[None]:
-    """`invoke` is given the ARN of a function and the event; `mapping_seconds`: see `MappingStates`."""
+    """`invoke` is given the ARN of a function and the event, `uploaded` the key and the size in each event of S3.
+
+    `mapping_seconds`: see `MappingStates`.
+    """
     replacements = [
         # Speed: lists its modules at each call, counts a queue's messages for each that is received, and more.
         (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),
@@ -54,7 +58,7 @@ def applied(
         # SQS: not safe with several callers, and a deletion replaces the queue by a copy.
         (Queue, "pending_message_groups", lambda _: property(_pending_groups)),
         (Queue, "delete_message", _delete_in_place),
-        *s3_patches.replacements(event_faults),
+        *s3_patches.replacements(event_faults, uploaded),
         # CloudFormation gives queues URLs of AWS, tables no time to live, stacks no changes to look at,
         (Queue, "physical_resource_id", lambda _: _queue_url(endpoint_url)),
         (Table, "create_from_cloudformation_json", _create_table),
