@@ -8,12 +8,14 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cutout.extras import require_local
 from cutout.project import TEMPLATE
+from cutout.terminal import printable
 
 if TYPE_CHECKING:
     from cutout.local.cloud import LocalCloud
@@ -40,7 +42,7 @@ def local(
 ) -> None:
     """Keep the stack up on this machine until Ctrl-C.
 
-    What it prints says how to use it, from another terminal.
+    What it prints says how to use it, from another terminal; then it shows each upload, and what becomes of it.
 
     Example: cutout local --port 4566
     """
@@ -55,6 +57,7 @@ def local(
     # They load moto and OpenCV, which --help can do without.
     from cutout.local.aws.deploy import DeployError  # noqa: PLC0415
     from cutout.local.cloud import LocalCloud  # noqa: PLC0415
+    from cutout.local.happenings import Happenings  # noqa: PLC0415
     from cutout.local.stack import local_stack, pixelcut  # noqa: PLC0415
 
     # All end it: a shell starts what runs in the background deaf to SIGINT; SIGTERM, and SIGHUP of a terminal that is
@@ -62,15 +65,17 @@ def local(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     typer.echo("Starting the local cloud ...")
+    happened: SimpleQueue[str] = SimpleQueue()
+    watcher = Happenings(happened.put)
     try:
         with tempfile.TemporaryDirectory(prefix="cutout-") as folder:
             log_dir = Path(folder)
             if no_deploy:
-                with LocalCloud(port=port, log_dir=log_dir) as cloud, pixelcut(api) as service:
-                    _tell(cloud, _how_to_deploy(service, log_dir, stand_in=api is None))
+                with LocalCloud(port=port, log_dir=log_dir, watcher=watcher) as cloud, pixelcut(api) as service:
+                    _tell(cloud, _how_to_deploy(service, log_dir, stand_in=api is None), happened)
             else:
-                with local_stack(template, log_dir, port=port, api=api) as stack:
-                    _tell(stack.cloud, _how_to_use(stack, stand_in=api is None))
+                with local_stack(template, log_dir, port=port, api=api, watcher=watcher) as stack:
+                    _tell(stack.cloud, _how_to_use(stack, stand_in=api is None), happened)
     except KeyboardInterrupt:
         typer.echo("Stopped.")
     except DeployError as error:
@@ -81,8 +86,8 @@ def local(
         raise typer.BadParameter(f"{port} is taken.", param_hint="--port") from error
 
 
-def _tell(cloud: "LocalCloud", text: str) -> None:
-    """How the cloud is reached, and `text`; then waits for Ctrl-C."""
+def _tell(cloud: "LocalCloud", text: str, happened: SimpleQueue[str]) -> None:
+    """How the cloud is reached, and `text`; then what happens, until Ctrl-C."""
     typer.echo(f"""
 Paste these two lines into each terminal from which you use it; it takes any credentials:
 
@@ -92,7 +97,8 @@ Paste these two lines into each terminal from which you use it; it takes any cre
 {text}
 
 Ready at {cloud.endpoint_url} until Ctrl-C.""")
-    signal.pause()
+    while True:
+        typer.echo(printable(happened.get()))
 
 
 def _program() -> str:

@@ -19,15 +19,27 @@ from cutout.local.aws import deploy as stack
 from cutout.local.aws import moto_patches
 from cutout.local.aws import server as aws
 from cutout.local.aws.event_faults import EventFault
+from cutout.local.aws.log_streams import LogStreams
 from cutout.local.aws.middleware import AwsFault, Call, FunctionCalls
 from cutout.local.aws.permissions import Permissions, Use
 from cutout.local.lambda_runtime.delivery_faults import DeliveryFault, DeliveryFaults
 from cutout.local.lambda_runtime.environments import Environments
 from cutout.local.lambda_runtime.event_source_mapping import EventSources
+from cutout.local.lambda_runtime.log_delivery import LogDelivery
 from cutout.local.lambda_runtime.schedules import Schedules
 
 ACCESS_KEY = "local"  # moto takes any
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Watcher:
+    """Is told what happens, in several threads; what it does not override, it ignores."""
+
+    def uploaded(self, key: str, size: int) -> None:
+        """An object was created, and a queue is sent S3's event of it."""
+
+    def printed(self, line: str) -> None:
+        """A function printed a line."""
 
 
 class LocalCloud:
@@ -38,11 +50,20 @@ class LocalCloud:
 
     region = "us-east-1"
 
-    def __init__(self, *, port: int = 0, log_dir: Path, speed: float = 1, mapping_seconds: float = 0.3) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        log_dir: Path,
+        speed: float = 1,
+        mapping_seconds: float = 0.3,
+        watcher: Watcher | None = None,
+    ) -> None:
         """`port` 0: one that is free. Schedules run `speed` times as fast.
 
         `mapping_seconds` is how long an event source mapping is Enabling, Disabling and so on; it may be changed later.
         """
+        self._watcher = watcher or Watcher()
         self._port = port
         self._speed = speed
         self.mapping_seconds = mapping_seconds
@@ -66,8 +87,15 @@ class LocalCloud:
             folder = exiting.enter_context(tempfile.TemporaryDirectory(prefix="cutout-artefacts-"))
             self._port = exiting.enter_context(aws.serving(self._port, self._calls))
             exiting.callback(self._calls.set_faults)  # the server ends when no answer is held back
+            logs = LogDelivery(LogStreams(self.region).put)
+            exiting.callback(logs.stop)
+
+            def deliver(group: str, stream: str, line: str) -> None:
+                logs.add(group, stream, line)
+                self._watcher.printed(line)
+
             self._environments = Environments(
-                self.client("lambda"), aws.read_code, self._services(), Path(folder), self.log_dir
+                self.client("lambda"), aws.read_code, self._services(), Path(folder), self.log_dir, deliver
             )
             exiting.enter_context(
                 moto_patches.applied(
@@ -75,6 +103,7 @@ class LocalCloud:
                     self.endpoint_url,
                     mapping_seconds=lambda: self.mapping_seconds,
                     event_faults=lambda: self._event_faults,
+                    uploaded=self._watcher.uploaded,
                 )
             )
             sources = EventSources(

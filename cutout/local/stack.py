@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cutout.local.cloud import LocalCloud
+from cutout.local.cloud import LocalCloud, Watcher
 from cutout.local.pixelcut.server import API_KEY, StandIn
 from cutout.operations.deployment import Deployment
 
@@ -48,13 +48,18 @@ def pixelcut(api: tuple[str, str] | None = None) -> Iterator[Pixelcut]:
 
 @contextmanager
 def local_stack(
-    template: Path, log_dir: Path, *, port: int = 0, api: tuple[str, str] | None = None
+    template: Path,
+    log_dir: Path,
+    *,
+    port: int = 0,
+    api: tuple[str, str] | None = None,
+    watcher: Watcher | None = None,
 ) -> Iterator[LocalStack]:
     """Deploys the template and fills in the API key; all of it is gone at the end of the block.
 
     `api` as in `pixelcut`. Raises OSError when the port is taken.
     """
-    with LocalCloud(port=port, log_dir=log_dir) as cloud, pixelcut(api) as service:
+    with LocalCloud(port=port, log_dir=log_dir, watcher=watcher) as cloud, pixelcut(api) as service:
         outputs = cloud.deploy(template, stack_name=_STACK, parameters=service.parameters)
         cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=service.key)
         yield LocalStack(cloud, service.url, outputs, log_dir / f"{outputs['FunctionName']}.log")

@@ -68,6 +68,15 @@ def test_what_it_prints_is_enough_to_use_it(local: subprocess.Popen[str]) -> Non
     s3.get_waiter("object_exists").wait(
         Bucket=found["output"], Key="photo.png", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
     )
+    s3.upload_file(str(SAMPLES / "too-small.jpg"), found["input"], "too-small.jpg")
+    assert local.stdout
+    shown = [next(local.stdout).split("  ", 1)[1] for _ in range(4)]  # each after its time
+    assert sorted(shown) == [
+        "photo.png: cutout\n",
+        "photo.png: uploaded, 466.7 kB\n",
+        "too-small.jpg: letter, resolution_too_low: The image has 94x63 pixels; at least 64x64 are needed.\n",
+        "too-small.jpg: uploaded, 3.1 kB\n",
+    ]
 
 
 def test_the_commands_that_it_prints_can_be_called(local: subprocess.Popen[str]) -> None:

@@ -321,6 +321,59 @@ def test_a_handler_that_cannot_be_loaded_says_why_in_the_log(deploy: Deploy) -> 
     assert "RuntimeError: told not to load" in stack.log.read_text()
 
 
+def events_of(stack: Stack, group: str) -> list[dict[str, Any]]:
+    logs = stack.cloud.client("logs")
+    try:
+        found: list[dict[str, Any]] = logs.filter_log_events(logGroupName=group)["events"]
+    except logs.exceptions.ResourceNotFoundException:  # nothing was delivered yet
+        return []
+    return found
+
+
+@pytest.mark.parametrize("own", ["no", "yes"])
+def test_what_a_function_prints_is_delivered_to_its_log_group(deploy: Deploy, own: str) -> None:
+    began = int(time.time() * 1000)
+    stack = deploy(OwnLogGroup=own)
+    functions = stack.cloud.client("lambda")
+    group = functions.get_function_configuration(FunctionName=stack.outputs["Function"])["LoggingConfig"]["LogGroup"]
+    default = f"/aws/lambda/{stack.outputs['Function']}"
+    assert (group == default) == (own == "no")
+
+    stack.invoke("hello", "raise")
+    found = wait_for(lambda: [e for e in events_of(stack, group) if "told to raise" in e["message"]])
+    assert began <= found[0]["timestamp"] <= time.time() * 1000
+    wait_for(lambda: [e["message"] for e in events_of(stack, group)] == stack.log.read_text().splitlines(keepends=True))
+    environs = [line["environ"] for line in stack.printed() if "environ" in line]
+    assert {environ["AWS_LAMBDA_LOG_GROUP_NAME"] for environ in environs} == {group}
+    assert {e["logStreamName"] for e in events_of(stack, group)} == {
+        environ["AWS_LAMBDA_LOG_STREAM_NAME"] for environ in environs
+    }
+
+
+def test_each_environment_has_a_log_stream_of_its_own(deploy: Deploy) -> None:
+    stack = deploy()
+    group = f"/aws/lambda/{stack.outputs['Function']}"
+    stack.invoke("exit")
+    stack.invoke("once more")
+
+    wait_for(lambda: "once more" in "".join(e["message"] for e in events_of(stack, group)))
+    streams = stack.cloud.client("logs").describe_log_streams(logGroupName=group)["logStreams"]
+    assert len(streams) == 2
+
+
+def test_a_log_stream_that_was_deleted_with_its_group_is_not_made_again(deploy: Deploy) -> None:
+    stack = deploy()
+    group = f"/aws/lambda/{stack.outputs['Function']}"
+    wait_for(lambda: events_of(stack, group))
+    stack.cloud.client("logs").delete_log_group(logGroupName=group)
+
+    stack.invoke("lost")
+    stack.invoke("exit")  # what is printed from now on is another environment's
+    stack.invoke("delivered")
+    wait_for(lambda: "delivered" in "".join(e["message"] for e in events_of(stack, group)))
+    assert "lost" not in "".join(e["message"] for e in events_of(stack, group))
+
+
 def test_a_warm_environment_is_used_again(deploy: Deploy) -> None:
     stack = deploy()
     pids = set()

@@ -43,8 +43,12 @@ def applied(
     *,
     mapping_seconds: Callable[[], float],
     event_faults: Callable[[], Sequence[EventFault]],
+    uploaded: Callable[[str, int], None],
 ) -> Iterator[None]:
-    """`invoke` is given the ARN of a function and the event; `mapping_seconds`: see `MappingStates`."""
+    """`invoke` is given the ARN of a function and the event, `uploaded` the key and the size in each event of S3.
+
+    `mapping_seconds`: see `MappingStates`.
+    """
     replacements = [
         # Speed: lists its modules at each call, counts a queue's messages for each that is received, and more.
         (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),
@@ -54,7 +58,7 @@ def applied(
         # SQS: not safe with several callers, and a deletion replaces the queue by a copy.
         (Queue, "pending_message_groups", lambda _: property(_pending_groups)),
         (Queue, "delete_message", _delete_in_place),
-        *s3_patches.replacements(event_faults),
+        *s3_patches.replacements(event_faults, uploaded),
         # CloudFormation gives queues URLs of AWS, tables no time to live, stacks no changes to look at,
         (Queue, "physical_resource_id", lambda _: _queue_url(endpoint_url)),
         (Table, "create_from_cloudformation_json", _create_table),
@@ -70,9 +74,12 @@ def applied(
         # EventBridge takes schedules that are none, IAM keeps a policy as Python's notation.
         (EventsBackend, "put_rule", _check_schedule),
         (Role, "put_policy", _keep_policy_as_json),
-        # Lambda switches a mapping at once, has its queues invoke the function, and runs it in a container.
+        # Lambda switches a mapping at once, has its queues invoke the function, runs it in a container, and knows no
+        # log groups.
         *MappingStates(mapping_seconds).replacements(),
         (LambdaFunction, "_invoke_lambda", lambda original: _invoke_in_environment(original, invoke)),
+        (LambdaFunction, "create_from_cloudformation_json", _keep_logging),
+        (LambdaFunction, "get_configuration", _tell_logging),
     ]
     with ExitStack() as stack:
         for owner, name, replacement in replacements:
@@ -226,3 +233,27 @@ def _invoke_in_environment(_original: Untyped, invoke: Callable[[str, object], O
         return outcome.payload.decode(), outcome.failed, ""
 
     return invoke_lambda
+
+
+def _keep_logging(original: Untyped) -> Untyped:
+    """Keeps the log group that the template names; moto would ignore it."""
+
+    def create_from_cloudformation_json(
+        resource_name: str, cloudformation_json: Untyped, account_id: str, region_name: str, **rest: Untyped
+    ) -> Untyped:
+        function = original(resource_name, cloudformation_json, account_id, region_name, **rest)
+        function.logging_config = cloudformation_json["Properties"].get("LoggingConfig", {})
+        return function
+
+    return create_from_cloudformation_json
+
+
+def _tell_logging(original: Untyped) -> Untyped:
+    """Adds the log group, which by default goes by the function's name."""
+
+    def get_configuration(function: Untyped, on_create: bool = False) -> Untyped:
+        default = {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{function.function_name}"}
+        logging = default | getattr(function, "logging_config", {})
+        return original(function, on_create) | {"LoggingConfig": logging}
+
+    return get_configuration

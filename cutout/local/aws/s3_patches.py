@@ -22,12 +22,12 @@ PARTITION = "aws"
 
 
 def replacements(
-    event_faults: Callable[[], Sequence[EventFault]],
+    event_faults: Callable[[], Sequence[EventFault]], uploaded: Callable[[str, int], None]
 ) -> list[tuple[object, str, Callable[[Untyped], object]]]:
     return [
         # One event too many for an upload in parts, no sequencer and no version, other names in EventBridge's.
         (notifications, "send_event", _send_event_once),
-        (notifications, "_get_s3_event", lambda original: _complete_event(original, event_faults)),
+        (notifications, "_get_s3_event", lambda original: _complete_event(original, event_faults, uploaded)),
         (notifications, "_send_event_bridge_message", _send_to_event_bridge),
         # CloudFormation ignores versioning and notifications, and keeps a bucket that it should fail to delete.
         (FakeBucket, "create_from_cloudformation_json", _create_bucket),
@@ -49,7 +49,9 @@ def _send_event_once(original: Untyped) -> Untyped:
     return send_event
 
 
-def _complete_event(original: Untyped, faults: Callable[[], Sequence[EventFault]]) -> Untyped:
+def _complete_event(
+    original: Untyped, faults: Callable[[], Sequence[EventFault]], uploaded: Callable[[str, int], None]
+) -> Untyped:
     """Adds `sequencer` and, in a versioned bucket, `versionId`, which moto's events lack.
 
     Leaves the slashes of a key as they are; moto encodes them since https://github.com/getmoto/moto/issues/9054
@@ -65,6 +67,7 @@ def _complete_event(original: Untyped, faults: Callable[[], Sequence[EventFault]
             about["versionId"] = key.version_id
         if fault := next((fault for fault in faults() if fault.key in key.name), None):
             fault.apply(about)
+        uploaded(key.name, key.size)
         return event
 
     return get_s3_event

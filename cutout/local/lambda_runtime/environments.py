@@ -20,7 +20,7 @@ ACCESS_KEY_PREFIX = "environment-"
 
 
 class Environments:
-    """Unpacks artefacts in `folder`; what a function prints goes to `log_dir`/<function name>.log."""
+    """Unpacks artefacts in `folder`; what a function prints goes to `log_dir`/<function name>.log and to `deliver`."""
 
     def __init__(
         self,
@@ -29,13 +29,15 @@ class Environments:
         services: Mapping[str, str],
         folder: Path,
         log_dir: Path,
+        deliver: Callable[[str, str, str], None],
     ) -> None:
-        """`read_code` answers the ARN of a function with its artefact."""
+        """`read_code` answers the ARN of a function with its artefact; for `deliver` see Environment."""
         self._client = client
         self._read_code = read_code
         self._services = services
         self._folder = folder
         self._log_dir = log_dir
+        self._deliver = deliver
         self._idle: dict[str, list[Environment]] = defaultdict(list)  # by the function's ARN
         self._all: set[Environment] = set()
         self._functions: dict[str, str] = {}  # their names, by the access key id of an environment
@@ -92,7 +94,8 @@ class Environments:
                     return environment
                 self._discard(environment)
             access_key = f"{ACCESS_KEY_PREFIX}{next(self._numbers)}"
-            environment = Environment(function, access_key, self._services, self._log_dir / f"{function.name}.log")
+            log = self._log_dir / f"{function.name}.log"
+            environment = Environment(function, access_key, self._services, log, self._deliver)
             self._all.add(environment)
             self._functions[access_key] = function.name
             return environment
@@ -111,6 +114,7 @@ class Environments:
             timeout=configuration["Timeout"],
             memory=configuration["MemorySize"],
             code=self._unpack(arn, configuration["CodeSha256"]),
+            log_group=configuration["LoggingConfig"]["LogGroup"],
             variables={
                 # moto keeps the numbers and booleans of a template; CloudFormation makes text of them
                 name: value if isinstance(value, str) else json.dumps(value)

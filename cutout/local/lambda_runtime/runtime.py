@@ -6,6 +6,7 @@ The Runtime API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -38,6 +39,7 @@ class Function:
     timeout: int  # seconds
     memory: int  # MB
     code: Path  # the unpacked artefact
+    log_group: str
     variables: Mapping[str, str]
 
 
@@ -113,10 +115,22 @@ class _RuntimeApiRequest(BaseHTTPRequestHandler):
 class Environment:
     """One process, which runs one invocation at a time; what it prints goes to `log`, line by line."""
 
-    def __init__(self, function: Function, access_key: str, services: Mapping[str, str], log: Path) -> None:
-        """`access_key` is the id of the one that it signs with; `services` leads the AWS SDK to the local cloud."""
+    def __init__(
+        self,
+        function: Function,
+        access_key: str,
+        services: Mapping[str, str],
+        log: Path,
+        deliver: Callable[[str, str, str], None],
+    ) -> None:
+        """`access_key` is the id of the one that it signs with; `services` leads the AWS SDK to the local cloud.
+
+        `deliver` is given each line of the log too, with the log group and the environment's stream in it.
+        """
         self.function = function
         self.access_key = access_key
+        self._log_stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{uuid.uuid4().hex}"
+        self._deliver = functools.partial(deliver, function.log_group, self._log_stream)
         self._log = log.open("ab", buffering=0)  # environments share the file: a line is one system call
         self._partial_line = b""
         self._started_at = time.monotonic()
@@ -153,8 +167,8 @@ class Environment:
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
-            "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d')}/[$LATEST]{uuid.uuid4().hex}",
+            "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
+            "AWS_LAMBDA_LOG_STREAM_NAME": self._log_stream,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
             "LAMBDA_TASK_ROOT": str(function.code),
             "_HANDLER": function.handler,
@@ -268,6 +282,7 @@ class Environment:
 
     def _write(self, line: str) -> None:
         self._log.write(f"{line}\n".encode())
+        self._deliver(line)
 
 
 def _exit_reason(returncode: int) -> str:

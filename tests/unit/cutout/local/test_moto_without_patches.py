@@ -474,6 +474,28 @@ def test_a_policy_of_a_templates_role_comes_back_in_pythons_notation(aws: Make, 
     assert kept == str(document), "_keep_policy_as_json"
 
 
+def test_lambda_does_not_tell_the_log_group_of_a_function(aws: Make, function: str) -> None:
+    configuration = aws("lambda").get_function_configuration(FunctionName=function)
+    assert "LoggingConfig" not in configuration, "_tell_logging"
+
+
+def test_the_log_group_that_a_template_names_for_a_function_is_ignored(aws: Make, stacks: Untyped) -> None:
+    role = aws("iam").create_role(RoleName="role", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    function = {
+        "Type": "AWS::Lambda::Function",
+        "Properties": {
+            "Code": {"ZipFile": "code"},
+            "Handler": "index.handler",
+            "Role": role,
+            "Runtime": "python3.13",
+            "LoggingConfig": {"LogGroup": "group"},
+        },
+    }
+    stacks.create_stack(StackName=STACK, TemplateBody=a_template(Function=function))
+    (made,) = aws("lambda").list_functions()["Functions"]
+    assert "LoggingConfig" not in made, "_keep_logging"
+
+
 def test_an_invocation_starts_a_container(aws: Make, function: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Asked(Exception):
         pass
