@@ -13,9 +13,11 @@ import boto3
 import pytest
 import pytest_socket
 from moto import mock_aws
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.sqs.models import sqs_backends
 
 from cutout import __main__
-from cutout.operations import deployment
+from cutout.operations import dead_letters, deployment
 from cutout.operations.deployment import Deployment, find
 
 STACK = "cutout"
@@ -107,6 +109,20 @@ def deployed(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator
 @pytest.fixture(autouse=True)
 def _no_sockets(aws_environment: None) -> None:
     pytest_socket.disable_socket(allow_unix_socket=True)
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto in memory deletes in a way that several threads undo for each other; and nothing is worth waiting for."""
+    monkeypatch.setattr(dead_letters, "THREADS", 1)
+    monkeypatch.setattr(dead_letters, "WAIT_SECONDS", 0)
+
+
+@pytest.fixture
+def no_invocations(deployed: Deployment) -> None:
+    """Messages may be sent: moto would run the function, in a container."""
+    for queue in sqs_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"].queues.values():
+        queue.lambda_event_source_mappings.clear()
 
 
 @pytest.fixture

@@ -6,24 +6,15 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.sqs.models import sqs_backends
 
 from cutout.operations import cancel as cancelling
-from cutout.operations import dead_letters
 from cutout.operations.deployment import Deployment
 from remove_background.uploads import read_records, read_upload
 
 Send = Callable[..., None]
 
 
-@pytest.fixture(autouse=True)
-def _quick(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread: moto in memory deletes in a way that several undo for each other."""
-    for queue in sqs_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"].queues.values():
-        queue.lambda_event_source_mappings.clear()  # moto would run the function, in a container
-    monkeypatch.setattr(dead_letters, "THREADS", 1)
-    monkeypatch.setattr(dead_letters, "WAIT_SECONDS", 0)
+pytestmark = pytest.mark.usefixtures("one_thread", "no_invocations")
 
 
 @pytest.fixture

@@ -14,12 +14,7 @@ from cutout.operations.deployment import Deployment
 from remove_background.errors import MalformedImage
 from remove_background.letters import Letters
 
-
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """moto in memory deletes in a way that several threads undo for each other; and nothing is worth waiting for."""
-    monkeypatch.setattr(dead_letters, "THREADS", 1)
-    monkeypatch.setattr(dead_letters, "WAIT_SECONDS", 0)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.sqs.models import sqs_backends
 
 from cutout.commands import letters as letters_command
 from cutout.operations import credits as balance
@@ -22,14 +20,11 @@ from remove_background.letters import Letters
 from remove_background.models import cutout_metadata
 from remove_background.uploads import Upload
 
+pytestmark = pytest.mark.usefixtures("one_thread", "no_invocations")
+
 
 @pytest.fixture(autouse=True)
-def _quick(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread: moto in memory deletes in a way that several undo for each other."""
-    for queue in sqs_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"].queues.values():
-        queue.lambda_event_source_mappings.clear()  # moto would run the function, in a container
-    monkeypatch.setattr(dead_letters, "THREADS", 1)
-    monkeypatch.setattr(dead_letters, "WAIT_SECONDS", 0)
+def _credits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(balance, "read", lambda _: 1000.0)
 
 
