@@ -12,12 +12,11 @@ from typing import Annotated, Any
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 
-from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Yes
+from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Wait, Yes
 from cutout.failures import Failure
 from cutout.operations import credits as balance
 from cutout.operations import deployment, output_keys, preflight
@@ -25,7 +24,6 @@ from cutout.operations import files as local_files
 from cutout.operations import intake as stack_intake
 from cutout.operations.deployment import Deployment
 from cutout.operations.files import Became, File, WrongFile
-from cutout.operations.follow import Following
 from cutout.operations.intake import Intake
 from cutout.operations.send import Sending
 from cutout.presentation import following as following_lines
@@ -56,7 +54,7 @@ def upload(
     prefix: Annotated[
         str, typer.Option(show_default=False, help="Folder in the bucket that the files go into, such as `2024/trip`.")
     ] = "",
-    wait: Annotated[bool, typer.Option("--wait", help="Follow each upload to its cutout or its letter.")] = False,
+    wait: Wait = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -109,7 +107,7 @@ def upload(
         sent = [file for file in promising if file.upload]
         if wait or out:
             _say(f"Sent {len(sent):,} of {count(len(promising), 'file')}.")
-            _follow(deployed, sent, intake, out)
+            following_lines.follow(deployed, sent, intake, out)
     except (KeyboardInterrupt, Failure, BotoCoreError, ClientError):
         _tell_where_it_stopped(promising)
         raise
@@ -194,21 +192,6 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}.", param_hint="--out") from None
-
-
-def _follow(deployed: Deployment, sent: Sequence[File], intake: Intake, out: Path | None) -> None:
-    screen = Console(stderr=True, highlight=False, markup=False)
-    say = functools.partial(screen.print, soft_wrap=True)
-    following = Following(
-        deployed,
-        intake,
-        out,
-        ended=lambda _: None,
-        switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
-        say=say,
-    )
-    with following_lines.shown(following, screen):
-        following.follow(sent)
 
 
 def _write_page(sent: Sequence[File], out: Path) -> Path | None:

@@ -1,8 +1,10 @@
 """Uploads that are followed, in words: what has ended how, what is ahead, and at the end what it took."""
 
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -10,13 +12,32 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cutout.operations.deployment import Deployment
 from cutout.operations.files import Became, File
 from cutout.operations.follow import Following
+from cutout.operations.intake import Intake
+from cutout.presentation.intake import word_pause
 from cutout.words import count, duration
 from remove_background.errors import Billed
 
 BAR_WIDTH = 30
 _PLURALS = (Became.CUTOUT, Became.LETTER)
+
+
+def follow(deployed: Deployment, files: Sequence[File], intake: Intake, out: Path | None = None) -> None:
+    """Follow these to their ends, on stderr. Raises what `Following.follow` does; arguments as of `Following`."""
+    screen = Console(stderr=True, highlight=False, markup=False)
+    say = functools.partial(screen.print, soft_wrap=True)
+    following = Following(
+        deployed,
+        intake,
+        out,
+        ended=lambda _: None,
+        switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
+        say=say,
+    )
+    with shown(following, screen):
+        following.follow(files)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What becomes of uploads that were sent to the queue again: followed on the screen, and in a sentence."""
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,9 +12,9 @@ from cutout.operations import intake as stack_intake
 from cutout.operations import output_keys
 from cutout.operations.deployment import Deployment
 from cutout.operations.files import Became, File
-from cutout.operations.follow import Following
+from cutout.presentation import following
 from cutout.presentation.intake import word_pause
-from cutout.terminal import printable, progress
+from cutout.terminal import printable
 from cutout.words import count
 from remove_background.errors import OutputKeyTooLong
 from remove_background.uploads import Upload
@@ -37,17 +36,7 @@ def follow(deployed: Deployment, uploads: Iterable[Upload], sent: datetime) -> l
     if intake.paused_by:
         typer.echo(word_pause(intake), err=True)
     try:
-        with progress() as shown:
-            task = shown.add_task("Becoming cutouts", total=len(files))
-            say = functools.partial(shown.console.print, soft_wrap=True)
-            Following(
-                deployed,
-                intake,
-                None,
-                ended=lambda _: shown.advance(task),
-                switched=lambda now: say(word_pause(now) if now.paused_by else "The intake is open again."),
-                say=say,
-            ).follow(list(files.values()))
+        following.follow(deployed, list(files.values()), intake)
     except KeyboardInterrupt:
         typer.echo(f"Stopped. {word_ends(list(files.values()))} These go on without this command.", err=True)
         raise
