@@ -13,7 +13,7 @@ from cutout.operations import deployment
 from cutout.operations import intake as stack_intake
 from cutout.operations.cancel import Waiting
 from cutout.operations.deployment import Deployment
-from cutout.terminal import agree, bar, print_json, printable
+from cutout.terminal import agree, bar, name_some, print_json
 from cutout.words import count
 from remove_background.uploads import Upload
 
@@ -130,5 +130,4 @@ def _as_json(waiting: Waiting, absent: Sequence[str]) -> dict[str, object]:
 
 
 def _name(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - A_FEW:,} more" if len(keys) > A_FEW else ""
-    return ", ".join(map(printable, sorted(keys)[:A_FEW])) + more
+    return name_some(sorted(keys), A_FEW)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cutout.commands.options import STACK_NAME, EndpointUrl, StackName, complete_code
+from cutout.commands.options import STACK_NAME, EndpointUrl, StackName, code_option
 from cutout.operations import deployment
 from cutout.operations import logs as function_logs
 from cutout.presentation.log import to_line
@@ -14,16 +14,7 @@ from cutout.terminal import escape
 
 def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
-    code: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--code",
-            metavar="CODE",
-            show_default=False,
-            autocompletion=complete_code,
-            help="Only lines with this error code; may be repeated.",
-        ),
-    ] = None,
+    code: Annotated[list[str] | None, code_option("Only lines with this error code")] = None,
     hours: Annotated[float, typer.Option(min=0, help="Begin so many hours ago.")] = 1,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,

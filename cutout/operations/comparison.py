@@ -126,7 +126,7 @@ def _judge_listed(
 ) -> tuple[Finding, Upload]:
     upload = Upload(deployed.input_bucket, listed["Key"], listed["ETag"].strip('"'), size=listed["Size"])
     try:
-        finding = _judge(upload, _find_cutout(deployed, output_key.of(upload.key)))
+        finding = _judge(upload, objects.find_cutout(deployed.s3, deployed.output_bucket, output_key.of(upload.key)))
     except OutputKeyTooLong:
         finding = Finding.TOO_LONG
     if finding in WANTED and _is_archived(listed):
@@ -143,11 +143,6 @@ def _list(deployed: Deployment, prefix: str) -> "Iterator[ObjectTypeDef]":
     for page in pages:
         # A folder that S3's console makes is an empty object.
         yield from (listed for listed in page.get("Contents", []) if listed["Size"] or not listed["Key"].endswith("/"))
-
-
-def _find_cutout(deployed: Deployment, key: str) -> Cutout | None:
-    found = objects.head(deployed.s3, deployed.output_bucket, key)
-    return None if found is None else Cutout.from_metadata(found["ETag"], found["Metadata"])
 
 
 def _judge(upload: Upload, cutout: Cutout | None) -> Finding:

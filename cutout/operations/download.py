@@ -1,26 +1,20 @@
 """Cutouts fetched into a folder, each under its key; what is there already is not fetched again."""
 
-import hashlib
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cutout.operations import objects
 from cutout.operations.deployment import Deployment
 from cutout.operations.progress import Progress
 from cutout.operations.threads import work_through
 from remove_background.aws_errors import http_status
 from remove_background.models import Cutout
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
-
-CHUNK_BYTES = 1_048_576
 ATTEMPTS = 3  # of an answer that breaks off
 
 
@@ -116,16 +110,9 @@ def _find_destination(top: Path, key: str) -> Path | None:
 
 def _is_there(destination: Path, size: int, etag: str) -> bool:
     try:
-        if not destination.is_file() or destination.stat().st_size != size:
-            return False
-        with destination.open("rb") as file:
-            return hashlib.file_digest(file, _md5).hexdigest() == etag
+        return destination.is_file() and destination.stat().st_size == size and objects.etag_of(destination) == etag
     except OSError:
         return False
-
-
-def _md5() -> "hashlib._Hash":
-    return hashlib.md5(usedforsecurity=False)
 
 
 class Downloads:
@@ -171,19 +158,5 @@ class Downloads:
         with answer["Body"]:
             if Cutout.from_metadata(answer["ETag"], answer["Metadata"]).source_key is None:
                 return Fetched.NOT_A_CUTOUT
-            _write(answer, wanted.destination)
+            objects.write(answer["Body"], wanted.destination)
         return Fetched.FETCHED
-
-
-def _write(answer: "GetObjectOutputTypeDef", destination: Path) -> None:
-    """Under another name first: a file that bears the key is whole."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    part = destination.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            chunks: Iterable[bytes] = answer["Body"].iter_chunks(CHUNK_BYTES)
-            for chunk in chunks:
-                file.write(chunk)
-        part.replace(destination)
-    finally:
-        part.unlink(missing_ok=True)

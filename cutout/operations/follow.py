@@ -3,7 +3,6 @@
 import math
 import threading
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -47,7 +46,6 @@ IDLE_SECONDS = 150.0
 OUTAGE_SECONDS = 900.0
 # The rest while nothing is to be expected.
 LONG_REST_SECONDS = 10.0
-CHUNK_BYTES = 1_048_576
 
 
 class _Pending:
@@ -204,16 +202,7 @@ class Following:
             if http_status(error) in (HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED):
                 return False
             raise
-        destination = out / key
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        part = destination.with_name(f".{uuid.uuid4().hex}.part")
-        try:
-            with part.open("xb") as file:
-                for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
-                    file.write(chunk)
-            part.replace(destination)
-        finally:
-            part.unlink(missing_ok=True)
+        objects.write(answer["Body"], out / key)
         return True
 
     def _look_at_queues(self) -> None:

@@ -1,15 +1,22 @@
-"""Objects in S3, looked at without being fetched."""
+"""Objects in S3, and the files that they are fetched to or sent from."""
 
+import hashlib
+import uuid
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from remove_background.aws_errors import http_status
+from remove_background.models import Cutout
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+
+CHUNK_BYTES = 1_048_576
 
 
 def head(s3: "S3Client", bucket: str, key: str) -> "HeadObjectOutputTypeDef | None":
@@ -20,3 +27,27 @@ def head(s3: "S3Client", bucket: str, key: str) -> "HeadObjectOutputTypeDef | No
         if http_status(error) == HTTPStatus.NOT_FOUND:
             return None
         raise
+
+
+def find_cutout(s3: "S3Client", bucket: str, key: str) -> Cutout | None:
+    found = head(s3, bucket, key)
+    return None if found is None else Cutout.from_metadata(found["ETag"], found["Metadata"])
+
+
+def write(body: "StreamingBody", destination: Path) -> None:
+    """Under another name first: a file that bears the name is whole. Raises OSError when it cannot be written."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    part = destination.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            for chunk in body.iter_chunks(CHUNK_BYTES):
+                file.write(chunk)
+        part.replace(destination)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def etag_of(path: Path) -> str:
+    """As S3 makes it of an object that is sent in one part, and not encrypted with SSE-KMS. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,8 +1,6 @@
 """What can be told of files before they are sent: which can never succeed, and which have their cutout already."""
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -12,7 +10,6 @@ from cutout.operations.files import File
 from cutout.operations.progress import Progress
 from cutout.operations.threads import work_through
 from remove_background.errors import Rejected
-from remove_background.models import Cutout
 from remove_background.preflight import check
 from remove_background.storage import HEAD_BYTES
 from remove_background.uploads import Upload
@@ -62,19 +59,10 @@ def count_done(deployed: Deployment, files: Sequence[File], progress: Progress) 
 
 
 def _is_done(deployed: Deployment, file: File) -> bool:
-    found = objects.head(deployed.s3, deployed.output_bucket, file.output_key)
-    if found is None:
-        return False
-    cutout = Cutout.from_metadata(found["ETag"], found["Metadata"])
-    if not cutout.is_of_key(Upload(deployed.input_bucket, file.key, "")):
+    cutout = objects.find_cutout(deployed.s3, deployed.output_bucket, file.output_key)
+    if cutout is None or not cutout.is_of_key(Upload(deployed.input_bucket, file.key, "")):
         return False
     try:
-        return cutout.source_etag == _etag(file.path)
+        return cutout.source_etag == objects.etag_of(file.path)
     except OSError:
         return False
-
-
-def _etag(path: Path) -> str:
-    """As S3 makes it of an object that is sent in one part."""
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

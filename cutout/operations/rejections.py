@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from cutout.failures import Failure
 from cutout.operations.deployment import Deployment
+from remove_background.rejections import item_id
 from remove_background.uploads import Upload
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
 BATCH = 100  # DynamoDB takes no more at a time
-PREFIX = "rejected:"  # of an item's id; the upload's URI follows
 # For keys that DynamoDB leaves unprocessed; seconds between the first two, doubled from one to the next.
 ATTEMPTS = 8
 PAUSE_SECONDS = 0.1
@@ -20,9 +20,9 @@ PAUSE_SECONDS = 0.1
 
 def find(deployed: Deployment, uploads: Sequence[Upload]) -> set[str]:
     """The keys of those, at most BATCH, that were rejected as they are: the item stands for the ETag that it names."""
-    items = _read(deployed, [f"{PREFIX}{upload.uri}" for upload in uploads])
+    items = _read(deployed, [item_id(upload.uri) for upload in uploads])
     rejected = {item["id"]["S"]: item["etag"]["S"] for item in items}
-    return {upload.key for upload in uploads if rejected.get(f"{PREFIX}{upload.uri}") == upload.etag}
+    return {upload.key for upload in uploads if rejected.get(item_id(upload.uri)) == upload.etag}
 
 
 def _read(deployed: Deployment, ids: Iterable[str]) -> "list[dict[str, AttributeValueTypeDef]]":

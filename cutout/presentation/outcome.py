@@ -9,7 +9,7 @@ from cutout.operations.deletion import Deletion, Left
 from cutout.operations.replay import Kept
 from cutout.operations.selection import Chosen, Done
 from cutout.presentation.letter import SHORT_ID
-from cutout.terminal import print_json, printable
+from cutout.terminal import name_some, print_json
 from cutout.words import count
 
 MOST_IDS = 20  # in a sentence
@@ -54,9 +54,7 @@ def report_deletion(deletion: Deletion) -> None:
     """On stderr: it is told also where the letters could not be worked off to their end."""
     typer.echo(f"{count(deletion.deleted, 'image')} deleted.", err=True)
     for why, uris in deletion.left.items():
-        examples = ", ".join(printable(uri) for uri in uris[:MOST_IDS])
-        more = f" and {len(uris) - MOST_IDS:,} more" if len(uris) > MOST_IDS else ""
-        typer.echo(f"{count(len(uris), 'image')} left, {_WORDS_LEFT[why]}: {examples}{more}", err=True)
+        typer.echo(f"{count(len(uris), 'image')} left, {_WORDS_LEFT[why]}: {name_some(uris, MOST_IDS)}", err=True)
 
 
 def deletion_as_json(deletion: Deletion) -> dict[str, Any]:

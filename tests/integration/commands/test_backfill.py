@@ -13,7 +13,7 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from cutout.operations import comparison, dead_letters, enqueue, follow, rejections, threads
+from cutout.operations import comparison, enqueue, follow, objects, rejections, threads
 from cutout.operations import credits as balance
 from cutout.operations.deployment import Deployment
 from remove_background.aws import Clients
@@ -37,10 +37,7 @@ def _credits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(balance, "read", lambda _: 1_000_000.0)
 
 
-@pytest.fixture(autouse=True)
-def _quick_letters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "THREADS", 1)
-    monkeypatch.setattr(dead_letters, "WAIT_SECONDS", 0)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -484,7 +481,7 @@ def test_a_cutout_that_may_not_be_looked_at_ends_it(
         raise ClientError({"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "HeadObject")  # type: ignore[typeddict-item]
 
     put(deployed, "photo.jpg")
-    monkeypatch.setattr(comparison, "_find_cutout", refuse)
+    monkeypatch.setattr(objects, "find_cutout", refuse)
     call = cutout("backfill", "--yes")
     assert (call.code, "to call HeadObject" in call.err) == (1, True)
 
