@@ -51,7 +51,7 @@ class Ledger(Protocol):
         deadline: Deadline,
         standing: Cutout | None,
     ) -> str | Outcome: ...
-    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool: ...
+    def forget(self, output_key: str, upload: Upload, result_url: str, code: str) -> bool: ...
     def check_nothing_in_flight(self, output_key: str) -> None: ...
 
 
@@ -155,5 +155,5 @@ class BackgroundRemover:
         except CutoutError as error:
             error.billed = Billed.YES
             if isinstance(error, ResultGone | ResultInvalid):
-                error.is_final = self.ledger.forget(output_key, upload, result_url)
+                error.is_final = self.ledger.forget(output_key, upload, result_url, error.code)
             raise

@@ -133,6 +133,10 @@ class Engine:
             _replace(state, running._replace(repeated=(*running.repeated, thread)))
             return
         node = running.node.step((thread, answer, state.clock))
+        if running.kind == "worker" and not self.world.calm:
+            running = promises.on_seen(state, running, thread, call, answer)
+            if (following := node.pending[thread]) and following.method == "post":
+                promises.on_decision(state, running, thread)
         _replace(state, running._replace(node=node))
 
     def _answer(self, state: State, running: Running, call: Call, what: str, *more: str) -> tuple[Running, Answer]:

@@ -182,7 +182,7 @@ MUTATIONS = [
         "a result is forgotten before it is fetched",
         _USE_CASE,
         "with self.results.fetch(result_url, deadline) as result:",
-        "self.ledger.forget(output_key, upload, result_url)\n"
+        'self.ledger.forget(output_key, upload, result_url, "result_gone")\n'
         "            with self.results.fetch(result_url, deadline) as result:",
         (ONE,),
     ),

@@ -6,9 +6,9 @@
    took its place, and its bytes have been uploaded again since. What never becomes a cutout is charged twice at most,
    for each replay; where two uploads share an output key, this is remembered for an hour.
 3. Nothing stale wins: at rest the cutout is of the bytes that stand in the input bucket.
-4. The account is safe: no paid call whose slot was reserved after the intake was paused; what an operator paused, only
-   an operator resumes; a closed intake has an owner; on probation one upload at a time is paid for, and each reopening
-   in vain makes the next wait longer.
+4. The account is safe: no paid call whose slot was reserved after the intake was paused, nor one whose environment has
+   not seen within five seconds that it is open; what an operator paused, only an operator resumes; a closed intake has
+   an owner; on probation one upload at a time is paid for, and each reopening in vain makes the next wait longer.
 """
 
 import json
@@ -19,13 +19,14 @@ from typing import Any
 from . import aws
 from .expressions import Item
 from .pixelcut import cutout_of
-from .processes import Call
+from .processes import Answer, Call
 from .state import Charge, FrozenItem, Running, State, Version
 from .wiring import DEAD_LETTERS, INPUT, MAX_ATTEMPTS, OUTPUT, UPLOAD_QUEUE
 
 MAX_CHARGES = 2
 KEPT_SECONDS = 14 * 24 * 3600.0
 REOPEN_SECONDS, MOST_WAIT_SECONDS = 300.0, 3_600.0
+TRUST_SECONDS = 5.001  # and what rounding does to a clock
 
 
 def broken(state: State, promise: str) -> None:
@@ -50,6 +51,33 @@ def on_post(state: State, running: Running) -> None:
         broken(state, "safe: a paid call whose slot was reserved after the intake was paused")
     if not running.slot:
         broken(state, "safe: a paid call without a slot")
+
+
+def on_seen(state: State, running: Running, thread: int, call: Call, answer: Answer) -> Running:
+    """What the answer to a call tells an environment about the intake."""
+    if call.service != "dynamodb" or call.args[0] != "intake" or answer.error:
+        return running
+    if call.method == "get_item":
+        is_open = not {"paused_by", "reopened_at"} & dict(answer.value or ()).keys()
+        return running._replace(looked=state.clock, is_open=is_open)
+    update = str(call.args[1])
+    if update.startswith("SET next_at"):
+        return running._replace(looked=state.clock, is_open=True)
+    if update.startswith("SET probe"):
+        return running._replace(looked=state.clock, is_open=False, probe=thread)
+    if running.probe == thread and "probe" in update.partition("REMOVE")[2]:
+        return running._replace(probe=-1)
+    return running
+
+
+def on_decision(state: State, running: Running, thread: int) -> None:
+    """The next call of this thread is a paid one."""
+    if running.probe == thread:
+        return
+    if not running.is_open:
+        broken(state, "safe: a paid call without the probe, though the intake was not seen open")
+    elif state.clock > running.looked + TRUST_SECONDS:
+        broken(state, "safe: a paid call though nobody has looked for long whether the intake is open")
 
 
 def on_refused(state: State, most: int) -> None:

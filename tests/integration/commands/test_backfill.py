@@ -519,7 +519,7 @@ class Service:
     ) -> str:
         return pay()
 
-    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool:
+    def forget(self, output_key: str, upload: Upload, result_url: str, code: str) -> bool:
         raise NotImplementedError
 
     def check_nothing_in_flight(self, output_key: str) -> None:

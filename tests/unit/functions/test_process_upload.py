@@ -137,7 +137,7 @@ class Payments:
             self.results[output_key] = pay()
         return self.results[output_key]
 
-    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool:
+    def forget(self, output_key: str, upload: Upload, result_url: str, code: str) -> bool:
         assert isinstance(upload, Upload)
         assert self.results.pop(output_key) == result_url
         self.forgotten.append(result_url)
