@@ -15,7 +15,7 @@ from .errors import (
     ResultInvalid,
     StorageUnavailable,
 )
-from .models import Cutout, Result, Source
+from .models import Cutout, Paid, Result, Source
 from .output_key import OutputKey
 from .uploads import Outcome, Upload
 
@@ -46,11 +46,13 @@ class Ledger(Protocol):
         upload: Upload,
         *,
         sent: float,
+        modified: float,
         pay: Callable[[], str],
         confirm: Callable[[], object],
         deadline: Deadline,
         standing: Cutout | None,
-    ) -> str | Outcome: ...
+    ) -> Paid | Outcome: ...
+    def note_unreplaced(self, output_key: str, paid: Paid) -> None: ...
     def forget(self, output_key: str, upload: Upload, result_url: str) -> bool: ...
     def check_nothing_in_flight(self, output_key: str) -> None: ...
 
@@ -83,6 +85,7 @@ class BackgroundRemover:
             key,
             upload,
             sent=sent,
+            modified=source.modified if self._is_given_the_key(source) else 0.0,
             pay=lambda: self._pay(source, header.format, deadline),
             confirm=lambda: self.storage.look_at(upload),
             standing=present,
@@ -128,32 +131,29 @@ class BackgroundRemover:
         if self.presigned_url_seconds is None:
             return self.service.remove_background_of_image(self.storage.read(source), format_, deadline)
         image_url = self.storage.presign(source, self.presigned_url_seconds)
-        result_url = self.service.remove_background_of_url(image_url, deadline)
-        if source.version_id is None:
-            self._check_unreplaced(source)
-        return result_url
+        return self.service.remove_background_of_url(image_url, deadline)
 
-    def _check_unreplaced(self, source: Source) -> None:
-        """Without versions, Pixelcut was given what stood under the key at that moment.
-
-        Raises ResultInvalid when that may have been another upload, even if the same bytes stand there again.
-        """
-        try:
-            now = self.storage.look_at(source.upload)
-            if isinstance(now, Outcome) or now.modified != source.modified:
-                raise ResultInvalid("The upload was replaced while Pixelcut worked on it.")
-        except CutoutError as error:
-            error.billed = Billed.YES
-            raise
+    def _is_given_the_key(self, source: Source) -> bool:
+        """Without versions, a URL gives Pixelcut whatever stands under the key at that moment."""
+        return self.presigned_url_seconds is not None and source.version_id is None
 
     @contextmanager
-    def _fetch(self, output_key: str, upload: Upload, result_url: str, deadline: Deadline) -> Iterator[Result]:
+    def _fetch(self, output_key: str, upload: Upload, paid: Paid, deadline: Deadline) -> Iterator[Result]:
         """Only a result that is gone or broken is forgotten; one that cannot be had now stays paid for."""
         try:
-            with self.results.fetch(result_url, deadline) as result:
+            if paid.modified:
+                self._check_unreplaced(upload, paid)
+                self.ledger.note_unreplaced(output_key, paid)
+            with self.results.fetch(paid.result_url, deadline) as result:
                 yield result
         except CutoutError as error:
             error.billed = Billed.YES
             if isinstance(error, ResultGone | ResultInvalid):
-                error.is_final = self.ledger.forget(output_key, upload, result_url)
+                error.is_final = self.ledger.forget(output_key, upload, paid.result_url)
             raise
+
+    def _check_unreplaced(self, upload: Upload, paid: Paid) -> None:
+        """Raises ResultInvalid when Pixelcut may have been given another upload, even if the same bytes stand there."""
+        now = self.storage.look_at(upload)
+        if isinstance(now, Outcome) or now.modified != paid.modified:
+            raise ResultInvalid("The upload was replaced after Pixelcut was asked for its cutout.")
