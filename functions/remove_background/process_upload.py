@@ -1,5 +1,6 @@
 """What happens to one upload, in order, until it is a cutout."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from .output_key import OutputKey
 from .uploads import Outcome, Upload
 
 WRITE_ATTEMPTS = 3
+# S3 tells in whole seconds when an object was put there: once it is as old as this, whatever replaces it has another
+# time. One second would do if all clocks agreed.
+YOUNG_SECONDS = 2.0
 
 
 class Storage(Protocol):
@@ -130,6 +134,9 @@ class BackgroundRemover:
         """The one call that costs a credit; returns its `result_url`."""
         if self.presigned_url_seconds is None:
             return self.service.remove_background_of_image(self.storage.read(source), format_, deadline)
+        if self._is_given_the_key(source):
+            young = source.modified + YOUNG_SECONDS - time.time()
+            time.sleep(max(0.0, min(young, YOUNG_SECONDS, deadline.remaining())))
         image_url = self.storage.presign(source, self.presigned_url_seconds)
         return self.service.remove_background_of_url(image_url, deadline)
 

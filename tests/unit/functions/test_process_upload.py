@@ -17,6 +17,7 @@ from remove_background.errors import (
     CutoutError,
     InProgress,
     MalformedImage,
+    OutOfTime,
     OutputKeyConflict,
     OutputKeyTooLong,
     ResolutionTooLow,
@@ -31,6 +32,7 @@ from remove_background.output_key import OutputKey
 from remove_background.process_upload import BackgroundRemover
 from remove_background.storage import Storage
 from remove_background.uploads import Outcome, Upload
+from tests.unit.fakes import Clock
 
 PNG_SHA256 = base64.b64encode(hashlib.sha256(b"png").digest()).decode()
 HEADER = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (640).to_bytes(4) + (480).to_bytes(4) + b"\x08\x06\0\0\0"
@@ -47,7 +49,7 @@ class Bucket:
     cutouts: dict[str, Cutout] = field(default_factory=dict)
     before_write: Callable[["Bucket"], None] = lambda _: None
     looks: int = 0
-    modified: float = SENT - 10
+    modified: float = SENT - 1000
     fails: bool = False
 
     def find_cutout(self, key: str) -> Cutout | None:
@@ -174,6 +176,14 @@ def api() -> Api:
 @pytest.fixture
 def payments() -> Payments:
     return Payments()
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time of the use case, and of nothing else."""
+    clock = Clock(SENT)
+    monkeypatch.setattr("remove_background.process_upload.time", clock, raising=False)
+    return clock
 
 
 @pytest.fixture
@@ -518,6 +528,44 @@ def test_a_result_that_was_compared_once_is_not_compared_again(
     api.result, bucket.modified = None, bucket.modified + 1
     assert process(upload) is Outcome.CUTOUT
     assert (len(api.paid), bucket.looks) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("age", "waits"), [(-60, 2), (0, 2), (1.5, 0.5), (2, 0), (60, 0)]
+)  # less than none: S3's clock is ahead
+def test_what_was_put_there_a_moment_ago_is_not_paid_before_what_replaces_it_can_be_told_from_it(
+    process: Process, bucket: Bucket, api: Api, clock: Clock, make_upload: MakeUpload, age: float, waits: float
+) -> None:
+    """S3 tells when it was put there in whole seconds: other bytes may come and go within one."""
+    bucket.modified = SENT - age
+    paid_at: list[float] = []
+    api.while_paying = lambda: paid_at.append(clock.now)
+    assert process(make_upload(version_id=None)) is Outcome.CUTOUT
+    assert paid_at == [SENT + waits]
+
+
+@pytest.mark.parametrize(("version_id", "seconds"), [("v1", 300), (None, None), ("v1", None)])
+def test_nothing_is_waited_for_where_pixelcut_is_given_just_this_upload(
+    process: Process, bucket: Bucket, clock: Clock, make_upload: MakeUpload, version_id: str | None, seconds: int | None
+) -> None:
+    bucket.modified = SENT
+    assert process(make_upload(version_id=version_id), seconds=seconds) is Outcome.CUTOUT
+    assert clock.now == SENT
+
+
+def test_no_longer_is_waited_than_there_is_time(
+    bucket: Bucket,
+    api: Api,
+    payments: Payments,
+    clock: Clock,
+    make_upload: MakeUpload,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("remove_background.deadline.time", clock)
+    remover = BackgroundRemover(bucket, api, api, payments, OutputKey("{stem}.png"), 300)
+    with pytest.raises(OutOfTime):
+        remover._pay(Source(make_upload(), b"", 0, None, SENT), None, Deadline(1))
+    assert (clock.now, api.paid) == (SENT + 1, [])
 
 
 # With S3 and DynamoDB
