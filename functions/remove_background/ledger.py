@@ -9,6 +9,7 @@ the conflict before it is paid for. Times are in seconds since the epoch.
     writing_until            until when any delivery that has claimed or reused a result may still write its cutout
     others_until             the same of those before the last claim
     result_url, valid_until  the paid result
+    modified                 when its source was put there, until it is known that it was not replaced meanwhile; else 0
     billed                   the worst that the calls for this upload have cost
     charges                  its calls that were or may have been charged, of which none has become a cutout
     failed_as                the error code with which the last of them failed, or its result did
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 from .aws_errors import AwsError, error_code, refused_item
 from .deadline import Deadline
 from .errors import Billed, ChargedInVain, CutoutError, InProgress, ResultGone, StorageUnavailable, UnexpectedError
-from .models import Cutout
+from .models import Cutout, Paid
 from .uploads import Outcome, Upload
 
 if TYPE_CHECKING:
@@ -81,14 +82,16 @@ class Ledger:
         upload: Upload,
         *,
         sent: float,
+        modified: float,
         pay: Callable[[], str],
         confirm: Callable[[], object],
         deadline: Deadline,
         standing: Cutout | None = None,
-    ) -> str | Outcome:
-        """The `result_url` of an upload: the one that was paid for while it is valid, else that of a new `pay()`.
+    ) -> Paid | Outcome:
+        """The result of an upload: the one that was paid for while it is valid, else that of a new `pay()`.
 
-        `sent` is when the upload was first sent to the queue. `confirm()` looks whether the upload is what stands under
+        `sent` is when the upload was first sent to the queue. `modified` is when it was put there, where that must be
+        compared before a new result is used, and else 0. `confirm()` looks whether the upload is what stands under
         its key now; its Outcome, if that is what it returns, is the upload's. `standing` is the cutout that was found.
         DUPLICATE is returned for an upload whose letter was written already.
 
@@ -123,11 +126,20 @@ class Ledger:
         # Where this fails, the result at hand is used all the same, and the lease that is left over ends by itself.
         self._write(
             output_key,
-            "SET result_url = :url, valid_until = :until, billed = :billed REMOVE lease",
-            {":url": result_url, ":until": asked + RESULT_SECONDS, ":billed": Billed.YES},
+            "SET result_url = :url, valid_until = :until, billed = :billed, modified = :modified REMOVE lease",
+            {":url": result_url, ":until": asked + RESULT_SECONDS, ":billed": Billed.YES, ":modified": modified},
             holder=claim.holder,
         )
-        return result_url
+        return Paid(result_url, modified)
+
+    def note_unreplaced(self, output_key: str, paid: Paid) -> None:
+        """The source of a paid result was not replaced while that was made: nobody need compare it again."""
+        self._update(
+            output_key,
+            "SET modified = :none",
+            {":none": 0.0, ":url": paid.result_url},
+            condition="result_url = :url",
+        )
 
     def forget(self, output_key: str, upload: Upload, result_url: str, code: str) -> bool:
         """A paid result is gone or broken: the next attempt pays again, unless this returns that it must not.
@@ -198,7 +210,7 @@ class Ledger:
         confirm: Callable[[], object],
         standing: Cutout | None,
         deadline: Deadline,
-    ) -> "str | Outcome | _Claim":
+    ) -> "Paid | Outcome | _Claim":
         """A result that is still valid, how the upload has ended already, or the right to pay."""
         holder = uuid.uuid4().hex
         first = _Claim(holder, Billed.NO, 1, 0.0)
@@ -256,7 +268,7 @@ class Ledger:
             raise _in_vain(seen)
         return _Claim(holder, seen.worst_billed, charges, seen.writing_until)
 
-    def _reuse(self, output_key: str, seen: "_Seen", deadline: Deadline, *, replayed: bool) -> str:
+    def _reuse(self, output_key: str, seen: "_Seen", deadline: Deadline, *, replayed: bool) -> Paid:
         until = max(seen.writing_until, _end_of(deadline))
         item = self._update(
             output_key,
@@ -272,7 +284,7 @@ class Ledger:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         if _number(item, "reuses") > MAX_REUSES:
             raise _stopped("had made this upload's cutout", Billed.YES)
-        return seen.result_url
+        return Paid(seen.result_url, _number(item, "modified"))
 
     def _try(
         self,

@@ -139,12 +139,9 @@ def result_url(key: str, etag: str, number: int) -> str:
     return f"https://results.test/{key}/{etag}/{number}"
 
 
-def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenItem, *, versioned: bool) -> None:
+def on_ledger(state: State, before: FrozenItem, after: FrozenItem) -> None:
     old, new = _url(before), _url(after)
     _forget_after_an_hour(state, dict(before), dict(after))
-    if not versioned and not new and "lease" not in dict(after):
-        # What the service was given may have been another upload: its result is not kept.
-        excuse(state, running.serial)
     if old == new:
         return
     for charge in state.charges:
@@ -161,6 +158,15 @@ def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenI
         ):
             seen = frozenset({current_etag(state, charge.key)})
             change(state, charge, state="displaced", current=seen)
+        if url == old and not new and charge.state == "kept" and _is_replaced(state, charge.key, dict(before)):
+            change(state, charge, **EXCUSED)
+
+
+def _is_replaced(state: State, key: str, item: Item) -> bool:
+    """Without versions, the service may have been given something else than what stood there before the call."""
+    modified = item.get("modified", ("N", 0))[1]
+    found = aws.current(state, INPUT, key)
+    return modified != 0 and (found is None or int(found.version_id) != modified)
 
 
 def _forget_after_an_hour(state: State, old: Item, new: Item) -> None:

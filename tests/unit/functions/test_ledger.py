@@ -29,7 +29,7 @@ from remove_background.errors import (
     UnexpectedError,
 )
 from remove_background.ledger import Ledger
-from remove_background.models import Cutout, cutout_metadata
+from remove_background.models import Cutout, Paid, cutout_metadata
 from remove_background.uploads import Outcome, Upload
 
 if TYPE_CHECKING:
@@ -123,10 +123,26 @@ class Desk:
         confirm: Callable[[], object] | None = None,
         seconds: float = 60,
     ) -> str | Outcome:
+        """The result_url."""
+        paid = self.pay_for(upload, output_key, sent=sent, pay=pay, confirm=confirm, seconds=seconds)
+        return paid if isinstance(paid, Outcome) else paid.result_url
+
+    def pay_for(
+        self,
+        upload: Upload,
+        output_key: str = KEY,
+        *,
+        sent: float = START,
+        modified: float = 0.0,
+        pay: Callable[[], str] | None = None,
+        confirm: Callable[[], object] | None = None,
+        seconds: float = 60,
+    ) -> Paid | Outcome:
         return self.ledger.pay_once(
             output_key,
             upload,
             sent=sent,
+            modified=modified,
             pay=pay or self.till,
             confirm=confirm or (lambda: self.confirm(upload)),
             standing=self.cutout,
@@ -221,6 +237,33 @@ def test_the_hour_of_a_result_begins_before_the_call(desk: Desk, make_upload: Ma
     assert desk.pay(make_upload(), pay=pay) == "https://result/slow"
     desk.clock.move(3300 - 30 + 1)
     assert desk.pay(make_upload()) == "https://result/1"
+
+
+def test_a_result_is_handed_out_with_when_its_source_was_put_there_until_that_was_compared(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    """As the delivery that paid has seen it before its call, not the one that takes the result up."""
+    paid = desk.pay_for(make_upload(), modified=START - 9)
+    assert paid == Paid("https://result/1", START - 9)
+    assert desk.pay_for(make_upload(), modified=START) == paid
+    desk.ledger.note_unreplaced(KEY, paid)
+    assert desk.pay_for(make_upload(), modified=START) == Paid("https://result/1", 0.0)
+
+
+def test_that_one_result_was_compared_says_nothing_about_the_next(desk: Desk, make_upload: MakeUpload) -> None:
+    first = desk.pay_for(make_upload(), modified=START - 9)
+    assert isinstance(first, Paid)
+    desk.ledger.forget(KEY, make_upload(), first.result_url, "result_gone")
+    second = desk.pay_for(make_upload(), modified=START - 3)
+    desk.ledger.note_unreplaced(KEY, first)
+    assert desk.pay_for(make_upload()) == second == Paid("https://result/2", START - 3)
+
+
+def test_what_was_to_be_compared_ends_with_its_result(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_for(make_upload(), modified=START - 9)
+    desk.ledger.forget(KEY, make_upload(), "https://result/1", "result_gone")
+    for _ in range(2):
+        assert desk.pay_for(make_upload()) == Paid("https://result/2")
 
 
 def test_other_bytes_and_other_output_keys_are_paid_for(desk: Desk, make_upload: MakeUpload) -> None:
@@ -531,7 +574,13 @@ def test_a_lease_lasts_for_the_time_that_is_left(desk: Desk, make_upload: MakeUp
     desk.clock.move(20)
     with pytest.raises(KilledError):
         desk.ledger.pay_once(
-            KEY, make_upload(), sent=START, pay=_killed, confirm=lambda: desk.confirm(make_upload()), deadline=deadline
+            KEY,
+            make_upload(),
+            sent=START,
+            modified=0,
+            pay=_killed,
+            confirm=lambda: desk.confirm(make_upload()),
+            deadline=deadline,
         )
     assert float(desk.item()["lease"]["N"]) == START + 65
 
@@ -558,6 +607,7 @@ def test_nothing_is_claimed_without_time_to_pay(desk: Desk, make_upload: MakeUpl
             KEY,
             make_upload(),
             sent=START,
+            modified=0,
             pay=desk.till,
             confirm=lambda: desk.confirm(make_upload()),
             deadline=deadline,
@@ -1256,7 +1306,7 @@ def test_nothing_is_paid_when_the_ledger_cannot_be_read(clients: Clients, make_u
     till = Till()
     with pytest.raises(StorageUnavailable, match="ResourceNotFoundException"):
         Ledger(clients.dynamodb, "nowhere", print, print).pay_once(
-            KEY, make_upload(), sent=START, pay=till, confirm=lambda: None, deadline=Deadline(60)
+            KEY, make_upload(), sent=START, modified=0, pay=till, confirm=lambda: None, deadline=Deadline(60)
         )
     assert till.calls == 0
 
@@ -1301,7 +1351,7 @@ def test_a_throttled_ledger_keeps_the_upload(clients: Clients, make_upload: Make
         stub.add_client_error("update_item", "ThrottlingException", http_status_code=400)
         with pytest.raises(StorageUnavailable, match="ThrottlingException"):
             Ledger(clients.dynamodb, "ledger", print, print).pay_once(
-                KEY, make_upload(), sent=START, pay=Till(), confirm=lambda: None, deadline=Deadline(60)
+                KEY, make_upload(), sent=START, modified=0, pay=Till(), confirm=lambda: None, deadline=Deadline(60)
             )
 
 
