@@ -45,6 +45,7 @@ CREDITS = "no credits, a reopening, and an operator"
 DOWN = "an outage of all, two environments"
 REFUSED = "the output bucket refuses"
 BY_HAND = "disabled by hand"
+SLOTS = "paused and reopened while a batch waits for its slots"
 GONE, NO_URL, BROKEN, FORBIDDEN, KILLED = (
     f"one upload always fails ({kind})" for kind in ("gone", "no_url", "500", "403", "kill")
 )
@@ -305,6 +306,15 @@ MUTATIONS = [
         '" AND (attribute_not_exists(probe) OR probe_until < :now OR probe = :token)"',
         '" AND (attribute_exists(id) OR probe_until < :now OR probe = :token)"',
         (DOWN, CREDITS),
+    ),
+    Mutation(
+        "an item that cannot be read is taken for an open one",
+        _INTAKE,
+        """            raise StorageUnavailable(
+                f"DynamoDB did not let the function look whether the intake is open ({error_code(error)})."
+            ) from None""",
+        "            seen = State()",
+        (SLOTS,),
     ),
     Mutation(
         "a success does not end the probation",

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable
+from decimal import Decimal
 
 from . import aws, promises
 from .pixelcut import image
@@ -25,6 +26,10 @@ def take(world: World, state: State, step: Step, start: Callable[[str], object])
         case "occupy":
             place = OUTPUT, promises.output_key(arguments[0])
             aws.put_version(state, *place, Version("", aws.etag_of(FOREIGN), FOREIGN), keep=False)
+        case "backlog":
+            _set_intake(state, "next_at", state.clock + float(arguments[0]))
+        case "reopened":
+            _set_intake(state, "reopened_at", state.clock)
         case "block":
             (state.blocked,) = arguments
         case "unblock":
@@ -38,6 +43,11 @@ def take(world: World, state: State, step: Step, start: Callable[[str], object])
             start(kind)
         case _:
             assert kind == "letter", step  # which it has waited for
+
+
+def _set_intake(state: State, name: str, time: float) -> None:
+    item = dict(state.items.get("intake", ())) | {"id": ("S", "intake"), name: ("N", Decimal(str(time)))}
+    state.items = {**state.items, "intake": tuple(sorted(item.items()))}
 
 
 def _change_upload(world: World, state: State, step: Step) -> None:

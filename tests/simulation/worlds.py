@@ -102,6 +102,16 @@ WORLDS = [
         jumps=0,
     ),
     World(
+        "paused and reopened while a batch waits for its slots",
+        setup=(("backlog", "20"), ("put", "a.jpg", "A"), ("put", "b.jpg", "B")),
+        actors=((("reopened",),),),
+        batch=2,
+        workers=1,
+        ticks=1,
+        faults=1,
+        jumps=0,
+    ),
+    World(
         "no credits, a reopening, and an operator",
         setup=(("block", "credits"), ("put", "a.jpg", "A"), ("put", "b.jpg", "B")),
         actors=((("unblock",),), (("pause",), ("rest", "resume"))),
