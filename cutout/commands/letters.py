@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cutout.commands.options import STACK_NAME, AsJson, Codes, EndpointUrl, Every, Ids, StackName, Wait, Yes
+from cutout.commands.options import STACK_NAME, AsJson, Codes, EndpointUrl, Every, Id, Ids, StackName, Wait, Yes
 from cutout.operations import credits as balance
 from cutout.operations import deployment, queues, selection
 from cutout.operations import intake as stack_intake
@@ -60,7 +60,7 @@ def list_letters(
 
 @letters.command("show")
 def show_letters(
-    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of letters, or their first characters.")],
+    ids: Id,
     body: Annotated[
         bool, typer.Option("--body", help="Show the S3 notification as well, which JSON always holds.")
     ] = False,
