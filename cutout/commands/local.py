@@ -39,14 +39,24 @@ def local(
     no_deploy: Annotated[
         bool, typer.Option("--no-deploy", help="Leave it to `sam deploy` to deploy the stack.")
     ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, writable=True, show_default=False, help="Folder to keep what is in the stack."),
+    ] = None,
 ) -> None:
     """Keep the stack up on this machine until Ctrl-C.
 
     What it prints says how to use it, from another terminal; then it shows each upload, and what becomes of it.
 
-    Example: cutout local --port 4566
+    With --state, the next start with the same folder begins with what was in the buckets, the queues and the ledger
+    when this one was stopped. Killed (kill -9), it leaves the folder as it was. Not kept are the logs, the API key, and
+    what the stand-in for Pixelcut has charged.
+
+    Example: cutout local --port 4566 --state local-cloud/
     """
     require_local()
+    if state and no_deploy:
+        raise typer.BadParameter("with --no-deploy nothing is kept.", param_hint="--state")
     api = None
     if pixelcut_url:
         key = os.environ.get("PIXELCUT_API_KEY", "").strip()
@@ -74,7 +84,7 @@ def local(
                 with LocalCloud(port=port, log_dir=log_dir, watcher=watcher) as cloud, pixelcut(api) as service:
                     _tell(cloud, _how_to_deploy(service, log_dir, stand_in=api is None), happened)
             else:
-                with local_stack(template, log_dir, port=port, api=api, watcher=watcher) as stack:
+                with local_stack(template, log_dir, port=port, api=api, watcher=watcher, state=state) as stack:
                     _tell(stack.cloud, _how_to_use(stack, stand_in=api is None), happened)
     except KeyboardInterrupt:
         typer.echo("Stopped.")
