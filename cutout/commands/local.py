@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from cutout.local.stack import LocalStack, Pixelcut
 
 
+# Version 1 of the AWS CLI ignores the variable for some services, and older ones for all.
+_AWS = 'aws --endpoint-url "$AWS_ENDPOINT_URL"'
+
+
 def local(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the local cloud; 0 lets the system choose one.")
@@ -124,8 +128,8 @@ def _how_to_use(stack: "LocalStack", *, stand_in: bool) -> str:
     cutout = _program()
     return f"""Upload an image, and fetch its cutout a few seconds later:
 
-  aws s3 cp photo.jpg s3://{outputs["InputBucketName"]}/
-  aws s3 cp s3://{outputs["OutputBucketName"]}/photo.png .
+  {_AWS} s3 cp photo.jpg s3://{outputs["InputBucketName"]}/
+  {_AWS} s3 cp s3://{outputs["OutputBucketName"]}/photo.png .
 
 Or with the command, which also reads the letters of what could not become a cutout:
 
@@ -144,7 +148,7 @@ def _how_to_deploy(service: "Pixelcut", log_dir: Path, *, stand_in: bool) -> str
 
   sam build
   sam deploy --parameter-overrides {parameters}
-  aws secretsmanager put-secret-value --secret-id SECRET --secret-string {key}
+  {_AWS} secretsmanager put-secret-value --secret-id SECRET --secret-string {key}
 
 The functions' logs, until Ctrl-C: {log_dir}
 Pixelcut: {_describe(service.url, stand_in=stand_in)}"""

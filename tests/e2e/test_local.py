@@ -59,7 +59,7 @@ def client(service: str, said: str) -> Any:  # noqa: ANN401 its type depends on 
 def test_what_it_prints_is_enough_to_use_it(local: subprocess.Popen[str]) -> None:
     said = read_until_ready(local)
     found = re.search(
-        r"aws s3 cp photo.jpg s3://(?P<input>\S+)/\n.* s3 cp s3://(?P<output>\S+)/photo.png",
+        r'aws --endpoint-url "\$AWS_ENDPOINT_URL" s3 cp photo.jpg s3://(?P<input>\S+)/\n.* s3 cp s3://(?P<output>\S+)/photo.png',
         said,
     )
     assert found, said
