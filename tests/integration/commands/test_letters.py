@@ -20,7 +20,7 @@ from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.replay import BATCH_BYTES, Replay
 from cutout.presentation.advice import ADVICE
-from remove_background.errors import Billed, CutoutError, MalformedImage, ServiceUnavailable
+from remove_background.errors import BadNotification, Billed, CutoutError, MalformedImage, ServiceUnavailable
 from remove_background.letters import Letters
 from remove_background.models import cutout_metadata
 from remove_background.uploads import Upload
@@ -174,10 +174,7 @@ def test_show_tells_all_of_a_letter(deployed: Deployment, cutout: Callable[..., 
         ADVICE["malformed_image"].remedy,
     )
     assert letter["body"] == body
-    assert letter["log"] == (
-        "aws logs tail /aws/lambda/remove-background --since 14d "
-        """--filter-pattern '{ $.source = "s3://input/a.jpg" }'"""
-    )
+    assert letter["log"] == "cutout logs --key a.jpg --hours 25"
     call = cutout("letters", "show", full)
     assert call.code == 0
     for text in ("cutout letters discard --code malformed_image", "it is there"):
@@ -207,9 +204,19 @@ def test_a_letter_without_a_reason_says_where_to_look(
     assert (letter["code"], letter["attempts"], letter["billed"]) == ("no_reason", None, "maybe")
     assert (letter["failed_at"], letter["request_id"]) == (None, None)
     assert "killed" in letter["message"]
-    assert "Runtime.ExitError" in letter["log"]
-    assert "ConfigError" in letter["log"]  # the name by which Lambda logs that the function refuses its settings
+    assert letter["log"] == "cutout logs --hours 25"
     assert "Task timed out" in letter["remedy"]
+
+
+def test_the_log_of_a_letter_about_no_upload_is_found_by_its_code(
+    deployed: Deployment, cutout: Callable[..., Any], make_record: Callable[..., Any]
+) -> None:
+    for body in ("hello", json.dumps({"Records": [make_record() | {"s3": {"bucket": {"name": "another"}}}]})):
+        Letters(deployed, deployed.dead_letter_queue).write(
+            body, BadNotification("It is not one."), source=None, attempts=1, request_id="request"
+        )
+    for letter in cutout("letters", "show", *ids(cutout), "--json").json:
+        assert letter["log"] == "cutout logs --code bad_notification --hours 25"
 
 
 def test_an_event_that_was_not_delivered_says_what_eventbridge_says(
