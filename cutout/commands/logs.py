@@ -11,6 +11,8 @@ from cutout.operations import logs as function_logs
 from cutout.presentation.log import to_line
 from cutout.terminal import escape
 
+MOST_HOURS = 87_672  # ten years, as long as logs can be kept
+
 
 def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
@@ -18,7 +20,7 @@ def logs(
     key: Annotated[
         str | None, typer.Option(show_default=False, help="Only lines about this upload: its key in the input bucket.")
     ] = None,
-    hours: Annotated[float, typer.Option(min=0, help="Begin so many hours ago.")] = 1,
+    hours: Annotated[float, typer.Option(min=0, max=MOST_HOURS, help="Begin so many hours ago.")] = 1,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the lines as they were logged, for programs.")] = False,

@@ -218,7 +218,7 @@ def _entry(file: File, page: Path, ours: Set[str]) -> gallery.Entry:
     may_write = picture in ours or not (page.parent / picture).exists()
     return gallery.Entry(
         name=file.key,
-        original=Path(os.path.relpath(file.path.resolve(), page.parent.resolve())).as_posix(),
+        original=Path(os.path.relpath(os.path.realpath(file.path), os.path.realpath(page.parent))).as_posix(),
         outcome=_word(file.became),
         cutout=file.output_key if file.became is Became.CUTOUT else None,
         reason=_why(file),

@@ -692,3 +692,15 @@ def test_an_id_is_looked_for_in_the_stack_that_is_named(
     monkeypatch.setenv("CUTOUT_STACK_NAME", "by variable")
     complete("letters", "show", "")
     assert looked == [("another", "http://localhost:1"), ("by variable", None)]
+
+
+@pytest.mark.parametrize("command", ["show", "replay", "discard"])
+def test_an_id_that_is_empty_is_that_of_no_letter(cutout: Callable[..., Any], write: Write, command: str) -> None:
+    write("a.jpg")
+    (only,) = ids(cutout)
+    yes = [] if command == "show" else ["--yes"]
+    for given in ([""], [only, ""]):
+        call = cutout("letters", command, *given, *yes)
+        assert call.code == 2
+        assert "an id is empty" in call.err
+    assert ids(cutout) == [only]

@@ -144,3 +144,10 @@ def test_it_is_followed_until_ctrl_c(
     monkeypatch.setattr(logs, "time", SimpleNamespace(sleep=sleep))
     call = cutout("logs", "-f")
     assert (call.code, lines(call)) == (0, ["first", "second", "third"])
+
+
+@pytest.mark.parametrize("hours", ["1e10", "1e300", "inf", "nan", "-1"])
+def test_hours_that_no_log_can_reach_are_refused(cutout: Callable[..., Any], hours: str) -> None:
+    call = cutout("logs", "--hours", hours)
+    assert call.code == 2
+    assert "Invalid value for '--hours'" in call.err

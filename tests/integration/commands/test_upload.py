@@ -922,3 +922,17 @@ def test_keys_that_the_stack_does_not_take_are_refused(deployed: Deployment, cut
     assert cutout("upload", "a.jpg", "--prefix", "in/2026/", "--yes").code == 0
     assert cutout("upload", "a.jpg", "--prefix", "in", "--yes").code == 0
     assert keys(deployed) == ["in/2026/a.jpg", "in/a.jpg"]
+
+
+def test_a_folder_that_no_cutout_can_be_written_to_is_told_before_anything_is_sent(
+    deployed: Deployment, cutout: Callable[..., Any]
+) -> None:
+    write("a.jpg", "out/kept")
+    call = cutout("upload", "a.jpg", "--prefix", "x" * 300, "--out", "out", "--yes")
+    assert call.code == 2
+    assert "cannot be written: File name too long." in call.err
+    Path("loop").symlink_to("loop")
+    call = cutout("upload", "a.jpg", "--out", "loop", "--yes")
+    assert call.code == 2
+    assert "loop" in call.err
+    assert keys(deployed) == []
