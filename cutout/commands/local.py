@@ -136,8 +136,9 @@ Or with the command, which also reads the letters of what could not become a cut
   {cutout} upload photos/ --wait --out cutouts/
   {cutout} status
   {cutout} letters list
+  {cutout} logs -f
 
-The function's log, until Ctrl-C: {stack.function_log}
+The function's log as a file, until Ctrl-C: {stack.function_log}
 Pixelcut: {_describe(stack.pixelcut_url, stand_in=stand_in)}"""
 
 
@@ -158,5 +159,5 @@ def _describe(url: str, *, stand_in: bool) -> str:
     if stand_in:
         from cutout.local.pixelcut.server import API_KEY  # noqa: PLC0415  # as above
 
-        return f"the stand-in at {url} (key {API_KEY}); make it fail at {url}/_stand_in/"
+        return f"the stand-in at {url} (key {API_KEY})\nMake it fail: {url}/_stand_in/"
     return f"{url}, which may charge for each image"

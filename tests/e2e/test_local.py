@@ -92,7 +92,7 @@ def test_the_commands_that_it_prints_can_be_called(local: subprocess.Popen[str])
         env={"PATH": os.environ["PATH"]},
     )
     assert '"letters"' in run.stdout
-    address = re.search(r"make it fail at (\S+)", said)
+    address = re.search(r"Make it fail: (\S+)", said)
     assert address
     assert requests.get(address[1], timeout=10).status_code == 200
 

@@ -80,8 +80,13 @@ class KeptState:
 
     def restore(self) -> None:
         """Call when the stack is deployed. Raises Failure for a state that cannot be read, or is another stack's."""
-        if state := self._read():
-            self._fill(state)
+        try:
+            if state := self._read():
+                self._fill(state)
+        except OSError as error:
+            raise Failure(
+                f"{error.filename} cannot be read ({error.strerror}): name a new folder for the state."
+            ) from None
         self.restored = True
 
     def _read(self) -> dict[str, Any] | None:

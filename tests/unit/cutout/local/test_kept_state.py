@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 
 from cutout.failures import Failure
 from cutout.local.aws.kept_state import KeptState
@@ -51,6 +53,20 @@ def test_a_state_that_cannot_be_taken_up_stays_as_it_is(tmp_path: Path, text: st
     with pytest.raises(Failure, match=sentence):
         start(tmp_path)
     assert (tmp_path / "state.json").read_text() == text
+
+
+def test_an_object_whose_content_is_gone_is_told(tmp_path: Path) -> None:
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    backend.create_bucket("a-bucket-local", "us-east-1")
+    try:
+        backend.put_object("a-bucket-local", "a.png", b"a", disable_notification=True)
+        start(tmp_path)
+        (content,) = (tmp_path / "objects").iterdir()
+        content.unlink()
+        with pytest.raises(Failure, match=f"{content.name} cannot be read"):
+            start(tmp_path)
+    finally:
+        backend.reset()
 
 
 def test_two_clouds_do_not_share_a_folder(tmp_path: Path) -> None:
