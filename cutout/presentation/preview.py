@@ -29,7 +29,7 @@ def _is_shown(image: Path) -> bool:
 
 
 def _write(image: Path, preview: Path) -> bool:
-    """Writes a smaller WebP of it; False when it cannot be read, or nothing here can read it."""
+    """Writes a smaller WebP of it; False when nothing here can read it, or it cannot be written."""
     try:  # of the extra `local`
         import pillow_heif  # noqa: PLC0415
         from PIL import Image, ImageOps  # noqa: PLC0415
@@ -41,8 +41,8 @@ def _write(image: Path, preview: Path) -> bool:
             ImageOps.exif_transpose(opened, in_place=True)
             opened.thumbnail((_SIDE, _SIDE))
             picture = opened.convert("RGBA" if opened.has_transparency_data else "RGB")
+        preview.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(preview, "WEBP")
     except Exception:  # noqa: BLE001  # Pillow raises all kinds of errors for what is not an image
         return False
-    preview.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(preview, "WEBP")
     return True

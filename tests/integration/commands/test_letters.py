@@ -124,6 +124,10 @@ def test_letters_are_listed_oldest_first_in_pages(
         keys += [upload for letter in call.json["letters"] for upload in letter["uploads"]]
     assert keys == [f"s3://input/{number:02}.jpg" for number in range(0, 23, 2)]
     assert "Page 2 of 5; 23 letters" in cutout("letters", "list", "--all", "--limit", "5", "--page", "2").out
+    assert (
+        cutout("letters", "list", "--all", "--limit", "5", "--page", "6").out
+        == "There is no page 6: the last one is 5.\n"
+    )
 
 
 def test_a_listed_letter_says_what_and_why(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
