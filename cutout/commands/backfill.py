@@ -33,7 +33,7 @@ def backfill(
             exists=True,
             dir_okay=False,
             show_default=False,
-            help="Look only at these: a file of `cutout cancel --keep`.",
+            help="Look only at inputs that this file of `cutout cancel --keep` names.",
         ),
     ] = None,
     retry_rejected: Annotated[

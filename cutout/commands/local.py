@@ -45,7 +45,12 @@ def local(
     ] = False,
     state: Annotated[
         Path | None,
-        typer.Option(file_okay=False, writable=True, show_default=False, help="Folder to keep what is in the stack."),
+        typer.Option(
+            file_okay=False,
+            writable=True,
+            show_default=False,
+            help="Folder that keeps what is in the stack for the next start.",
+        ),
     ] = None,
 ) -> None:
     """Keep the stack up on this machine until Ctrl-C.
