@@ -176,8 +176,8 @@ def measure(runs: invocation.Runs | None = None, calls: Calls | None = None) -> 
                 "1,000: no better than the naive handler's."
             ),
             (
-                "Not per image: five pollers that find the queue empty receive 648,000 times a month, "
-                f"{number(648_000 * prices.SQS_REQUEST)} USD; the same for any handler behind a queue."
+                f"Not per image: five pollers that find the queue empty receive {prices.POLLS_MONTH:,} times a month, "
+                f"{number(prices.POLLS_MONTH * prices.SQS_REQUEST)} USD; the same for any handler behind a queue."
             ),
         ],
     )

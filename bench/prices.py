@@ -29,3 +29,14 @@ SECRETS_CALL = 0.05 / 1e4
 
 # https://aws.amazon.com/cloudwatch/pricing/ (ingestion, standard class)
 LOG_BYTE = 0.50 / 1e9
+
+# What is charged by the month, whatever is uploaded, for docs/operations.md.
+# https://aws.amazon.com/secrets-manager/pricing/, https://aws.amazon.com/cloudwatch/pricing/
+SECRET_MONTH = 0.40
+ALARM_MONTH = 0.10
+METRIC_MONTH = 0.30
+DASHBOARD_MONTH = 3.00
+POLLS_MONTH = 648_000  # of five pollers that find the queue empty, each for 20 seconds
+
+# https://aws.amazon.com/s3/pricing/ (to the internet; the first 100 GB of a month are free)
+TRAFFIC_GB = 0.09

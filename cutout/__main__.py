@@ -99,10 +99,11 @@ def main() -> None:
         app()
     except Exception as error:
         from cutout.failures import describe, is_told  # noqa: PLC0415  # --help can do without
+        from cutout.terminal import printable  # noqa: PLC0415  # as above
 
         if not is_told(error):
             raise
-        typer.echo(f"Error: {describe(error)}", err=True)
+        typer.echo(f"Error: {printable(describe(error))}", err=True)
         sys.exit(1)
 
 

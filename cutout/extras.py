@@ -14,6 +14,7 @@ _MODULES = (
     "moto",
     "numpy",
     "PIL",
+    "pillow_heif",
     "pydantic",
     "samtranslator",
     "waitress",

@@ -56,7 +56,7 @@ def describe(error: Failure | BotoCoreError | ClientError) -> str:
         case _ if isinstance(error, _NO_CREDENTIALS):
             return (
                 "There are no AWS credentials that can be used. Set AWS_PROFILE, or log in with `aws sso login`; "
-                "for `cutout local`, take over the exports that it prints."
+                "for `cutout local`, paste the two export lines that it prints."
             )
         case exceptions.NoRegionError():
             return (

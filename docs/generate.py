@@ -12,12 +12,14 @@ from typing import Any
 import typer
 from samtranslator.yaml_helper import yaml_parse
 
+from bench import prices
 from cutout.__main__ import COMMANDS, CONTEXT, app, load
 from cutout.presentation.advice import ADVICE, OTHER
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 COLUMNS = 100  # of a help text
+METRICS = 12  # that the functions write; tests/e2e/test_watching.py counts them
 
 
 def parameters() -> Iterator[str]:
@@ -34,6 +36,68 @@ def error_codes() -> Iterator[str]:
     for code, advice in ADVICE.items():
         yield f"| `{code}` | {_cell(advice.meaning)} | {_cell(advice.remedy)} |"
     yield f"| any other | {_cell(OTHER.meaning)} | {_cell(OTHER.remedy)} |"
+
+
+def costs() -> Iterator[str]:
+    """Of the numbers that `make bench` has measured, at the prices that it assumes."""
+    results = (ROOT / "bench" / "RESULTS.md").read_text(encoding="utf-8")
+    measured = _find(results, r"Made by `make bench` on ([\d-]+)")
+    backlog, alone = (
+        float(_find(results, pattern).replace(",", ""))
+        for pattern in (r"4 batches at once \| ([\d.,]+) \|", r"batch of one, at about ([\d,]+) GB-seconds")
+    )
+    writes = int(_find(results, r"\| UpdateItem \| (\d+) \|"))
+    each_alone = alone * prices.LAMBDA_GB_SECOND + 1000 * (
+        prices.LAMBDA_REQUEST
+        + 3 * prices.SQS_REQUEST
+        + writes * prices.DYNAMODB_WRITE
+        + prices.S3_PUT
+        + 3 * prices.S3_GET
+        + prices.LAMBDA_LOG_BYTES * prices.LOG_BYTE
+    )
+    parts = {
+        ("Lambda, GB-seconds, of 512 MB on arm64", f"{backlog:,.0f}"): backlog * prices.LAMBDA_GB_SECOND,
+    }
+    for name, number, dollars in re.findall(
+        r"^\| (\w[^|]*, [^|]*) \| ([\d.,]+) \| ([\d.]+) \|",
+        results.partition("## Money")[2].partition("| all |")[0],
+        re.MULTILINE,
+    ):
+        if name != "Lambda, GB-seconds" and float(dollars):
+            parts[name, number] = float(dollars)
+    yield "| for 1,000 images | | USD |"
+    yield "| --- | ---: | ---: |"
+    for (name, number), dollars in parts.items():
+        yield f"| {name} | {number} | {dollars:.4f} |"
+    yield f"| all | | {sum(parts.values()):.3f} |"
+    yield f"| all, where each comes alone | {alone:,.0f} GB-seconds | {each_alone:.3f} |"
+    yield f"| traffic to Pixelcut, which fetches the images | for each MB of an image | {prices.TRAFFIC_GB:.3f} |"
+    yield ""
+    yield "| for a month, whatever is uploaded | | USD |"
+    yield "| --- | ---: | ---: |"
+    template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))["Resources"].values()
+    for name, number, price in [
+        ("SQS, requests of Lambda's pollers", prices.POLLS_MONTH, prices.SQS_REQUEST),
+        ("Secrets Manager, secrets", 1, prices.SECRET_MONTH),
+        (
+            "CloudWatch, alarms",
+            sum(resource["Type"] == "AWS::CloudWatch::Alarm" for resource in template),
+            prices.ALARM_MONTH,
+        ),
+        ("CloudWatch, metrics, each for the hours in which it is written", METRICS, prices.METRIC_MONTH),
+        ("CloudWatch, dashboards", 1, prices.DASHBOARD_MONTH),
+    ]:
+        yield f"| {name} | {number:,} | {number * price:.2f} |"
+    yield f"""
+At AWS's list prices of us-east-1 (`bench/prices.py`), with the calls and times of [RESULTS.md](../bench/RESULTS.md) of
+{measured}: a backlog at 5 requests a second, 3 seconds an answer. Without free tiers, storage and Pixelcut's price."""
+
+
+def _find(text: str, pattern: str) -> str:
+    found = re.search(pattern, text)
+    if not found:
+        sys.exit(f"bench/RESULTS.md has nothing like {pattern}.")
+    return found[1]
 
 
 def helps() -> Iterator[str]:
@@ -60,6 +124,7 @@ PARTS = {
     "configuration.md": ("parameters", parameters),
     "error-codes.md": ("error codes", error_codes),
     "cli.md": ("help", helps),
+    "operations.md": ("costs", costs),
 }
 
 

@@ -3,6 +3,7 @@
 import functools
 import tempfile
 from collections.abc import Iterator, Sequence, Set
+from pathlib import Path
 from typing import IO, Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Wait
 from cutout.failures import Failure
 from cutout.operations import credits as balance
-from cutout.operations import deployment, output_keys, queues
+from cutout.operations import deployment, key_file, output_keys, queues
 from cutout.operations.comparison import EXAMPLES, REASONS, Comparison, Finding, compare, identity
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
@@ -26,6 +27,15 @@ EXAMPLE_LENGTH = 60
 
 def backfill(
     prefix: Annotated[str, typer.Option(help="Look only at inputs whose keys begin with this.")] = "",
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+            help="Look only at inputs that this file of `cutout cancel --keep` names.",
+        ),
+    ] = None,
     retry_rejected: Annotated[
         bool, typer.Option("--retry-rejected", help="Take in what was rejected for good.")
     ] = False,
@@ -49,13 +59,20 @@ def backfill(
     if not taken.startswith(prefix) and not prefix.startswith(taken):
         raise typer.BadParameter(f"the stack takes only keys that begin with {taken}.", param_hint="--prefix")
     prefix = max(prefix, taken, key=len)
+    only = _choose(keys, prefix) if keys else None
     lettered, hidden = _read_letters(deployed)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as wanted:
         looking = functools.partial(bar, "Looking")
-        found = compare(deployed, prefix, output_key, lettered, wanted, looking, retry_rejected=retry_rejected)
+        found = compare(
+            deployed, prefix, output_key, lettered, wanted, looking, only=only, retry_rejected=retry_rejected
+        )
         credits_left = balance.read(deployed)
         for line in _report(found, credits_left, queues.count(deployed.sqs, deployed.upload_queue)):
             typer.echo(line, err=as_json)
+        if only and (gone := len(only) - found.counts.total()):
+            typer.echo(
+                f"Not in the bucket any more: {gone:,} of {count(len(only), 'key')} in {printable(keys)}.", err=True
+            )
         if hidden:
             typer.echo(
                 f"{count(hidden, 'letter')} could not be looked at: an upload with one counts as missing.", err=True
@@ -90,6 +107,10 @@ def backfill(
     if followed and not as_json:
         typer.echo(word_ends(followed))
     _fail_unless_all_are_done(enqueuer, followed or ())
+
+
+def _choose(keys: Path, prefix: str) -> frozenset[str]:
+    return frozenset(key for key in key_file.read(keys) if key.startswith(prefix))
 
 
 def _fail_unless_all_are_done(enqueuer: Enqueuer, followed: Sequence[File]) -> None:

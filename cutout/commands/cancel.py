@@ -1,7 +1,9 @@
 """`cutout cancel`: uploads that still wait in the queue are taken back."""
 
 import functools
+import shlex
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,11 +11,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Yes
 from cutout.operations import cancel as cancelling
-from cutout.operations import deployment
+from cutout.operations import deployment, key_file
 from cutout.operations import intake as stack_intake
 from cutout.operations.cancel import Waiting
 from cutout.operations.deployment import Deployment
-from cutout.terminal import agree, bar, name_some, print_json
+from cutout.terminal import agree, bar, name_some, print_json, printable
 from cutout.words import count
 from remove_background.uploads import Upload
 
@@ -26,6 +28,10 @@ def cancel(
     ] = None,
     prefix: Annotated[str, typer.Option(show_default=False, help="All uploads in this folder of the bucket.")] = "",
     every: Annotated[bool, typer.Option("--all", help="All uploads.")] = False,
+    keep: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, show_default=False, help="New file for their keys, to send them again later."),
+    ] = None,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     yes: Yes = False,
@@ -33,11 +39,11 @@ def cancel(
 ) -> None:
     """Take back uploads that still wait in the queue.
 
-    The images stay in the input bucket, and `cutout backfill` finds them again. What the function works on, or retries
-    later, cannot be taken back; how many messages that are is told. Call `cutout pause` first, so that the function
-    does not take more of them meanwhile.
+    The images stay in the input bucket, and `cutout backfill` finds them again; with --keep it sends just these again.
+    What the function works on, or retries later, cannot be taken back; how many messages that are is told. Call
+    `cutout pause` first, so that the function does not take more of them meanwhile.
 
-    Example: cutout cancel --prefix 2024/trip
+    Example: cutout cancel --prefix 2024/trip --keep trip.keys
     """
     if sum(map(bool, (keys, prefix, every))) != 1:
         raise typer.BadParameter("say which uploads: by their keys, by --prefix, or --all.", param_hint="KEY")
@@ -48,16 +54,22 @@ def cancel(
     if waiting.messages:
         _tell(deployed, waiting)
         agree(yes=yes)
+        if keep:
+            key_file.write(keep, sorted(waiting.keys))
         try:
             cancelling.remove(deployed, waiting, functools.partial(bar, "Removing"))
         except (KeyboardInterrupt, BotoCoreError, ClientError):
             uploads = count(len(waiting.keys), "upload")
             typer.echo(f"{len(waiting.removed):,} of {uploads} were removed; the others are in the queue.", err=True)
+            if keep:
+                _tell_kept(keep)
             raise
     if as_json:
         print_json(_as_json(waiting, absent))
     else:
         _report(waiting, absent)
+    if keep and waiting.messages:
+        _tell_kept(keep)
     if waiting.not_removed or waiting.partly or absent:
         raise typer.Exit(1)
 
@@ -116,6 +128,11 @@ def _report(waiting: Waiting, absent: Sequence[str]) -> None:
         )
     if absent:
         typer.echo(f"Not waiting (done, in flight, delayed or never uploaded): {_name(absent)}.", err=True)
+
+
+def _tell_kept(keep: Path) -> None:
+    command = f"cutout backfill --keys {shlex.quote(str(keep))} --yes"
+    typer.echo(f"To send them again, without what has become a cutout meanwhile: {printable(command)}", err=True)
 
 
 def _as_json(waiting: Waiting, absent: Sequence[str]) -> dict[str, object]:

@@ -26,7 +26,7 @@ from cutout.operations.files import Became, File, WrongFile, list_files
 from cutout.operations.follow import Following
 from cutout.operations.intake import Intake
 from cutout.operations.send import Sending
-from cutout.presentation import gallery
+from cutout.presentation import gallery, preview
 from cutout.project import SAMPLES, TEMPLATE
 from cutout.terminal import printable
 
@@ -203,16 +203,9 @@ class _Page:
 
     def show_originals(self) -> None:
         """Call when the originals are there: makes the previews of those that browsers do not show."""
-        from cutout.presentation import preview  # noqa: PLC0415  # loads Pillow, which --help can do without
-
         for file in self._files:
             original, picture, _ = _names(file)
-            if preview.is_shown(self._out / original):
-                continue
-            if preview.write(self._out / original, self._out / picture):
-                self._previews[file.key] = {"preview": picture}
-            else:
-                self._previews[file.key] = {"no_preview": "There is no preview of this file on this machine."}
+            self._previews[file.key] = preview.show(self._out / original, self._out / "index.html", picture)
 
     def write(self, *, working: bool) -> None:
         with self._writing:

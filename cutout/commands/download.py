@@ -76,7 +76,7 @@ def _report(downloads: Downloads, found: Plan, out: Path, *, as_json: bool) -> N
         typer.echo(f"{count(len(ends[Fetched.FETCHED]), 'cutout')} fetched into {printable(out)}.")
     elif found.there:
         typer.echo(f"{count(found.there, 'cutout')} in {printable(out)} already.")
-    else:
+    elif not any(ends.values()):
         typer.echo("There are no such cutouts.")
     for end, words in _WORDS.items():
         if keys := ends[end]:

@@ -1,7 +1,6 @@
 """`cutout pause` and `cutout resume`: an operator's hand on the intake."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import typer
 
@@ -9,7 +8,7 @@ from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, 
 from cutout.operations import deployment
 from cutout.operations import intake as stack_intake
 from cutout.operations.deployment import Deployment
-from cutout.presentation.intake import intake_as_json, word_pause
+from cutout.presentation.intake import intake_as_json, word_pause, word_since
 from cutout.terminal import agree, print_json
 from remove_background.intake import FUNCTION, OPERATOR, IntakeItem, State
 
@@ -71,9 +70,8 @@ def _change(deployed: Deployment, write: Callable[[IntakeItem, str], bool]) -> S
 
 
 def _word_paused_already(found: State) -> str:
-    since = f" since {datetime.fromtimestamp(found.since, UTC):%Y-%m-%d %H:%M} UTC" if found.since else ""
     why = f' ("{found.reason}")' if found.reason else ""
-    return f"Already paused{since}{why}."
+    return f"Already paused{word_since(found.since)}{why}."
 
 
 def _tell(deployed: Deployment, text: str, *, as_json: bool) -> None:

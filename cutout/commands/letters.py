@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cutout.commands.options import STACK_NAME, AsJson, Codes, EndpointUrl, Every, Ids, StackName, Wait, Yes
+from cutout.commands.options import STACK_NAME, AsJson, Codes, EndpointUrl, Every, Id, Ids, StackName, Wait, Yes
 from cutout.operations import credits as balance
 from cutout.operations import deployment, queues, selection
 from cutout.operations import intake as stack_intake
@@ -60,7 +60,7 @@ def list_letters(
 
 @letters.command("show")
 def show_letters(
-    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of letters, or their first characters.")],
+    ids: Id,
     body: Annotated[
         bool, typer.Option("--body", help="Show the S3 notification as well, which JSON always holds.")
     ] = False,
@@ -74,8 +74,8 @@ def show_letters(
 
     Example: cutout letters show 3f2a91c0
     """
+    choice = Choice(ids=_check_ids(ids))
     deployed = deployment.find(stack_name, endpoint_url)
-    choice = Choice(ids=ids)
     found: dict[str, Letter] = {}
 
     def look(letter: Letter) -> None:
@@ -177,7 +177,14 @@ def discard_letters(
 def _choose(ids: list[str] | None, codes: list[str] | None, *, every: bool) -> Choice:
     if sum(map(bool, (ids, codes, every))) != 1:
         raise typer.BadParameter("say which letters: by their ids, by --code, or --all.", param_hint="ID")
-    return Choice(ids or (), codes or ())
+    return Choice(_check_ids(ids or ()), codes or ())
+
+
+def _check_ids(ids: Sequence[str]) -> Sequence[str]:
+    """An id that is empty, such as that of a variable that is not set, would be the beginning of any."""
+    if "" in ids:
+        raise typer.BadParameter("an id is empty.", param_hint="ID")
+    return ids
 
 
 def _find(choice: Choice, stack_name: str, endpoint_url: str | None) -> tuple[Deployment, Chosen]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from cutout.local.stack import LocalStack, Pixelcut
 
 
+# Version 1 of the AWS CLI ignores the variable for some services, and older ones for all.
+_AWS = 'aws --endpoint-url "$AWS_ENDPOINT_URL"'
+
+
 def local(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the local cloud; 0 lets the system choose one.")
@@ -39,14 +43,29 @@ def local(
     no_deploy: Annotated[
         bool, typer.Option("--no-deploy", help="Leave it to `sam deploy` to deploy the stack.")
     ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            writable=True,
+            show_default=False,
+            help="Folder that keeps what is in the stack for the next start.",
+        ),
+    ] = None,
 ) -> None:
     """Keep the stack up on this machine until Ctrl-C.
 
     What it prints says how to use it, from another terminal; then it shows each upload, and what becomes of it.
 
-    Example: cutout local --port 4566
+    With --state, the next start with the same folder begins with what was in the buckets, the queues and the ledger
+    when this one was stopped. Killed (kill -9), it leaves the folder as it was. Not kept are the logs, the API key, and
+    what the stand-in for Pixelcut has charged.
+
+    Example: cutout local --port 4566 --state local-cloud/
     """
     require_local()
+    if state and no_deploy:
+        raise typer.BadParameter("with --no-deploy nothing is kept.", param_hint="--state")
     api = None
     if pixelcut_url:
         key = os.environ.get("PIXELCUT_API_KEY", "").strip()
@@ -74,7 +93,7 @@ def local(
                 with LocalCloud(port=port, log_dir=log_dir, watcher=watcher) as cloud, pixelcut(api) as service:
                     _tell(cloud, _how_to_deploy(service, log_dir, stand_in=api is None), happened)
             else:
-                with local_stack(template, log_dir, port=port, api=api, watcher=watcher) as stack:
+                with local_stack(template, log_dir, port=port, api=api, watcher=watcher, state=state) as stack:
                     _tell(stack.cloud, _how_to_use(stack, stand_in=api is None), happened)
     except KeyboardInterrupt:
         typer.echo("Stopped.")
@@ -114,16 +133,17 @@ def _how_to_use(stack: "LocalStack", *, stand_in: bool) -> str:
     cutout = _program()
     return f"""Upload an image, and fetch its cutout a few seconds later:
 
-  aws s3 cp photo.jpg s3://{outputs["InputBucketName"]}/
-  aws s3 cp s3://{outputs["OutputBucketName"]}/photo.png .
+  {_AWS} s3 cp photo.jpg s3://{outputs["InputBucketName"]}/
+  {_AWS} s3 cp s3://{outputs["OutputBucketName"]}/photo.png .
 
 Or with the command, which also reads the letters of what could not become a cutout:
 
   {cutout} upload photos/ --wait --out cutouts/
   {cutout} status
   {cutout} letters list
+  {cutout} logs -f
 
-The function's log, until Ctrl-C: {stack.function_log}
+The function's log as a file, until Ctrl-C: {stack.function_log}
 Pixelcut: {_describe(stack.pixelcut_url, stand_in=stand_in)}"""
 
 
@@ -134,7 +154,7 @@ def _how_to_deploy(service: "Pixelcut", log_dir: Path, *, stand_in: bool) -> str
 
   sam build
   sam deploy --parameter-overrides {parameters}
-  aws secretsmanager put-secret-value --secret-id SECRET --secret-string {key}
+  {_AWS} secretsmanager put-secret-value --secret-id SECRET --secret-string {key}
 
 The functions' logs, until Ctrl-C: {log_dir}
 Pixelcut: {_describe(service.url, stand_in=stand_in)}"""
@@ -144,5 +164,5 @@ def _describe(url: str, *, stand_in: bool) -> str:
     if stand_in:
         from cutout.local.pixelcut.server import API_KEY  # noqa: PLC0415  # as above
 
-        return f"the stand-in at {url} (key {API_KEY}); make it fail at {url}/_stand_in/"
+        return f"the stand-in at {url} (key {API_KEY})\nMake it fail: {url}/_stand_in/"
     return f"{url}, which may charge for each image"

@@ -11,11 +11,16 @@ from cutout.operations import logs as function_logs
 from cutout.presentation.log import to_line
 from cutout.terminal import escape
 
+MOST_HOURS = 87_672  # ten years, as long as logs can be kept
+
 
 def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
     code: Annotated[list[str] | None, code_option("Only lines with this error code")] = None,
-    hours: Annotated[float, typer.Option(min=0, help="Begin so many hours ago.")] = 1,
+    key: Annotated[
+        str | None, typer.Option(show_default=False, help="Only lines about this upload: its key in the input bucket.")
+    ] = None,
+    hours: Annotated[float, typer.Option(min=0, max=MOST_HOURS, help="Begin so many hours ago.")] = 1,
     stack_name: StackName = STACK_NAME,
     endpoint_url: EndpointUrl = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the lines as they were logged, for programs.")] = False,
@@ -29,9 +34,10 @@ def logs(
     deployed = deployment.find(stack_name, endpoint_url)
     groups = function_logs.find_groups(deployed)
     since = datetime.now(UTC) - timedelta(hours=hours)
+    wanted = function_logs.Wanted(code or (), None if key is None else f"s3://{deployed.input_bucket}/{key}")
     shown = False
     try:
-        for event in (function_logs.follow if follow else function_logs.read)(deployed, groups, since, code or ()):
+        for event in (function_logs.follow if follow else function_logs.read)(deployed, groups, since, wanted):
             line = escape(event.message) if as_json else to_line(event)
             if line:
                 typer.echo(line)

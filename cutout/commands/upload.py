@@ -4,7 +4,7 @@ import functools
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +27,7 @@ from cutout.operations.files import Became, File, WrongFile
 from cutout.operations.intake import Intake
 from cutout.operations.send import Sending
 from cutout.presentation import following as following_lines
-from cutout.presentation import gallery
+from cutout.presentation import gallery, preview
 from cutout.presentation.credits import word_left
 from cutout.presentation.intake import word_pause
 from cutout.terminal import agree, bar, console, print_json, printable, progress
@@ -196,27 +196,34 @@ def _make_folder(out: Path) -> None:
 
 def _write_page(sent: Sequence[File], out: Path) -> Path | None:
     """A page that shows the cutouts beside their originals; None where it cannot be written."""
-    entries = [
-        gallery.Entry(
-            name=file.key,
-            original=Path(os.path.relpath(file.path.resolve(), out.resolve())).as_posix(),
-            outcome=_word(file.became),
-            cutout=file.output_key if file.became is Became.CUTOUT else None,
-            reason=_why(file),
-        )
-        for file in sent
-    ]
     page = out / "index.html"
     try:
-        if page.exists() and gallery.UPLOAD_MARK not in page.read_text(encoding="utf-8", errors="replace"):
+        earlier = page.read_text(encoding="utf-8", errors="replace") if page.exists() else None
+        if earlier is not None and gallery.UPLOAD_MARK not in earlier:
             _say(f"{page} is left as it is: `cutout upload` did not write it. So there is no page of the cutouts.")
             return None
+        ours = gallery.named_files(earlier or "")
+        entries = [_entry(file, page, ours) for file in sent]
         note = "The originals are shown from where they were uploaded."
         page.write_text(gallery.render(entries, note, gallery.UPLOAD_MARK), encoding="utf-8")
     except OSError as error:
         _say(f"There is no page of the cutouts: {error.filename}: {error.strerror}.")
         return None
     return page
+
+
+def _entry(file: File, page: Path, ours: Set[str]) -> gallery.Entry:
+    """`ours` are the files that an earlier page names, which may be overwritten."""
+    picture = f"previews/{Path(file.output_key).with_suffix('.webp').as_posix()}"
+    may_write = picture in ours or not (page.parent / picture).exists()
+    return gallery.Entry(
+        name=file.key,
+        original=Path(os.path.relpath(os.path.realpath(file.path), os.path.realpath(page.parent))).as_posix(),
+        outcome=_word(file.became),
+        cutout=file.output_key if file.became is Became.CUTOUT else None,
+        reason=_why(file),
+        **preview.show(file.path, page, picture, may_write=may_write),
+    )
 
 
 def _tell_where_it_stopped(files: Sequence[File]) -> None:

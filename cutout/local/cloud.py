@@ -19,6 +19,7 @@ from cutout.local.aws import deploy as stack
 from cutout.local.aws import moto_patches
 from cutout.local.aws import server as aws
 from cutout.local.aws.event_faults import EventFault
+from cutout.local.aws.kept_state import SUFFIX, KeptState
 from cutout.local.aws.log_streams import LogStreams
 from cutout.local.aws.middleware import AwsFault, Call, FunctionCalls
 from cutout.local.aws.permissions import Permissions, Use
@@ -58,13 +59,17 @@ class LocalCloud:
         speed: float = 1,
         mapping_seconds: float = 0.3,
         watcher: Watcher | None = None,
+        state: Path | None = None,
     ) -> None:
         """`port` 0: one that is free. Schedules run `speed` times as fast.
+
+        `state` is a folder that is kept from one start to the next; call `restore` when the stack is deployed.
 
         `mapping_seconds` is how long an event source mapping is Enabling, Disabling and so on; it may be changed later.
         """
         self._watcher = watcher or Watcher()
         self._port = port
+        self._state = KeptState(state, self.region) if state else None
         self._speed = speed
         self.mapping_seconds = mapping_seconds
         self.log_dir = log_dir
@@ -84,8 +89,12 @@ class LocalCloud:
     def __enter__(self) -> Self:
         with ExitStack() as exiting:
             self.log_dir.mkdir(parents=True, exist_ok=True)
+            if self._state:
+                exiting.enter_context(self._state.held())
             folder = exiting.enter_context(tempfile.TemporaryDirectory(prefix="cutout-artefacts-"))
             self._port = exiting.enter_context(aws.serving(self._port, self._calls))
+            if self._state:
+                exiting.callback(self._state.save)
             exiting.callback(self._calls.set_faults)  # the server ends when no answer is held back
             logs = LogDelivery(LogStreams(self.region).put)
             exiting.callback(logs.stop)
@@ -104,10 +113,15 @@ class LocalCloud:
                     mapping_seconds=lambda: self.mapping_seconds,
                     event_faults=lambda: self._event_faults,
                     uploaded=self._watcher.uploaded,
+                    suffix=SUFFIX if self._state else None,
                 )
             )
             sources = EventSources(
-                self.client("lambda"), self.client("sqs"), self._environments.invoke, lambda: self._delivery_faults
+                self.client("lambda"),
+                self.client("sqs"),
+                self._environments.invoke,
+                lambda: self._delivery_faults,
+                lambda: self._state is None or self._state.restored,
             )
             exiting.callback(sources.join)
             schedules = Schedules(self.client("events"), self._environments.invoke, self._speed)
@@ -151,6 +165,11 @@ class LocalCloud:
         return stack.deploy(
             template, stack_name, parameters, self._session, self.client("cloudformation"), self.client("s3")
         )
+
+    def restore(self) -> None:
+        """Fills the stack with what the last cloud with this `state` has left. Raises Failure."""
+        if self._state:
+            self._state.restore()
 
     def kill_environments(self) -> int:
         """SIGKILL to every execution environment; answers how many there were."""

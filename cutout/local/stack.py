@@ -54,12 +54,14 @@ def local_stack(
     port: int = 0,
     api: tuple[str, str] | None = None,
     watcher: Watcher | None = None,
+    state: Path | None = None,
 ) -> Iterator[LocalStack]:
-    """Deploys the template and fills in the API key; all of it is gone at the end of the block.
+    """Deploys the template and fills in the API key; all of it is gone at the end of the block, but for the `state`.
 
-    `api` as in `pixelcut`. Raises OSError when the port is taken.
+    `api` as in `pixelcut`, `state` as of `LocalCloud`. Raises OSError when the port is taken.
     """
-    with LocalCloud(port=port, log_dir=log_dir, watcher=watcher) as cloud, pixelcut(api) as service:
+    with LocalCloud(port=port, log_dir=log_dir, watcher=watcher, state=state) as cloud, pixelcut(api) as service:
         outputs = cloud.deploy(template, stack_name=_STACK, parameters=service.parameters)
         cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=service.key)
+        cloud.restore()
         yield LocalStack(cloud, service.url, outputs, log_dir / f"{outputs['FunctionName']}.log")

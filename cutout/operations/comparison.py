@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os.path
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
@@ -80,9 +81,12 @@ def compare(
     wanted: IO[str],
     progress: Progress,
     *,
+    only: Set[str] | None,
     retry_rejected: bool,
 ) -> Comparison:
     """Writes the key, ETag and size of each input that is to be enqueued to `wanted`, as a line of JSON.
+
+    Looks at those whose keys begin with `prefix`; where `only` is given, at those keys of them.
 
     `lettered` are the identities of uploads that have a letter. What was rejected for good is looked up in the ledger,
     and only of what would be enqueued, unless it is to be retried.
@@ -115,7 +119,7 @@ def compare(
             advance(1)
 
         judge = functools.partial(_judge_listed, deployed, output_key, lettered)
-        work_through(_list(deployed, prefix), judge, note)
+        work_through(_list(deployed, prefix, only), judge, note)
         if candidates:
             settle()
     return found
@@ -136,13 +140,18 @@ def _judge_listed(
     return finding, upload
 
 
-def _list(deployed: Deployment, prefix: str) -> "Iterator[ObjectTypeDef]":
+def _list(deployed: Deployment, prefix: str, only: Set[str] | None) -> "Iterator[ObjectTypeDef]":
+    if only is not None:
+        prefix = os.path.commonprefix(list(only))  # noqa: RUF071  # S3 compares characters, too
     pages = deployed.s3.get_paginator("list_objects_v2").paginate(
         Bucket=deployed.input_bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"]
     )
     for page in pages:
         # A folder that S3's console makes is an empty object.
-        yield from (listed for listed in page.get("Contents", []) if listed["Size"] or not listed["Key"].endswith("/"))
+        for listed in page.get("Contents", []):
+            is_folder = not listed["Size"] and listed["Key"].endswith("/")
+            if not is_folder and (only is None or listed["Key"] in only):
+                yield listed
 
 
 def _judge(upload: Upload, cutout: Cutout | None) -> Finding:

@@ -6,6 +6,7 @@ letter is done before it is deleted: a command that is stopped may have done som
 SQS hides no more than 120,000 messages of a queue at a time.
 """
 
+import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -39,6 +40,9 @@ THREADS = 8
 WAIT_SECONDS = 1
 # Receives in succession that bring only letters that are left alone. There may be more of them than can be read.
 VAIN_RECEIVES = 10
+# To look at a few letters for a moment, such as to complete an id.
+PEEK_RECEIVES = 5
+PEEK_VISIBILITY_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,22 @@ class Letter:
     def sources(self) -> list[str]:
         """The s3:// URIs of its uploads."""
         return [upload.uri for upload in self.uploads]
+
+
+def peek(sqs: "SQSClient", queue_url: str) -> list[Letter]:
+    """Some of the letters, soon: those of a few receives, which are visible again afterwards."""
+    found: dict[str, Letter] = {}
+    try:
+        for number in range(PEEK_RECEIVES):
+            letters = _receive(sqs, queue_url, PEEK_VISIBILITY_SECONDS, 0 if number else WAIT_SECONDS)
+            found.update((letter.id, letter) for letter in letters)
+            if not letters:
+                break
+    finally:
+        receipts = [letter.receipt for letter in found.values()]
+        for start in range(0, len(receipts), BATCH):
+            _release(sqs, queue_url, receipts[start : start + BATCH])
+    return list(found.values())
 
 
 class DeadLetters:
@@ -118,15 +138,7 @@ class DeadLetters:
         return queues.now(self._sqs, self._queue_url) + timedelta(seconds=1)
 
     def _receive(self) -> list[Letter]:
-        answer = self._sqs.receive_message(
-            QueueUrl=self._queue_url,
-            MaxNumberOfMessages=BATCH,
-            VisibilityTimeout=VISIBILITY_SECONDS,
-            WaitTimeSeconds=WAIT_SECONDS,
-            MessageAttributeNames=["All"],
-            MessageSystemAttributeNames=["SentTimestamp"],
-        )
-        letters = [_letter(message) for message in answer.get("Messages", [])]
+        letters = _receive(self._sqs, self._queue_url, VISIBILITY_SECONDS, WAIT_SECONDS)
         with self._lock:
             self._held.update((letter.id, letter.receipt) for letter in letters)
         return letters
@@ -161,18 +173,31 @@ class DeadLetters:
             held = list(self._held.values())
             batches = [held[start : start + BATCH] for start in range(0, len(held), BATCH)]
             with ThreadPoolExecutor(THREADS) as threads:
-                list(threads.map(self._release, batches))
+                list(threads.map(functools.partial(_release, self._sqs, self._queue_url), batches))
             self._held.clear()
 
-    def _release(self, receipts: Sequence[str]) -> None:
-        """Those that are not released, such as one that another command has deleted, come back by themselves."""
-        self._sqs.change_message_visibility_batch(
-            QueueUrl=self._queue_url,
-            Entries=[
-                {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
-                for number, receipt in enumerate(receipts)
-            ],
-        )
+
+def _receive(sqs: "SQSClient", queue_url: str, visibility_seconds: int, wait_seconds: int) -> list[Letter]:
+    answer = sqs.receive_message(
+        QueueUrl=queue_url,
+        MaxNumberOfMessages=BATCH,
+        VisibilityTimeout=visibility_seconds,
+        WaitTimeSeconds=wait_seconds,
+        MessageAttributeNames=["All"],
+        MessageSystemAttributeNames=["SentTimestamp"],
+    )
+    return [_letter(message) for message in answer.get("Messages", [])]
+
+
+def _release(sqs: "SQSClient", queue_url: str, receipts: Sequence[str]) -> None:
+    """Those that are not released, such as one that another command has deleted, come back by themselves."""
+    sqs.change_message_visibility_batch(
+        QueueUrl=queue_url,
+        Entries=[
+            {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
+            for number, receipt in enumerate(receipts)
+        ],
+    )
 
 
 def _letter(message: "MessageTypeDef") -> Letter:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from cutout.failures import Failure, NotAws
 
@@ -27,7 +27,6 @@ _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 THREADS = 16
 # What each answer of AWS has; S3's the second.
 _REQUEST_IDS = ("x-amzn-requestid", "x-amz-request-id")
-_THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True)
@@ -152,10 +151,6 @@ def _make_client(session: "boto3.Session", service: str, endpoint_url: str | Non
     )
     try:
         client = make(service, endpoint_url=endpoint_url, config=config)
-    except NoRegionError:
-        if urlsplit(endpoint_url or os.environ.get("AWS_ENDPOINT_URL")).hostname in _THIS_MACHINE:
-            raise Failure("No AWS region is set. Paste the two export lines that `cutout local` prints.") from None
-        raise
     except BotoCoreError:  # some are ValueErrors, such as that of a wrong region
         raise
     except ValueError as error:

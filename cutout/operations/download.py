@@ -59,7 +59,7 @@ def plan(deployed: Deployment, prefix: str, out: Path, progress: Progress) -> Pl
 
     Not where a bucket encrypts with SSE-KMS: there each is fetched again.
     """
-    top = out.resolve()
+    top = objects.resolve(out)
     found = Plan()
 
     def look(listed: tuple[str, int, str]) -> Wanted | str | None:
@@ -69,7 +69,7 @@ def plan(deployed: Deployment, prefix: str, out: Path, progress: Progress) -> Pl
             return key
         if _is_there(destination, size, etag):
             return None
-        return Wanted(key, size, destination, replaces=destination.is_file())
+        return Wanted(key, size, destination, replaces=_is_file(destination))
 
     with progress(None) as advance:
 
@@ -105,7 +105,14 @@ def _find_destination(top: Path, key: str) -> Path | None:
     if "\0" in key or any(part in ("", ".", "..") for part in parts):
         return None
     destination = top.joinpath(*parts)
-    return destination if top in destination.resolve().parents else None
+    return destination if top in objects.resolve(destination).parents else None
+
+
+def _is_file(destination: Path) -> bool:
+    try:
+        return destination.is_file()
+    except OSError:  # such as a name that is too long; told when it is to be written
+        return False
 
 
 def _is_there(destination: Path, size: int, etag: str) -> bool:
@@ -145,7 +152,7 @@ class Downloads:
                 if attempt == ATTEMPTS:
                     raise
             except OSError as error:
-                return wanted.key, Fetched.NOT_WRITTEN, f"{error.filename or wanted.destination}: {error.strerror}."
+                return wanted.key, Fetched.NOT_WRITTEN, f"{wanted.destination}: {error.strerror}."
         raise AssertionError
 
     def _try(self, wanted: Wanted) -> Fetched:

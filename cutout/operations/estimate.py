@@ -7,8 +7,8 @@ PATIENCE = 2
 class Estimate:
     """Work is seen in bursts, so a burst tells no rate: it is taken from the first rise of the count to the last one.
 
-    `total` is how many there are, `most_per_second` what the stack's rate limiter lets through. Times are those of
-    time.monotonic().
+    Until there are two, work is taken to go on at `most_per_second`, which the stack's rate limiter lets through.
+    `total` is how many there are. Times are those of time.monotonic().
     """
 
     def __init__(self, total: int, most_per_second: float | None = None) -> None:
@@ -18,19 +18,26 @@ class Estimate:
 
     def restart(self) -> None:
         """Call when work stands still, or goes on: what was before tells nothing of what comes."""
+        self._seen = 0
         self._first: tuple[float, int] | None = None
         self._last: tuple[float, int] | None = None
         self._risen_at = self._longest = 0.0  # when a rise was seen, and the longest time between two
 
-    def note(self, now: float, ended: int, began: float | None = None) -> None:
-        """Call when all have been looked at, from `began` on, with how many have ended."""
+    def see(self, ended: int) -> None:
+        """Call when some have been looked at, with how many are known to have ended."""
+        self._seen = ended
+
+    def note(self, now: float, ended: int, moment: float | None = None) -> None:
+        """Call when all have been looked at, with how many had ended at the `moment`, by default now."""
+        self._seen = max(self._seen, ended)
         if ended <= (self._last[1] if self._last else 0):
             return
-        self._last = (now if began is None else (began + now) / 2), ended  # on average they were looked at then
+        self._last = (now if moment is None else moment), ended
         if self._first is None:
-            self._first = self._last
+            self._first, since = self._last, self._last[0]
         else:
-            self._longest = max(self._longest, now - self._risen_at)
+            since = self._risen_at
+        self._longest = max(self._longest, now - since)
         self._risen_at = now
 
     def rate(self, now: float) -> float | None:
@@ -42,10 +49,12 @@ class Estimate:
         return min(seen, self._most_per_second or seen)
 
     def seconds_left(self, now: float) -> float | None:
-        """None until some have ended. At the rate that the stack allows, until theirs is known."""
+        """None until some have ended."""
         rate, last = self.rate(now) or self._most_per_second, self._last
-        if rate is None or last is None:
+        if rate is None or not self._seen:
             return None
+        if last is None:
+            return (self._total - self._seen) / rate
         return max(0.0, last[0] + self._standstill(now) + (self._total - last[1]) / rate - now)
 
     def _standstill(self, now: float) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from cutout.operations import objects
 from remove_background.errors import Billed, OutputKeyTooLong
 from remove_background.output_key import MAX_KEY_BYTES, OutputKey
 from remove_background.uploads import Upload
@@ -94,16 +95,19 @@ def count_replaced(files: Sequence[File], folder: Path) -> int:
 
     Raises WrongFile where one would be written elsewhere, or over a file that is to be sent.
     """
-    top = folder.resolve()
+    top = objects.resolve(folder)
     existing = set()
     for file in files:
-        destination = (top / file.output_key).resolve()
+        destination = objects.resolve(top / file.output_key)
         if top not in destination.parents or ".." in Path(file.output_key).parts:
             raise WrongFile(
                 f"The cutout of {file.path}, {file.output_key}, would not be in {folder}.", destination=True
             )
-        if destination.exists():
-            existing.add(_identity(destination))
+        try:
+            if destination.exists():
+                existing.add(_identity(destination))
+        except OSError as error:
+            raise WrongFile(f"{destination} cannot be written: {error.strerror}.", destination=True) from None
     for file in files:
         if _identity(file.path) in existing:
             raise WrongFile(f"A cutout would overwrite {file.path}: choose another folder.", destination=True)

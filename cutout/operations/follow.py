@@ -6,8 +6,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -23,6 +25,9 @@ from remove_background.aws_errors import http_status
 from remove_background.errors import Billed
 from remove_background.models import Cutout
 from remove_background.uploads import Upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 # Uploads that are looked at in one round. Between rounds nothing is asked for REST_SHARE times as long as the round
 # took, so that a cloud that is slow to answer, such as a local one, has time for its work.
@@ -89,6 +94,7 @@ class Following:
         self.total = 0
         self.ahead: int | None = None
         self.estimate = Estimate(0)
+        self._moments: list[float] = []  # when each that has ended did
         self._pending: dict[tuple[str, str, str | None], _Pending] = {}
         self._intake = intake
         self._letters_known = 0
@@ -151,9 +157,12 @@ class Following:
         turns.extend(pending for pending in batch if pending.file.became is Became.SENT)
         for look in looks:
             look.result()
+        self.estimate.see(self.total - len(self._pending))
         if not self._cycle_left:
             now = time.monotonic()
-            self.estimate.note(now, self.total - len(self._pending), self._cycle_began)
+            # What had ended when the cycle began is known by now; of what has since, only a part.
+            known = sum(moment <= self._cycle_began for moment in self._moments)
+            self.estimate.note(now, known, self._cycle_began)
             self._cycle_left, self._cycle_began = len(turns), now
 
     def _look_at(self, pending: _Pending) -> None:
@@ -183,6 +192,7 @@ class Following:
             return False
         reason = None
         billed = _tell_billed(found["LastModified"].timestamp(), pending.upload)
+        moment = time.monotonic() - _tell_age(found)
         if self._out:
             try:
                 if not self._fetch(pending.file.output_key, cutout, self._out):
@@ -191,7 +201,7 @@ class Following:
                 raise
             except OSError as error:
                 reason = f"{error.filename or self._out}: {error.strerror}."
-        self._end(pending, Became.NOT_FETCHED if reason else Became.CUTOUT, reason=reason, billed=billed)
+        self._end(pending, Became.NOT_FETCHED if reason else Became.CUTOUT, reason=reason, billed=billed, moment=moment)
         return True
 
     def _fetch(self, key: str, cutout: Cutout, out: Path) -> bool:
@@ -275,12 +285,14 @@ class Following:
         code: str | None = None,
         reason: str | None = None,
         billed: Billed | None = None,
+        moment: float | None = None,
     ) -> None:
-        """Does nothing for one that has ended: the same letter may be there twice."""
+        """Does nothing for one that has ended: the same letter may be there twice. `moment` is when it has."""
         with self._lock:
             if self._pending.pop(_identity(pending.upload), None) is None:
                 return
             self.became[became] += 1
+            self._moments.append(time.monotonic() if moment is None else moment)
         pending.file.code, pending.file.reason, pending.file.became = code, reason, became
         pending.file.billed = billed
         self._ended_at = time.monotonic()
@@ -295,6 +307,12 @@ def _identity(upload: Upload) -> tuple[str, str, str | None]:
 def _is_earlier(letter: Letter, upload: Upload) -> bool:
     """Whether the letter is about an earlier upload of the same bytes: without versions, nothing else tells."""
     return upload.time is not None and letter.sent.timestamp() < upload.time - CLOCKS_SECONDS
+
+
+def _tell_age(found: "HeadObjectOutputTypeDef") -> float:
+    """For how many seconds the object has been there; both times are S3's."""
+    date = found["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return max(0.0, (parsedate_to_datetime(date) - found["LastModified"]).total_seconds()) if date else 0.0
 
 
 def _tell_billed(written: float, upload: Upload) -> Billed:

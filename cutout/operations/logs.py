@@ -2,8 +2,10 @@
 
 import heapq
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -41,17 +43,39 @@ def find_groups(deployed: Deployment) -> list[str]:
     return groups
 
 
-def read(deployed: Deployment, groups: Sequence[str], since: datetime, codes: Sequence[str]) -> Iterator[Event]:
-    """Those with one of these codes, where any are named."""
-    return _read(deployed, groups, round(since.timestamp() * 1000), codes)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which lines: those with one of these codes, where any are named, and about this upload, if one is."""
+
+    codes: Sequence[str] = ()
+    source: str | None = None  # its s3:// URI
+
+    def takes(self, event: Event) -> bool:
+        fields = event.fields or {}
+        return (not self.codes or fields.get("error_code") in self.codes) and (
+            self.source is None or fields.get("source") == self.source
+        )
+
+    @property
+    def pattern(self) -> str | None:
+        """What CloudWatch Logs can leave out itself: it knows no escapes, and takes * for anything."""
+        if self.codes:
+            return f"{{ {' || '.join(f'$.error_code = {json.dumps(code)}' for code in self.codes)} }}"
+        if self.source and re.fullmatch(r"[\w /.:-]+", self.source, re.ASCII):
+            return f'{{ $.source = "{self.source}" }}'
+        return None
 
 
-def follow(deployed: Deployment, groups: Sequence[str], since: datetime, codes: Sequence[str]) -> Iterator[Event]:
+def read(deployed: Deployment, groups: Sequence[str], since: datetime, wanted: Wanted) -> Iterator[Event]:
+    return _read(deployed, groups, round(since.timestamp() * 1000), wanted)
+
+
+def follow(deployed: Deployment, groups: Sequence[str], since: datetime, wanted: Wanted) -> Iterator[Event]:
     """The same, and then each as it comes, without an end."""
     start = newest = round(since.timestamp() * 1000)
     seen: dict[str, int] = {}
     while True:
-        for event in _read(deployed, groups, start, codes):
+        for event in _read(deployed, groups, start, wanted):
             if event.id not in seen:
                 seen[event.id] = event.time
                 newest = max(newest, event.time)
@@ -61,15 +85,14 @@ def follow(deployed: Deployment, groups: Sequence[str], since: datetime, codes: 
         time.sleep(FOLLOW_SECONDS)
 
 
-def _read(deployed: Deployment, groups: Sequence[str], start: int, codes: Sequence[str]) -> Iterator[Event]:
-    events = heapq.merge(*(_read_group(deployed, group, start, codes) for group in groups))
-    return (event for event in events if not codes or (event.fields or {}).get("error_code") in codes)
+def _read(deployed: Deployment, groups: Sequence[str], start: int, wanted: Wanted) -> Iterator[Event]:
+    events = heapq.merge(*(_read_group(deployed, group, start, wanted.pattern) for group in groups))
+    return filter(wanted.takes, events)
 
 
-def _read_group(deployed: Deployment, group: str, start: int, codes: Sequence[str]) -> Iterator[Event]:
+def _read_group(deployed: Deployment, group: str, start: int, pattern: str | None) -> Iterator[Event]:
     """None where there is no such group: a function that has not run yet may have none."""
-    pattern = " || ".join(f"$.error_code = {json.dumps(code)}" for code in codes)
-    chosen = {"filterPattern": f"{{ {pattern} }}"} if codes else {}
+    chosen = {"filterPattern": pattern} if pattern else {}
     pages = deployed.logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=start, **chosen)
     try:
         for page in pages:

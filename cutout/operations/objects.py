@@ -1,6 +1,7 @@
 """Objects in S3, and the files that they are fetched to or sent from."""
 
 import hashlib
+import os
 import uuid
 from http import HTTPStatus
 from pathlib import Path
@@ -45,6 +46,11 @@ def write(body: "StreamingBody", destination: Path) -> None:
         part.replace(destination)
     finally:
         part.unlink(missing_ok=True)
+
+
+def resolve(path: Path) -> Path:
+    """As Path.resolve, which before Python 3.13 raises RuntimeError for links that lead back to themselves."""
+    return Path(os.path.realpath(path))
 
 
 def etag_of(path: Path) -> str:

@@ -114,7 +114,7 @@ body { margin: 0 auto; max-width: 76rem; padding: 2rem 1rem; background: var(--p
   font: 1rem/1.5 system-ui, sans-serif; }
 h1 { margin: 0; font-size: 1.75rem; }
 header p { margin: .25rem 0 1.5rem; color: var(--quiet); }
-main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1rem;
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); gap: 1rem;
   align-items: start; }
 article { padding: 1rem; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; min-width: 0; }
 h2 { margin: 0; font-size: 1rem; overflow-wrap: anywhere; }

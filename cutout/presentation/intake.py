@@ -11,6 +11,11 @@ def word_pause(intake: Intake) -> str:
     return f"The intake is paused by the {intake.paused_by}{why}: uploads wait. `cutout status` says how it goes on."
 
 
+def word_since(since: float | None) -> str:
+    """` since 2026-11-29 08:30 UTC`; nothing where that is not known."""
+    return f" since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M} UTC" if since else ""
+
+
 def intake_as_json(intake: Intake) -> dict[str, Any]:
     since = datetime.fromtimestamp(intake.since, UTC) if intake.since else None
     return {

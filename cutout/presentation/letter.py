@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.box import SIMPLE
@@ -16,6 +16,7 @@ from cutout.operations.replay import State, look_at
 from cutout.presentation.advice import advise
 from cutout.terminal import console, printable
 
+ATTEMPTS_HOURS = 24  # before it became a letter
 SHORT_ID = 8  # characters of an id that a list shows
 
 
@@ -113,22 +114,16 @@ def _indent(body: str) -> str:
 
 
 def _word_log(deployed: Deployment, letter: Letter) -> str | None:
-    """Where the function's log reports a letter. Each line of an upload names its source; Lambda's, the request."""
+    """How to find what the function logged of it: all that was logged, where no line has its key or its code."""
     if letter.code == NOT_DELIVERED:
         return None
-    client = deployed.lambda_
-    source, request = next(iter(letter.sources), None), letter.attributes.get("RequestId")
-    if not deployed.is_at_aws:
-        return f"Look for {source or request} in the function's log (with `cutout local`, the file that it names)."
-    if letter.code == NO_REASON:
-        pattern = '?"Task timed out" ?"Runtime.ExitError" ?"OutOfMemory" ?"ConfigError"'
-    elif source:
-        pattern = f"{{ $.source = {json.dumps(source, ensure_ascii=False)} }}"
-    else:
-        pattern = json.dumps(request)
-    configuration = client.get_function_configuration(FunctionName=deployed.function)
-    group = configuration.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{deployed.function}")
-    return f"aws logs tail {group} --since 14d --filter-pattern {shlex.quote(pattern)}"
+    upload = next(iter(letter.uploads), None)
+    words = ["cutout", "logs"]
+    if letter.code != NO_REASON:
+        is_input = upload is not None and upload.bucket == deployed.input_bucket
+        words += ["--key", upload.key] if upload and is_input else ["--code", letter.code]
+    hours = (datetime.now(UTC) - letter.sent) // timedelta(hours=1) + 1
+    return shlex.join([*words, "--hours", str(hours + ATTEMPTS_HOURS)])
 
 
 def _message(letter: Letter) -> str:

@@ -114,6 +114,10 @@ def list_page(deployed: Deployment, choice: Choice, limit: int, page: int, *, as
     if not number:
         screen.print("There are no such letters.")
         return
+    pages = -(-number // limit)
+    if page > pages:
+        screen.print(f"There is no page {page:,}: the last one is {pages:,}.")
+        return
     table = Table(
         "Id",
         Column("Since (UTC)", no_wrap=True),
@@ -133,7 +137,6 @@ def list_page(deployed: Deployment, choice: Choice, limit: int, page: int, *, as
             "\n".join(printable(text) for text in [*keys, f"{line.code}: {line.message}"]),
         )
     screen.print(table)
-    pages = -(-number // limit)
     screen.print(f"Page {page:,} of {pages:,}; {count(number, 'letter')}. `cutout letters show ID` says what to do.")
 
 

@@ -44,8 +44,11 @@ def applied(
     mapping_seconds: Callable[[], float],
     event_faults: Callable[[], Sequence[EventFault]],
     uploaded: Callable[[str, int], None],
+    suffix: str | None = None,
 ) -> Iterator[None]:
     """`invoke` is given the ARN of a function and the event, `uploaded` the key and the size in each event of S3.
+
+    With `suffix`, names that CloudFormation gives end with it, instead of random characters.
 
     `mapping_seconds`: see `MappingStates`.
     """
@@ -71,6 +74,7 @@ def applied(
         (CloudFormationBackend, "execute_change_set", change_sets.forget_what_failed),
         # and forgets a resource of a kind that it cannot change.
         (parsing, "parse_and_update_resource", _keep_what_cannot_change),
+        (parsing, "random_suffix", lambda original: (lambda: suffix) if suffix else original),
         # EventBridge takes schedules that are none, IAM keeps a policy as Python's notation.
         (EventsBackend, "put_rule", _check_schedule),
         (Role, "put_policy", _keep_policy_as_json),

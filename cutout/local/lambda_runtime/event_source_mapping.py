@@ -43,11 +43,14 @@ class EventSources:
         queues: "SQSClient",
         invoke: Callable[[str, object], Outcome],
         faults: Callable[[], DeliveryFaults],
+        may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
+        """No queue is polled until it `may_begin`."""
         self._functions = functions
         self._queues = queues
         self._invoke = invoke
         self._faults = faults
+        self._may_begin = may_begin
         self._pollers: dict[str, _Poller] = {}  # by the mapping's UUID
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="event-sources")
@@ -66,6 +69,8 @@ class EventSources:
 
     def _follow(self) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
+            if not self._may_begin():
+                continue
             mappings = {m["UUID"]: m for m in self._functions.list_event_source_mappings()["EventSourceMappings"]}
             for uuid, poller in list(self._pollers.items()):
                 if poller.stopped or not poller.serves(mappings.get(uuid)):  # once stopped, it does not begin anew

@@ -17,12 +17,13 @@ import cv2
 import cv2.data
 import numpy as np
 import numpy.typing as npt
+import pillow_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 Array = npt.NDArray[Any]  # OpenCV's stubs know no more either
 Box = tuple[float, float, float, float]  # left, top, width, height
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 MIN_SIDE, MAX_SIDE = 64, 6000
 
 _SEARCH_SIDE = 288  # longest side on which the subject is looked for
@@ -35,6 +36,7 @@ _slots = threading.BoundedSemaphore(2)
 _pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="grabcut")
 _faces = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_alt2.xml"))
 _faces_lock = threading.Lock()  # the cascade is not thread-safe
+pillow_heif.register_heif_opener()
 cv2.setNumThreads(1)  # the pool is the parallelism
 
 

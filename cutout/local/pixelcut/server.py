@@ -8,9 +8,9 @@ Its own choices, where the reference is silent: 25 MB are 26,214,400 bytes; an i
 `Accept` that allows neither JSON nor PNG gets JSON; unknown parameters are ignored; several keys share one account.
 
 It does not imitate: the real service's picture quality, the set of image formats that it takes (here JPEG, PNG, WebP,
-GIF, BMP, TIFF and AVIF), its moderation, its latency, the order in which it finds fault with a request that is wrong
-in two ways, its TLS and host names (results are served by the host that was asked), any refusal to fetch from private
-addresses, headers about limits, and any bill.
+GIF, BMP, TIFF, AVIF and HEIF), its moderation, its latency, the order in which it finds fault with a request that is
+wrong in two ways, its TLS and host names (results are served by the host that was asked), any refusal to fetch from
+private addresses, headers about limits, and any bill.
 
 Switches, over HTTP while it runs, without a key:
 

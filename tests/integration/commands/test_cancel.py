@@ -1,13 +1,17 @@
 """Messages as S3 sends them wait in the queue; what the function works on, nobody can receive."""
 
 import json
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from cutout.operations import cancel as cancelling
+from cutout.operations import credits as balance
 from cutout.operations.deployment import Deployment
 from remove_background.uploads import read_records, read_upload
 
@@ -178,3 +182,71 @@ def test_while_paused_nothing_is_advised(deployed: Deployment, cutout: Callable[
     call = cutout("cancel", "--all", "--yes")
     assert call.code == 0
     assert "The intake is open" not in call.err
+
+
+ODD_KEYS = ["a b/../c.jpg", "\u202egpj.exe", "e\u0301 \U0001f408.jpg", '"quoted"\n.jpg', "-rf.jpg"]
+
+
+def test_what_is_set_aside_is_sent_again_and_nothing_else(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    make_record: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(balance, "read", lambda _: 100.0)
+    for key in [*ODD_KEYS, "later gone.jpg", "never sent.jpg"]:
+        deployed.s3.put_object(Bucket="input", Key=key, Body=b"image")
+    for key in [*ODD_KEYS, "later gone.jpg"]:
+        body = json.dumps({"Records": [make_record(quote_plus(key))]})
+        deployed.sqs.send_message(QueueUrl=deployed.upload_queue, MessageBody=body)
+    deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody="a letter of nobody")
+
+    keep = tmp_path / "set aside"
+    call = cutout("cancel", "--all", "--yes", "--keep", str(keep))
+    assert (call.code, call.out) == (0, "6 uploads removed.\n")
+    assert receive(deployed) == []
+    again = call.err.splitlines()[-1].partition(": ")[2]
+
+    deployed.s3.delete_object(Bucket="input", Key="later gone.jpg")
+    call = cutout(*shlex.split(again)[1:])
+    assert call.code == 0
+    assert "5 of 5 were enqueued." in call.out
+    assert f"Not in the bucket any more: 1 of 6 keys in {keep}." in call.err
+    assert receive(deployed) == sorted(ODD_KEYS)
+
+
+def test_no_file_is_overwritten_that_may_name_what_was_set_aside(
+    deployed: Deployment, cutout: Callable[..., Any], send: Send, tmp_path: Path
+) -> None:
+    send("a.jpg")
+    keep = tmp_path / "keys"
+    keep.write_text("of another call")
+    call = cutout("cancel", "--all", "--yes", "--keep", str(keep))
+    assert call.code == 1
+    assert "is there already, and may name other uploads: choose another name." in call.err
+    assert keep.read_text() == "of another call"
+    assert receive(deployed) == ["a.jpg"]
+
+
+def test_nothing_is_removed_where_the_file_cannot_be_written(
+    deployed: Deployment, cutout: Callable[..., Any], send: Send, tmp_path: Path
+) -> None:
+    send("a.jpg")
+    call = cutout("cancel", "--all", "--yes", "--keep", str(tmp_path / "no folder" / "keys"))
+    assert call.code == 1
+    assert "cannot be written: No such file or directory." in call.err
+    assert receive(deployed) == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [(b'"a.jpg"\nb.jpg\n', 2), (b'"a.jpg"\n3\n', 2), (b"\xff", 1), (b'["a.jpg"]', 1)]
+)
+def test_a_file_that_holds_no_keys_is_named(
+    deployed: Deployment, cutout: Callable[..., Any], tmp_path: Path, text: bytes, line: int
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_bytes(text)
+    call = cutout("backfill", "--keys", str(keys))
+    assert (call.code, call.out) == (1, "")
+    assert f"Line {line} of {keys} is not a key as `cutout cancel --keep` writes it" in call.err

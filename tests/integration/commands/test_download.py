@@ -134,6 +134,30 @@ def test_a_file_that_cannot_be_written_does_not_keep_the_others(deployed: Deploy
     assert "z.png" in files()
 
 
+def test_a_name_that_is_too_long_for_a_file_does_not_keep_the_others(deployed: Deployment, cutout: Cutout) -> None:
+    put(deployed, "a.png"), put(deployed, f"{'x' * 300}.png")
+    for number in (1, 0):
+        call = cutout("download", "--out", "out")
+        assert call.code == 1
+        assert ("1 cutout fetched into out." in call.out) == bool(number)
+        assert "There are no such cutouts." not in call.out
+        assert f"out/{'x' * 300}.png: File name too long." in call.err.replace(f"{Path.cwd()}/", "")
+    assert set(files()) == {"a.png"}
+
+
+def test_a_folder_that_leads_back_to_itself_is_told(deployed: Deployment, cutout: Cutout) -> None:
+    put(deployed, "a.png"), put(deployed, "loop/b.png")
+    Path("out").mkdir()
+    Path("out/loop").symlink_to("loop")
+    call = cutout("download", "--out", "out")
+    assert (call.code, call.out) == (1, "1 cutout fetched into out.\n")
+    assert "1 object not written: " in call.err
+    call = cutout("download", "--out", "out/loop", "--yes")
+    assert call.code == 1
+    assert call.out == ""
+    assert "2 objects not written: " in call.err
+
+
 def test_an_answer_that_breaks_off_is_asked_for_again(
     deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

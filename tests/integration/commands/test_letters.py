@@ -1,4 +1,6 @@
 import json
+import shlex
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -8,14 +10,17 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from cutout.__main__ import app
 from cutout.commands import letters as letters_command
+from cutout.commands import options
+from cutout.failures import Failure
 from cutout.operations import credits as balance
-from cutout.operations import dead_letters, follow, queues
+from cutout.operations import dead_letters, deployment, follow, queues
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.replay import BATCH_BYTES, Replay
 from cutout.presentation.advice import ADVICE
-from remove_background.errors import Billed, CutoutError, MalformedImage, ServiceUnavailable
+from remove_background.errors import BadNotification, Billed, CutoutError, MalformedImage, ServiceUnavailable
 from remove_background.letters import Letters
 from remove_background.models import cutout_metadata
 from remove_background.uploads import Upload
@@ -119,6 +124,10 @@ def test_letters_are_listed_oldest_first_in_pages(
         keys += [upload for letter in call.json["letters"] for upload in letter["uploads"]]
     assert keys == [f"s3://input/{number:02}.jpg" for number in range(0, 23, 2)]
     assert "Page 2 of 5; 23 letters" in cutout("letters", "list", "--all", "--limit", "5", "--page", "2").out
+    assert (
+        cutout("letters", "list", "--all", "--limit", "5", "--page", "6").out
+        == "There is no page 6: the last one is 5.\n"
+    )
 
 
 def test_a_listed_letter_says_what_and_why(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
@@ -169,10 +178,7 @@ def test_show_tells_all_of_a_letter(deployed: Deployment, cutout: Callable[..., 
         ADVICE["malformed_image"].remedy,
     )
     assert letter["body"] == body
-    assert letter["log"] == (
-        "aws logs tail /aws/lambda/remove-background --since 14d "
-        """--filter-pattern '{ $.source = "s3://input/a.jpg" }'"""
-    )
+    assert letter["log"] == "cutout logs --key a.jpg --hours 25"
     call = cutout("letters", "show", full)
     assert call.code == 0
     for text in ("cutout letters discard --code malformed_image", "it is there"):
@@ -202,9 +208,19 @@ def test_a_letter_without_a_reason_says_where_to_look(
     assert (letter["code"], letter["attempts"], letter["billed"]) == ("no_reason", None, "maybe")
     assert (letter["failed_at"], letter["request_id"]) == (None, None)
     assert "killed" in letter["message"]
-    assert "Runtime.ExitError" in letter["log"]
-    assert "ConfigError" in letter["log"]  # the name by which Lambda logs that the function refuses its settings
+    assert letter["log"] == "cutout logs --hours 25"
     assert "Task timed out" in letter["remedy"]
+
+
+def test_the_log_of_a_letter_about_no_upload_is_found_by_its_code(
+    deployed: Deployment, cutout: Callable[..., Any], make_record: Callable[..., Any]
+) -> None:
+    for body in ("hello", json.dumps({"Records": [make_record() | {"s3": {"bucket": {"name": "another"}}}]})):
+        Letters(deployed, deployed.dead_letter_queue).write(
+            body, BadNotification("It is not one."), source=None, attempts=1, request_id="request"
+        )
+    for letter in cutout("letters", "show", *ids(cutout), "--json").json:
+        assert letter["log"] == "cutout logs --code bad_notification --hours 25"
 
 
 def test_an_event_that_was_not_delivered_says_what_eventbridge_says(
@@ -600,3 +616,95 @@ def test_ctrl_c_says_how_many_were_done(
     assert call.code == 130
     assert f"0 of 2 letters were {command}ed" in call.err
     assert bodies(deployed, deployed.dead_letter_queue) == written
+
+
+@pytest.fixture
+def complete(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """What a shell is answered after these words, of which the last is not finished."""
+
+    def complete(*words: str, shell: str = "bash") -> Any:  # noqa: ANN401
+        monkeypatch.setenv("_CUTOUT_COMPLETE", f"complete_{shell}")
+        line = shlex.join(["cutout", *words[:-1]]) + f" {words[-1]}"
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(words)))
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+        monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            app(prog_name="cutout")
+        out, err = capsys.readouterr()
+        assert err == ""
+        return out.split() if shell == "bash" else out
+
+    return complete
+
+
+@pytest.mark.parametrize("command", ["show", "replay", "discard"])
+def test_the_shell_can_complete_an_id(
+    cutout: Callable[..., Any], write: Write, complete: Callable[..., Any], command: str
+) -> None:
+    for number in range(12):
+        write(f"{number}.jpg")
+    ids = {letter["id"] for letter in cutout("letters", "list", "--all", "--json").json["letters"]}
+    assert sorted(complete("letters", command, "")) == sorted(letter[:8] for letter in ids)
+    some = min(ids)
+    assert some[:8] in complete("letters", command, some[:3])
+    assert complete("letters", command, some[:9]) == [some]
+    assert complete("letters", command, "x") == []
+    shown = cutout("letters", "list", "--json").json
+    assert (shown["codes"][0]["letters"], shown["hidden"]) == (12, 0)  # none is left hidden
+
+
+def test_no_shell_is_given_what_an_uploader_has_chosen(
+    deployed: Deployment, write: Write, complete: Callable[..., Any]
+) -> None:
+    write("\\$(touch stolen)`id`;'\".jpg")
+    deployed.sqs.send_message(
+        QueueUrl=deployed.dead_letter_queue,
+        MessageBody="{}",
+        MessageAttributes={"ErrorCode": {"DataType": "String", "StringValue": "\\$(touch stolen)"}},
+    )
+    for shell in ("zsh", "fish", "pwsh"):
+        answer = complete("letters", "show", "", shell=shell)
+        assert "stolen" not in answer
+        assert "malformed_image, since" in answer
+        assert "another code, since" in answer
+
+
+def test_an_id_is_not_completed_where_the_stack_does_not_answer(
+    complete: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise Failure("There is no stack.")
+
+    monkeypatch.setattr(deployment, "find", fail)
+    assert complete("letters", "show", "") == []
+
+    answered = threading.Event()
+    monkeypatch.setattr(deployment, "find", lambda *_: answered.wait())
+    monkeypatch.setattr(options, "COMPLETION_SECONDS", 0.01)
+    assert complete("letters", "show", "") == []
+    answered.set()
+
+
+def test_an_id_is_looked_for_in_the_stack_that_is_named(
+    complete: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(deployment, "find", lambda *where: looked.append(where))
+    complete("letters", "show", "--stack-name", "another", "--endpoint-url", "http://localhost:1", "")
+    monkeypatch.setenv("CUTOUT_STACK_NAME", "by variable")
+    complete("letters", "show", "")
+    assert looked == [("another", "http://localhost:1"), ("by variable", None)]
+
+
+@pytest.mark.parametrize("command", ["show", "replay", "discard"])
+def test_an_id_that_is_empty_is_that_of_no_letter(cutout: Callable[..., Any], write: Write, command: str) -> None:
+    write("a.jpg")
+    (only,) = ids(cutout)
+    yes = [] if command == "show" else ["--yes"]
+    for given in ([""], [only, ""]):
+        call = cutout("letters", command, *given, *yes)
+        assert call.code == 2
+        assert "an id is empty" in call.err
+    assert ids(cutout) == [only]

@@ -105,6 +105,14 @@ def test_only_lines_with_a_code(cutout: Callable[..., Any], log: Callable[..., N
     assert len(lines(cutout("logs", "--code", "malformed_image", "--code", "forbidden"))) == 2
 
 
+@pytest.mark.parametrize("key", ["c.jpg", "a b\u202e.jpg", 'q"uo\\te*.jpg', "../é 🐈.jpg", "-c.jpg"])
+def test_only_lines_about_an_upload(cutout: Callable[..., Any], log: Callable[..., None], key: str) -> None:
+    mine = {"message": "mine", "source": f"s3://input/{key}"}
+    log(mine, mine | {"error_code": "forbidden"}, {"source": f"s3://input/x{key}"}, {"source": key}, "no upload")
+    assert len(lines(cutout("logs", "--key", key))) == 2
+    assert len(lines(cutout("logs", "--key", key, "--code", "forbidden"))) == 1
+
+
 def test_json_is_the_lines_as_they_were_logged(cutout: Callable[..., Any], log: Callable[..., None]) -> None:
     log("START RequestId: 1", LETTER)
     first, second = cutout("logs", "--json").out.splitlines()
@@ -136,3 +144,10 @@ def test_it_is_followed_until_ctrl_c(
     monkeypatch.setattr(logs, "time", SimpleNamespace(sleep=sleep))
     call = cutout("logs", "-f")
     assert (call.code, lines(call)) == (0, ["first", "second", "third"])
+
+
+@pytest.mark.parametrize("hours", ["1e10", "1e300", "inf", "nan", "-1"])
+def test_hours_that_no_log_can_reach_are_refused(cutout: Callable[..., Any], hours: str) -> None:
+    call = cutout("logs", "--hours", hours)
+    assert call.code == 2
+    assert "Invalid value for '--hours'" in call.err

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from cutout import __main__, extras, project
-from cutout.failures import is_told
+from cutout.failures import Failure, is_told
+from cutout.operations import deployment
 
 
 @pytest.mark.parametrize("group", [(), ("letters",)])
@@ -55,3 +56,14 @@ def test_without_the_extra_it_is_named(
 def test_the_files_of_the_project_are_found() -> None:
     assert project.TEMPLATE.is_file()
     assert project.SAMPLES.is_dir()
+
+
+def test_what_would_steer_a_terminal_is_escaped_in_an_error(
+    cutout: Callable[..., Any], aws_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise Failure("There is no stack \x1b[31m\u202eb.")
+
+    monkeypatch.setattr(deployment, "find", fail)
+    call = cutout("status")
+    assert (call.code, call.err) == (1, "Error: There is no stack \\x1b[31m\\u202eb.\n")

@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,10 +10,12 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pillow_heif
 import pytest
 import urllib3
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 from botocore.response import StreamingBody
+from PIL import Image
 
 from cutout.operations import dead_letters, files, preflight, queues, send
 from cutout.operations import follow as following
@@ -95,6 +98,14 @@ def write(*names: str) -> None:
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"\0" + os.fsencode(name))
+
+
+def write_pictures(*names: str) -> None:
+    """Files that are images, in the format that the name says."""
+    pillow_heif.register_heif_opener()
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), "red").save(name)
 
 
 def keys(deployed: Deployment) -> list[str]:
@@ -761,8 +772,9 @@ def test_cutouts_are_fetched_into_the_folder(deployed: Deployment, cutout: Calla
 def test_a_page_shows_the_cutouts_beside_their_originals(
     deployed: Deployment, cutout: Callable[..., Any], clock: Clock
 ) -> None:
-    write("photos/a b.jpg", "photos/c.jpg", "photos/text.txt")
+    write("photos/c.jpg", "photos/text.txt")
     Path("photos/text.txt").write_text("Not an image.")
+    write_pictures("photos/a b.jpg")
     clock.after(5, lambda: make_cutout(deployed, "trip/a b.jpg", "trip/a b.png"))
     clock.after(9, lambda: write_letter(deployed, "trip/c.jpg"))
     call = cutout("upload", "photos", "--out", "out", "--prefix", "trip", "--yes")
@@ -772,7 +784,31 @@ def test_a_page_shows_the_cutouts_beside_their_originals(
     assert 'src="trip/a%20b.png"' in page
     assert "malformed_image: It is broken." in page
     assert "1 of 2 uploads became a cutout." in page
+    assert "There is no preview of this file on this machine." in page
     assert "text.txt" not in page
+
+
+def test_what_browsers_do_not_show_has_a_preview(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def upload() -> str:
+        assert cutout("upload", "photos", "--out", "out", "--prefix", "trip", "--yes").code == 0
+        return Path("out/index.html").read_text()
+
+    write_pictures("photos/phone.heic", "photos/scan.tiff")
+    write("out/previews/trip/scan.webp")  # somebody's
+    clock.after(5, lambda: make_cutout(deployed, "trip/phone.heic", "trip/phone.png"))
+    clock.after(5, lambda: make_cutout(deployed, "trip/scan.tiff", "trip/scan.png"))
+    for _ in range(2):
+        page = upload()
+        assert 'href="../photos/phone.heic"><img src="previews/trip/phone.webp"' in page
+        with Image.open("out/previews/trip/phone.webp") as preview:
+            assert (preview.format, preview.size) == ("WEBP", (64, 64))
+        assert page.count("There is no preview of this file on this machine.") == 1
+        assert Path("out/previews/trip/scan.webp").read_bytes() == b"\0out/previews/trip/scan.webp"
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # without the extra
+    assert upload().count("There is no preview of this file on this machine.") == 2
 
 
 def test_a_page_is_replaced_where_it_is_ours_and_left_where_not(
@@ -886,3 +922,17 @@ def test_keys_that_the_stack_does_not_take_are_refused(deployed: Deployment, cut
     assert cutout("upload", "a.jpg", "--prefix", "in/2026/", "--yes").code == 0
     assert cutout("upload", "a.jpg", "--prefix", "in", "--yes").code == 0
     assert keys(deployed) == ["in/2026/a.jpg", "in/a.jpg"]
+
+
+def test_a_folder_that_no_cutout_can_be_written_to_is_told_before_anything_is_sent(
+    deployed: Deployment, cutout: Callable[..., Any]
+) -> None:
+    write("a.jpg", "out/kept")
+    call = cutout("upload", "a.jpg", "--prefix", "x" * 300, "--out", "out", "--yes")
+    assert call.code == 2
+    assert "cannot be written: File name too long." in call.err
+    Path("loop").symlink_to("loop")
+    call = cutout("upload", "a.jpg", "--out", "loop", "--yes")
+    assert call.code == 2
+    assert "loop" in call.err
+    assert keys(deployed) == []

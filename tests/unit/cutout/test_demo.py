@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -129,18 +130,21 @@ def test_a_folder_stands_for_the_images_in_it(monkeypatch: pytest.MonkeyPatch) -
 def test_what_browsers_do_not_show_has_a_preview(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cutout.local.stack.local_stack", no_cloud)
     picture = Image.new("RGB", (2000, 1000), "red")
-    for name in ("shown.jpg", "scan.tiff", "alpha.jp2"):
+    pillow_heif.register_heif_opener()
+    for name in ("shown.jpg", "scan.tiff", "alpha.jp2", "phone.heic"):
         (picture.convert("RGBA") if "alpha" in name else picture).save(name)
-    Path("phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    Path("broken.heic").write_bytes(b"\0\0\0\x18ftypheic")
 
-    run("demo", "shown.jpg", "scan.tiff", "alpha.jp2", "phone.heic")
+    run("demo", "shown.jpg", "scan.tiff", "alpha.jp2", "phone.heic", "broken.heic")
 
     page = Path("out/index.html").read_text()
     assert 'src="originals/shown.jpg"' in page
     assert 'href="originals/scan.tiff"><img src="previews/scan.webp"' in page
-    assert "There is no preview of this file on this machine." in page
-    with Image.open("out/previews/scan.webp") as preview:
-        assert (preview.format, preview.size) == ("WEBP", (1024, 512))
+    assert 'href="originals/phone.heic"><img src="previews/phone.webp"' in page
+    assert page.count("There is no preview of this file on this machine.") == 1
+    for name in ("scan", "phone"):
+        with Image.open(f"out/previews/{name}.webp") as preview:
+            assert (preview.format, preview.size) == ("WEBP", (1024, 512))
     assert not Path("out/previews/shown.webp").exists()
 
 

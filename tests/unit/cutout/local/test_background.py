@@ -131,8 +131,8 @@ def test_says_why_a_file_is_no_image(spoil: Callable[[bytes], bytes], code: str,
 
 
 def test_a_format_that_only_the_stand_in_cannot_read_is_told_as_such() -> None:
-    with pytest.raises(ImageError, match=r"the stand-in on this machine reads only JPEG, .*AVIF; Pixelcut"):
-        remove_background(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(ImageError, match=r"the stand-in on this machine reads only JPEG, .*HEIF; Pixelcut"):
+        remove_background(b"\0\0\0\x0cJXL \r\n\x87\n")
 
 
 @pytest.mark.parametrize(
