@@ -26,10 +26,8 @@ def take(world: World, state: State, step: Step, start: Callable[[str], object])
         case "occupy":
             place = OUTPUT, promises.output_key(arguments[0])
             aws.put_version(state, *place, Version("", aws.etag_of(FOREIGN), FOREIGN), keep=False)
-        case "backlog":
-            _set_intake(state, "next_at", state.clock + float(arguments[0]))
-        case "reopened":
-            _set_intake(state, "reopened_at", state.clock)
+        case "backlog" | "reopened":
+            _set_intake(state, step)
         case "block":
             (state.blocked,) = arguments
         case "unblock":
@@ -45,8 +43,10 @@ def take(world: World, state: State, step: Step, start: Callable[[str], object])
             assert kind == "letter", step  # which it has waited for
 
 
-def _set_intake(state: State, name: str, time: float) -> None:
-    item = dict(state.items.get("intake", ())) | {"id": ("S", "intake"), name: ("N", Decimal(str(time)))}
+def _set_intake(state: State, step: Step) -> None:
+    name = {"backlog": "next_at", "reopened": "reopened_at"}[step[0]]
+    time = Decimal(str(state.clock)) + Decimal(step[1] if len(step) > 1 else 0)
+    item = dict(state.items.get("intake", ())) | {"id": ("S", "intake"), name: ("N", time)}
     state.items = {**state.items, "intake": tuple(sorted(item.items()))}
 
 
