@@ -10,6 +10,8 @@ from typing import Any
 import hypothesis
 import pytest
 from moto import mock_aws
+from moto.core.models import DEFAULT_ACCOUNT_ID, MockAWS
+from moto.s3.models import s3_backends
 
 from remove_background.aws import Clients
 from remove_background.uploads import Upload
@@ -33,25 +35,32 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @functools.cache
 def _clients() -> Clients:
-    """Made once: to make a client takes longer than most tests. What they reach is new for each test."""
+    """Made once: making a client takes longer than most tests. What the clients reach is new for each test."""
     return Clients(threads=1)
 
 
 @pytest.fixture
-def clients(aws_environment: None) -> Iterator[Clients]:
+def moto() -> Iterator[MockAWS]:
+    with mock_aws() as mock:
+        yield mock
+
+
+@pytest.fixture
+def clients(aws_environment: None, moto: MockAWS) -> Clients:
     """boto3's clients as the function makes them, on an AWS in memory."""
-    with mock_aws():
-        clients = _clients()
-        for bucket in ("input", "output"):
-            clients.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-        clients.s3.put_bucket_versioning(Bucket="input", VersioningConfiguration={"Status": "Enabled"})
-        clients.dynamodb.create_table(
-            TableName="ledger",
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        yield clients
+    moto.reset()
+    clients = _clients()
+    s3 = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]  # three calls of the client would take longer than most tests
+    for bucket in ("input", "output"):
+        s3.create_bucket(bucket, "eu-central-1")
+    s3.put_bucket_versioning("input", "Enabled")
+    clients.dynamodb.create_table(
+        TableName="ledger",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return clients
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

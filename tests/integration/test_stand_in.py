@@ -462,7 +462,7 @@ def test_answers_quickly_enough_for_load_tests(post: Post) -> None:
     assert min(seconds() for _ in range(10)) < 0.1
 
 
-def test_runs_as_a_process_that_removes_backgrounds(photo: bytes) -> None:
+def test_a_process_of_it_cuts_a_person_out_of_a_photo(photo: bytes) -> None:
     command = [sys.executable, "-m", "cutout.local.pixelcut.server", "--key", "k", "--credits", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -474,5 +474,10 @@ def test_runs_as_a_process_that_removes_backgrounds(photo: bytes) -> None:
         finally:
             process.terminate()
         assert process.wait(timeout=10) == 0
-    alpha = np.asarray(Image.open(io.BytesIO(answer.content)))[..., 3]
+    cutout = Image.open(io.BytesIO(answer.content))
+    alpha = np.asarray(cutout)[..., 3]
+    height, width = alpha.shape
+    assert cutout.size == Image.open(io.BytesIO(photo)).size
+    assert alpha[height // 4, int(width * 0.44)] == 255, "the face is missing"
+    assert alpha[: height // 3, int(width * 0.7) :].mean() < 10, "the wall is still there"
     assert 0.2 < (alpha > 127).mean() < 0.7

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pillow_heif
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
@@ -293,6 +293,7 @@ def test_rejects_no_valid_image_within_the_limits(format_: str) -> None:
 
 
 @pytest.mark.parametrize("format_", WRITERS)
+@settings(max_examples=50)  # of each format
 @given(data=st.data())
 def test_a_shorter_head_tells_the_same_or_less(format_: str, data: st.DataObject) -> None:
     image_ = data.draw(st.sampled_from(list(samples(format_).values())), label="image")
@@ -303,6 +304,7 @@ def test_a_shorter_head_tells_the_same_or_less(format_: str, data: st.DataObject
 
 
 @pytest.mark.parametrize("format_", WRITERS)
+@settings(max_examples=50)  # of each format
 @given(data=st.data())
 def test_damaged_files_raise_nothing_but_rejected(format_: str, data: st.DataObject) -> None:
     head = bytearray(data.draw(st.sampled_from(list(samples(format_).values())), label="image")[:HEAD_BYTES])

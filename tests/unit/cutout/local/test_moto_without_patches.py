@@ -7,17 +7,17 @@ import functools
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto import backends, mock_aws, settings
+from moto import backends, settings
 from moto.awslambda.models import LambdaFunction
 from moto.cloudformation.models import cloudformation_backends
 from moto.core.common_models import CloudFormationModel
-from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID, MockAWS
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.exceptions import BucketNotEmpty
 from moto.s3.models import FakeBucket
@@ -41,16 +41,16 @@ NOT_SUPPORTED = "not supported by moto's CloudFormation"
 
 @functools.cache
 def make_client(service: str) -> Any:  # noqa: ANN401 its type depends on the service
-    """Made once: to make a client takes longer than most tests. What they reach is new for each test."""
+    """Made once: making a client takes longer than most tests. What the clients reach is new for each test."""
     make: Any = boto3.client  # has an overload for each of the services' names
     return make(service, region_name=REGION)
 
 
 @pytest.fixture
-def aws() -> Iterator[Make]:
+def aws(aws_environment: None, moto: MockAWS) -> Make:
     """Makes clients of plain moto, which is empty."""
-    with mock_aws():
-        yield make_client
+    moto.reset()
+    return make_client
 
 
 @pytest.fixture
