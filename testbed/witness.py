@@ -15,7 +15,8 @@ from typing import cast
 
 from flask import Flask, Response, g, request
 
-from cutout.local.pixelcut.server import StandIn, source_of
+from cutout.local.pixelcut.removal_request import source_of
+from cutout.local.pixelcut.server import StandIn
 from cutout.local.pixelcut.trickle import SLOW
 
 # Longer than the function waits for the paid call.

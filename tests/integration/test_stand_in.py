@@ -17,7 +17,8 @@ import requests
 from PIL import Image
 
 from cutout.local.pixelcut.faults import Rule
-from cutout.local.pixelcut.server import API_KEY, MAX_IMAGE_BYTES, Settings, StandIn
+from cutout.local.pixelcut.removal_request import MAX_IMAGE_BYTES
+from cutout.local.pixelcut.server import API_KEY, Settings, StandIn
 from cutout.local.pixelcut.switches import FAULTS
 
 KEY = {"X-API-KEY": API_KEY}

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from cutout.local.pixelcut.background import FORMATS, ImageError, remove_background
+from cutout.local.pixelcut.background import remove_background
+from cutout.local.pixelcut.picture import FORMATS, ImageError
 
 PHOTO = Path("samples/astronaut.jpg")
 
