@@ -30,7 +30,7 @@ from moto.sqs.models import Message, Queue, SQSBackend
 from cutout.local.aws import change_sets, s3_patches
 from cutout.local.aws.event_faults import EventFault
 from cutout.local.aws.mappings import MappingStates
-from cutout.local.lambda_runtime.runtime import Outcome
+from cutout.local.lambda_runtime.runtime_api import Outcome
 from cutout.local.lambda_runtime.schedules import period
 
 Untyped: TypeAlias = Any  # of moto, which has no types, or of JSON

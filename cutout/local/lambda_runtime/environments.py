@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutout.local.lambda_runtime.runtime import Environment, Function, Outcome
+from cutout.local.lambda_runtime.runtime import Environment
+from cutout.local.lambda_runtime.runtime_api import Function, Outcome
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient

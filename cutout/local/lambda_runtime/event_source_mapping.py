@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from cutout.local.lambda_runtime.delivery_faults import DeliveryFaults
-from cutout.local.lambda_runtime.runtime import Outcome
+from cutout.local.lambda_runtime.runtime_api import Outcome
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient

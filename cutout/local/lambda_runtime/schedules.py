@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from cutout.local.lambda_runtime.runtime import Outcome
+from cutout.local.lambda_runtime.runtime_api import Outcome
 
 LOOK_SECONDS = 0.2  # how often the rules are read
 SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
