@@ -7,11 +7,9 @@ and fails when a newer moto does it itself. Four patches are for speed only: `li
 
 import functools
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
-from urllib.parse import urlparse
 
 from moto import backends
 from moto.awslambda.models import LambdaFunction
@@ -23,11 +21,8 @@ from moto.events.exceptions import ValidationException
 from moto.events.models import EventsBackend
 from moto.iam.models import Role
 from moto.s3.exceptions import BucketNotEmpty
-from moto.sqs import models as queues
-from moto.sqs.exceptions import ReceiptHandleIsInvalid
-from moto.sqs.models import Message, Queue, SQSBackend
 
-from cutout.local.aws import change_sets, s3_patches
+from cutout.local.aws import change_sets, s3_patches, sqs_patches
 from cutout.local.aws.event_faults import EventFault
 from cutout.local.aws.mappings import MappingStates
 from cutout.local.lambda_runtime.runtime_api import Outcome
@@ -50,17 +45,11 @@ def applied(
     `mapping_seconds`: see `MappingStates`.
     """
     replacements = [
-        # Speed: lists its modules at each call, counts a queue's messages for each that is received, and more.
+        # Speed: lists its modules at each call.
         (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),
-        (SQSBackend, "is_message_valid_based_on_retention_period", _check_retention),
-        (queues, "unix_time_millis", lambda _: lambda: time.time() * 1000),
-        (Message, "had_receipt_handle", lambda _: _had_receipt),
-        # SQS: not safe with several callers, and a deletion replaces the queue by a copy.
-        (Queue, "pending_message_groups", lambda _: property(_pending_groups)),
-        (Queue, "delete_message", _delete_in_place),
+        *sqs_patches.replacements(endpoint_url),
         *s3_patches.replacements(event_faults, uploaded),
-        # CloudFormation gives queues URLs of AWS, tables no time to live, stacks no changes to look at,
-        (Queue, "physical_resource_id", lambda _: _queue_url(endpoint_url)),
+        # CloudFormation gives tables no time to live, stacks no changes to look at,
         (Table, "create_from_cloudformation_json", _create_table),
         (models, "Stack", lambda _: change_sets.Stack),
         (models, "ChangeSet", lambda _: change_sets.ChangeSet),
@@ -110,55 +99,6 @@ def _keep_stack_that_holds_objects(original: Untyped) -> Untyped:
             stack._add_stack_event("DELETE_FAILED", resource_status_reason=str(error))  # noqa: SLF001 as moto does
 
     return delete_stack
-
-
-def _check_retention(_original: Untyped) -> Untyped:
-    """For each message received moto would count all those of the queue, three times over."""
-
-    def is_message_valid(backend: SQSBackend, queue_name: str, message: Message) -> bool:
-        queue: Untyped = backend.get_queue(queue_name)
-        return bool(queue.message_retention_period + (message.sent_timestamp or 0) / 1000 > time.time())
-
-    return is_message_valid
-
-
-def _had_receipt(message: Message, receipt_handle: str) -> bool:
-    """Asked of each message of a queue, for each that is deleted: moto would make a list each time."""
-    return receipt_handle == message.receipt_handle or receipt_handle in message._old_receipt_handles  # noqa: SLF001
-
-
-def _pending_groups(queue: Queue) -> set[str]:
-    """Only FIFO queues have groups. moto goes through a set that other calls change meanwhile, and fails."""
-    return (
-        {message.group_id for message in list(queue.pending_messages) if message.group_id}
-        if queue.fifo_queue
-        else set()
-    )
-
-
-def _delete_in_place(_original: Untyped) -> Untyped:
-    """Moto would replace the queue by a copy without the message: two at a time bring back what the other deleted."""
-
-    def delete_message(queue: Queue, receipt_handle: str) -> None:
-        for message in list(queue._messages):  # noqa: SLF001
-            if message.had_receipt_handle(receipt_handle):
-                queue.pending_messages.discard(message)
-                queue.deleted_messages.update(handle for handle in message.all_receipt_handles if handle)
-                with suppress(ValueError):  # another call has deleted it meanwhile
-                    queue._messages.remove(message)  # noqa: SLF001
-                return
-        if receipt_handle not in queue.deleted_messages:
-            raise ReceiptHandleIsInvalid
-
-    return delete_message
-
-
-def _queue_url(endpoint_url: str) -> property:
-    """For SDKs that send their calls to the URL of the queue; moto's would lead them to AWS.
-
-    Since https://github.com/getmoto/moto/pull/4864
-    """
-    return property(lambda queue: queue.url(urlparse(endpoint_url)))
 
 
 def _create_table(original: Untyped) -> Untyped:

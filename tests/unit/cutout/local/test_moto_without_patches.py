@@ -228,7 +228,7 @@ def test_a_bucket_with_objects_stays_and_its_stack_is_deleted_all_the_same(aws: 
     assert aws("s3").list_objects_v2(Bucket="bucket")["KeyCount"] == 1
 
 
-# The rest of CloudFormation, which moto_patches.py mends.
+# The rest of CloudFormation, which moto_patches.py fixes.
 
 
 def test_a_stack_that_cannot_be_deleted_is_forgotten(stacks: Untyped, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,7 +417,7 @@ def test_cloudformation_does_not_know_a_kind_of_resource(kind: str) -> None:
     assert kind not in known, "moto_resources"
 
 
-# SQS with several callers, which moto_patches.py makes safe.
+# SQS with several callers, which sqs_patches.py makes safe.
 
 
 def a_queue() -> Untyped:
@@ -451,7 +451,7 @@ def test_the_groups_of_a_queue_are_read_from_a_set_that_another_call_may_change(
         _ = queue.pending_message_groups  # _pending_groups
 
 
-# EventBridge, IAM and Lambda's Invoke, which moto_patches.py mends.
+# EventBridge, IAM and Lambda's Invoke, which moto_patches.py fixes.
 
 
 @pytest.mark.parametrize("schedule", ["rate(0 minutes)", "rate(1 minutes)", "rate( minutes)"])
