@@ -96,7 +96,7 @@ def test_each_metric_that_is_watched_is_written(all_ends: Any) -> None:  # noqa:
     assert ours == set(written(all_ends.log.parent))  # nor is one written that nobody looks at
 
 
-def test_what_is_watched_of_aws_is_there(all_ends: Any) -> None:  # noqa: ANN401
+def test_each_metric_of_aws_that_is_watched_exists(all_ends: Any) -> None:  # noqa: ANN401
     watched = {metric for metric in alarmed(all_ends.cloud) | shown(all_ends.cloud) if metric[0] != "Cutout"}
     assert {metric[:3] for metric in watched} == OF_AWS
     queues = {url.rsplit("/", 1)[1] for url in all_ends.sqs.list_queues()["QueueUrls"]}

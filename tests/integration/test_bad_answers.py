@@ -109,7 +109,7 @@ def test_the_table_has_the_rows_it_should() -> None:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=f"{name} {row.name}") for name, row in ROWS.items()])
-def test_a_bad_answer_comes_to_its_end(ends: Ends, name: str) -> None:
+def test_a_bad_answer_has_the_expected_outcome(ends: Ends, name: str) -> None:
     row, end = ROWS[name], ends.by_row[name]
     if row.error is None:
         assert end == (PNG if name in RESULTS else RESULT_URL)
@@ -133,17 +133,17 @@ def assert_can_be_told(error: CutoutError) -> None:
     assert error.__suppress_context__ or error.__context__ is None or isinstance(error.__context__, CutoutError)
 
 
-def test_a_neighbour_notices_nothing(ends: Ends) -> None:
+def test_other_calls_at_the_same_time_succeed(ends: Ends) -> None:
     assert len(ends.neighbour) > 20
     assert set(ends.neighbour) == {RESULT_URL, PNG}
 
 
-def test_no_cookie_of_an_answer_is_in_a_later_request(ends: Ends) -> None:
+def test_cookies_are_not_sent_in_later_requests(ends: Ends) -> None:
     assert len(ends.bodies) > len(ROWS)
     assert not any(b"\r\ncookie:" in body.lower() for body in ends.bodies)
 
 
-def test_what_is_large_is_not_kept() -> None:
+def test_large_answers_are_not_kept_in_memory() -> None:
     """The rows whose answers have no end, or grow when they are unpacked, six at a time."""
     large = {name: row for name, row in ROWS.items() if row.large}
     assert len(large) > 10

@@ -107,7 +107,7 @@ def test_run_and_dev_take_the_locked_releases(checkout: Path, index: Path, lock:
     assert (done.returncode, versions(checkout / ".venv")) == (0, LOCKED), done.stdout
 
 
-def test_an_environment_of_its_own_takes_the_locked_releases(checkout: Path, index: Path, lock: str) -> None:
+def test_a_separate_environment_takes_the_locked_releases(checkout: Path, index: Path, lock: str) -> None:
     (checkout / "requirements-sam.txt").write_text(lock)
 
     done = make(checkout, index, ".venv-sam/ready")
@@ -115,7 +115,7 @@ def test_an_environment_of_its_own_takes_the_locked_releases(checkout: Path, ind
     assert (done.returncode, versions(checkout / ".venv-sam")) == (0, LOCKED), done.stdout
 
 
-def test_an_environment_is_made_anew_for_another_lock(checkout: Path, index: Path, lock: str) -> None:
+def test_a_changed_lock_rebuilds_its_environment(checkout: Path, index: Path, lock: str) -> None:
     (checkout / "requirements-sam.txt").write_text(lock)
     assert make(checkout, index, ".venv-sam/ready").returncode == 0
     (checkout / "requirements-sam.txt").write_text(make_wheel(index, "toml", "1.1"))

@@ -55,7 +55,7 @@ def test_either_variable_names_the_region(monkeypatch: pytest.MonkeyPatch, name:
 
 
 @pytest.mark.parametrize("url", ["localhost:4566", "localhost", "http://"])
-def test_an_endpoint_that_is_no_url_is_told(
+def test_an_endpoint_that_is_not_a_url_is_reported(
     cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     given = cutout("status", "--endpoint-url", url)
@@ -67,7 +67,7 @@ def test_an_endpoint_that_is_no_url_is_told(
 
 
 @pytest.mark.parametrize("url", ["http://localhost:4566", "http://127.0.0.1:4566"])
-def test_without_the_exports_of_the_local_cloud_they_are_asked_for(
+def test_a_local_endpoint_without_a_region_asks_for_the_two_export_lines(
     cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
@@ -78,7 +78,7 @@ def test_without_the_exports_of_the_local_cloud_they_are_asked_for(
         assert call.err == ("Error: No AWS region is set. Paste the two export lines that `cutout local` prints.\n")
 
 
-def test_without_a_region_either_way_to_set_one_is_told(
+def test_without_a_region_both_ways_to_set_one_are_named(
     cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
@@ -88,7 +88,7 @@ def test_without_a_region_either_way_to_set_one_is_told(
     assert "for `cutout local`, paste the two export lines that it prints" in call.err
 
 
-def test_a_region_that_can_be_none_is_told_as_such(cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impossible_region_is_reported_as_such(cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu central")
     assert "region_name 'eu central'" in cutout("status").err
 
@@ -116,7 +116,7 @@ def refusal(code: str, operation: str = "ListBuckets") -> ClientError:
         (refusal("SlowDown"), "AWS refused ListBuckets: SlowDown. Because."),
     ],
 )
-def test_what_goes_wrong_is_told_in_a_sentence_with_the_remedy(error: BotoCoreError | ClientError, said: str) -> None:
+def test_an_error_is_reported_in_a_sentence_with_the_remedy(error: BotoCoreError | ClientError, said: str) -> None:
     told = describe(error)
     assert said in told
     assert "\n" not in told

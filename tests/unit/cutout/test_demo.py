@@ -184,7 +184,7 @@ def test_a_template_that_does_not_exist_is_refused() -> None:
         (["\u00e9" * 125 + ".jpg"], ["\u00e9" * 100 + ".jpg"], ["\u00e9" * 100 + ".png"]),
     ],
 )
-def test_each_image_has_a_key_and_a_cutout_of_its_own(images: list[str], keys: list[str], cutouts: list[str]) -> None:
+def test_each_image_has_its_own_key_and_cutout(images: list[str], keys: list[str], cutouts: list[str]) -> None:
     files = name_files(Path(image) for image in images)
 
     assert [file.key for file in files] == keys

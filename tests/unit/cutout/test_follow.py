@@ -61,7 +61,7 @@ class Cloud:
 
 
 @pytest.mark.parametrize("order", ["as sent", "any"])
-def test_the_end_of_two_thousand_is_estimated_from_a_tenth_of_the_way_on(
+def test_the_end_of_two_thousand_is_estimated_once_a_tenth_has_ended(
     monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
     numbers = list(range(TOTAL))
@@ -102,7 +102,7 @@ def drawn(became: Counter[Became], ahead: int | None, estimate: Estimate, now: f
     return file.getvalue().splitlines()
 
 
-def test_the_lines_say_what_has_ended_how_and_what_is_ahead() -> None:
+def test_the_lines_say_what_has_ended_and_what_is_ahead() -> None:
     estimate = Estimate(2000, 5.0)
     estimate.note(10, 21)
     estimate.note(70, 321)
@@ -112,7 +112,7 @@ def test_the_lines_say_what_has_ended_how_and_what_is_ahead() -> None:
     assert second.rstrip() == "312 cutouts, 9 letters, 834 ahead in the queue"
 
 
-def test_what_is_not_known_yet_is_not_said() -> None:
+def test_unknown_figures_are_left_out() -> None:
     first, second = drawn(Counter(), None, Estimate(2000), 1)
     assert first.rstrip().endswith("0/2,000")
     assert second.rstrip() == "0 cutouts"
@@ -144,7 +144,7 @@ def ended(became: Became, billed: Billed | None) -> File:
         ),
     ],
 )
-def test_the_last_line_says_how_many_how_long_and_what_is_known_of_the_cost(
+def test_the_last_line_gives_the_number_the_time_and_the_known_cost(
     files: list[File], seconds: float, line: str
 ) -> None:
     assert word_end(files, seconds) == line

@@ -295,7 +295,7 @@ def test_rejects_no_valid_image_within_the_limits(format_: str) -> None:
 @pytest.mark.parametrize("format_", WRITERS)
 @settings(max_examples=50)  # of each format
 @given(data=st.data())
-def test_a_shorter_head_tells_the_same_or_less(format_: str, data: st.DataObject) -> None:
+def test_a_shorter_head_reveals_the_same_or_less(format_: str, data: st.DataObject) -> None:
     image_ = data.draw(st.sampled_from(list(samples(format_).values())), label="image")
     whole, head = read_header(image_), image_[: data.draw(st.integers(32, 1500), label="bytes of the head")]
     header = check(head, len(head) + 1)  # nothing is malformed as long as there is more of it

@@ -69,14 +69,14 @@ def test_quick_cutouts_of_different_images_differ(picture: Image.Image) -> None:
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
-def test_takes_each_of_its_formats(picture: Image.Image, image_format: str) -> None:
+def test_accepts_each_of_its_formats(picture: Image.Image, image_format: str) -> None:
     if image_format == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     assert load(remove_background(save(picture, image_format), quick=True)).size == (200, 160)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK"])
-def test_takes_each_kind_of_pixel(picture: Image.Image, mode: str) -> None:
+def test_accepts_each_kind_of_pixel(picture: Image.Image, mode: str) -> None:
     cutout = np.asarray(load(remove_background(save(picture.convert(mode), "TIFF"), quick=True)))
     expected = np.asarray(picture.convert(mode).convert("RGB"))
     assert (cutout[60:80, 80:100, :3] == expected[60:80, 80:100]).all()
@@ -94,7 +94,7 @@ def test_what_was_transparent_stays_transparent(picture: Image.Image) -> None:
     assert np.asarray(load(remove_background(save(picture, "PNG"), quick=True)))[..., 3].max() == 100
 
 
-def test_a_photo_taken_sideways_is_turned_upright(picture: Image.Image) -> None:
+def test_a_sideways_photo_is_turned_upright(picture: Image.Image) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     cutout = load(remove_background(save(picture, "JPEG", exif=exif), quick=True))
@@ -114,13 +114,13 @@ def test_a_photo_taken_sideways_is_turned_upright(picture: Image.Image) -> None:
     ids=["half", "header only", "other signature", "empty", "HTML", "PDF"],
 )
 @pytest.mark.parametrize("quick", [False, True])
-def test_says_why_a_file_is_no_image(spoil: Callable[[bytes], bytes], code: str, quick: bool) -> None:
+def test_says_why_a_file_is_not_an_image(spoil: Callable[[bytes], bytes], code: str, quick: bool) -> None:
     with pytest.raises(ImageError) as caught:
         remove_background(spoil(PHOTO.read_bytes()), quick=quick)
     assert caught.value.code == code
 
 
-def test_a_format_that_only_the_stand_in_cannot_read_is_told_as_such() -> None:
+def test_a_format_that_only_the_stand_in_cannot_read_is_reported_as_such() -> None:
     with pytest.raises(ImageError, match=r"the stand-in on this machine reads only JPEG, .*AVIF; Pixelcut"):
         remove_background(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
@@ -137,7 +137,7 @@ def test_a_format_that_only_the_stand_in_cannot_read_is_told_as_such() -> None:
         ((20_000, 20_000), "resolution_too_high"),
     ],
 )
-def test_keeps_to_the_documented_resolutions(size: tuple[int, int], code: str | None) -> None:
+def test_enforces_the_documented_resolutions(size: tuple[int, int], code: str | None) -> None:
     image = save(Image.linear_gradient("L").resize(size), "PNG") if max(size) < 10_000 else bomb(size)
     if code is None:
         assert load(remove_background(image, quick=True)).size == size

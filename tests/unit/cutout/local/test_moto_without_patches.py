@@ -133,7 +133,7 @@ TO_QUEUE = {"QueueConfigurations": [{"QueueArn": QUEUE_ARN, "Events": ["s3:Objec
 TO_EVENT_BRIDGE: dict[str, Any] = {"EventBridgeConfiguration": {}}
 
 
-def test_an_upload_in_parts_sends_two_events(aws: Make, queue_url: str, make_bucket: MakeBucket) -> None:
+def test_a_multipart_upload_sends_two_events(aws: Make, queue_url: str, make_bucket: MakeBucket) -> None:
     s3 = make_bucket(TO_QUEUE)
     upload = {"Bucket": "bucket", "Key": "key"}
     upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
@@ -156,7 +156,7 @@ def test_an_s3_event_has_no_sequencer_and_no_version_and_encodes_slashes(
     assert about["key"] == "folder%2Fkey", "_complete_event"
 
 
-def test_the_event_for_event_bridge_has_other_names_than_s3s_and_one_sequencer_for_all(
+def test_events_for_eventbridge_have_other_names_than_s3s_and_share_one_sequencer(
     aws: Make, queue_url: str, make_bucket: MakeBucket
 ) -> None:
     aws("events").put_rule(Name="rule", EventPattern=json.dumps({"source": ["aws.s3"]}))
@@ -173,14 +173,14 @@ def test_the_event_for_event_bridge_has_other_names_than_s3s_and_one_sequencer_f
     assert first["detail"]["reason"] == "ObjectCreated", "_send_to_event_bridge: S3 says PutObject"
 
 
-def test_a_rule_with_a_schedule_is_sent_s3s_events(aws: Make, queue_url: str, make_bucket: MakeBucket) -> None:
+def test_a_rule_with_a_schedule_receives_s3s_events(aws: Make, queue_url: str, make_bucket: MakeBucket) -> None:
     aws("events").put_rule(Name="rule", ScheduleExpression="rate(1 minute)")
     aws("events").put_targets(Rule="rule", Targets=[{"Id": "1", "Arn": QUEUE_ARN}])
     make_bucket(TO_EVENT_BRIDGE).put_object(Bucket="bucket", Key="key", Body=b"image")
     assert {event["source"] for event in receive(aws, queue_url)} == {"aws.s3"}, "_send_to_event_bridge"
 
 
-def test_an_upload_without_tags_sends_event_bridge_an_event_about_tags(
+def test_an_upload_without_tags_sends_eventbridge_an_event_about_tags(
     aws: Make, queue_url: str, make_bucket: MakeBucket
 ) -> None:
     aws("events").put_rule(Name="rule", EventPattern=json.dumps({"source": ["aws.s3"]}))
@@ -219,7 +219,7 @@ def test_a_bucket_of_a_template_gets_neither_versions_nor_notifications(
     assert notifications.keys() == {"ResponseMetadata"}, patch
 
 
-def test_a_bucket_with_objects_stays_and_its_stack_is_deleted_all_the_same(aws: Make, stacks: Untyped) -> None:
+def test_a_bucket_with_objects_stays_although_its_stack_is_deleted(aws: Make, stacks: Untyped) -> None:
     stacks.create_stack(StackName=STACK, TemplateBody=a_template(Bucket=A_BUCKET))
     aws("s3").put_object(Bucket="bucket", Key="key", Body=b"image")
     stacks.delete_stack(StackName=STACK)
@@ -242,7 +242,7 @@ def test_a_stack_that_cannot_be_deleted_is_forgotten(stacks: Untyped, monkeypatc
     assert stacks.list_stacks()["StackSummaries"] == [], "_keep_stack_that_holds_objects"
 
 
-def test_a_stack_that_could_not_be_made_is_kept(stacks: Untyped) -> None:
+def test_a_stack_that_could_not_be_created_is_kept(stacks: Untyped) -> None:
     broken = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": {"Fn::GetAtt": ["Missing", "Arn"]}}}
     with pytest.raises(ClientError, match="Missing"):
         stacks.create_stack(StackName=STACK, TemplateBody=a_template(Queue=broken))
@@ -284,7 +284,7 @@ def test_a_table_of_a_template_gets_no_time_to_live(aws: Make, stacks: Untyped) 
     assert described["TimeToLiveStatus"] == "DISABLED", "_create_table"
 
 
-def test_the_url_of_a_templates_queue_leads_to_aws_and_not_to_the_server(aws: Make) -> None:
+def test_the_url_of_a_queue_in_a_template_leads_to_aws_and_not_to_the_server(aws: Make) -> None:
     server = Client(DomainDispatcherApplication(create_backend_app))
 
     def call(service: str, **parameters: str) -> str:
@@ -353,7 +353,7 @@ def test_a_change_set_does_not_say_what_a_changed_parameter_changes(stacks: Unty
     assert changes(change_set) == set(), "ChangeSet.diff"
 
 
-def test_a_default_that_is_given_counts_as_a_change(stacks: Untyped) -> None:
+def test_a_parameter_that_is_set_to_its_default_counts_as_a_change(stacks: Untyped) -> None:
     template = json.loads(A_TEMPLATE_WITH_A_PARAMETER)
     template["Parameters"]["Other"] = {"Type": "String", "Default": "other"}
     stacks.create_stack(StackName=STACK, TemplateBody=json.dumps(template))
@@ -383,7 +383,7 @@ def test_a_stack_that_exists_can_be_created_again_by_a_change_set(stacks: Untype
     )
 
 
-def test_a_stack_that_a_change_set_could_not_make_is_kept_and_the_error_is_not_cloudformations(
+def test_a_stack_that_a_change_set_could_not_create_is_kept_and_the_error_is_not_cloudformations(
     aws: Make, stacks: Untyped
 ) -> None:
     fifo = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "queue", "FifoQueue": True}}
@@ -407,7 +407,7 @@ def test_a_stack_that_a_change_set_could_not_make_is_kept_and_the_error_is_not_c
         "AWS::SecretsManager::Secret",
     ],
 )
-def test_cloudformation_does_not_know_a_kind_of_resource(kind: str) -> None:
+def test_cloudformation_lacks_a_kind_of_resource(kind: str) -> None:
     known = {
         model.cloudformation_type()
         for model in CloudFormationModel.__subclasses__()
@@ -455,11 +455,11 @@ def test_the_groups_of_a_queue_are_read_from_a_set_that_another_call_may_change(
 
 
 @pytest.mark.parametrize("schedule", ["rate(0 minutes)", "rate(1 minutes)", "rate( minutes)"])
-def test_event_bridge_takes_a_schedule_that_is_none(aws: Make, schedule: str) -> None:
+def test_eventbridge_accepts_a_schedule_that_is_not_valid(aws: Make, schedule: str) -> None:
     assert aws("events").put_rule(Name="rule", ScheduleExpression=schedule)["RuleArn"], "_check_schedule"
 
 
-def test_a_policy_of_a_templates_role_comes_back_in_pythons_notation(aws: Make, stacks: Untyped) -> None:
+def test_a_policy_of_a_role_in_a_template_is_returned_in_pythons_notation(aws: Make, stacks: Untyped) -> None:
     document = {"Version": "2012-10-17", "Statement": []}
     role = {
         "Type": "AWS::IAM::Role",
@@ -474,7 +474,7 @@ def test_a_policy_of_a_templates_role_comes_back_in_pythons_notation(aws: Make, 
     assert kept == str(document), "_keep_policy_as_json"
 
 
-def test_lambda_does_not_tell_the_log_group_of_a_function(aws: Make, function: str) -> None:
+def test_lambda_does_not_report_the_log_group_of_a_function(aws: Make, function: str) -> None:
     configuration = aws("lambda").get_function_configuration(FunctionName=function)
     assert "LoggingConfig" not in configuration, "_tell_logging"
 
@@ -519,13 +519,13 @@ def test_a_mapping_changes_at_once(aws: Make, mapping: dict[str, Any]) -> None:
         assert changed["State"] == state, "MappingStates._update: AWS says Disabling, and then ResourceInUseException"
 
 
-def test_a_mapping_is_gone_at_once(aws: Make, mapping: dict[str, Any]) -> None:
+def test_a_mapping_is_deleted_at_once(aws: Make, mapping: dict[str, Any]) -> None:
     aws("lambda").delete_event_source_mapping(UUID=mapping["UUID"])
     assert aws("lambda").list_event_source_mappings()["EventSourceMappings"] == [], "MappingStates._delete"
 
 
 @pytest.mark.parametrize("change", ["update", "delete"])
-def test_a_change_of_a_mapping_that_does_not_exist_is_no_error(aws: Make, change: str) -> None:
+def test_changing_a_mapping_that_does_not_exist_is_not_an_error(aws: Make, change: str) -> None:
     call = getattr(aws("lambda"), f"{change}_event_source_mapping")
     answer = call(UUID="00000000-0000-0000-0000-000000000000")
     assert answer.keys() == {"ResponseMetadata"}, f"MappingStates._{change}"
@@ -539,7 +539,9 @@ def test_a_change_of_a_mapping_that_does_not_exist_is_no_error(aws: Make, change
     ],
     ids=["BatchSize", "MaximumConcurrency"],
 )
-def test_a_mapping_takes_what_lambda_refuses(aws: Make, function: str, queue_url: str, setting: dict[str, Any]) -> None:
+def test_a_mapping_accepts_settings_that_lambda_refuses(
+    aws: Make, function: str, queue_url: str, setting: dict[str, Any]
+) -> None:
     functions = aws("lambda")
     made = functions.create_event_source_mapping(FunctionName=function, EventSourceArn=QUEUE_ARN, **setting)
     assert setting.items() <= made.items(), "mappings._check"
@@ -564,12 +566,12 @@ def test_a_queue_invokes_the_function_of_a_mapping_itself(
 # What moto_patches.py makes faster.
 
 
-def test_the_list_of_motos_modules_is_made_at_each_call() -> None:
+def test_the_list_of_motos_modules_is_built_at_each_call() -> None:
     modules: Untyped = backends.list_of_moto_modules
     assert modules() is not modules(), "the first of moto_patches.applied"
 
 
-def test_for_each_message_received_all_those_of_the_queue_are_counted(
+def test_each_received_message_makes_moto_count_the_whole_queue(
     aws: Make, queue_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws("sqs").send_message(QueueUrl=queue_url, MessageBody="body")

@@ -128,7 +128,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_no_secret_is_told(
+def test_no_secret_is_revealed(
     said: Callable[..., str],
     stand_in: StandIn,
     make_event: Callable[..., dict[str, Any]],
@@ -146,7 +146,7 @@ def test_no_secret_is_told(
     assert SECRETS.findall(told) == []
 
 
-def test_no_secret_is_told_when_nothing_answers(
+def test_no_secret_is_revealed_when_nothing_answers(
     said: Callable[..., str],
     make_event: Callable[..., dict[str, Any]],
     make_record: Callable[..., dict[str, Any]],
