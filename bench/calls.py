@@ -1,4 +1,4 @@
-"""The AWS calls that an upload makes, by what becomes of it: counted on the local cloud."""
+"""The AWS calls per upload, by what becomes of it: counted on the local cloud."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from bench.report import Part, Table, as_text
 from cutout.local.pixelcut.faults import Rule
 from testbed.harness import BACKOFF, ENABLED, Testbed, await_end, deployed, picture
 
-# Two rounds of four batches, the most at once, at an API of 3 s.
+# Two rounds of four batches, the most at once, with an API that takes 3 s.
 BACKLOG, API_SECONDS = 80, 3
 TOO_SMALL = Path(__file__).parents[1] / "samples" / "too-small.jpg"
 WAIT_SECONDS = 60
@@ -58,7 +58,7 @@ def count() -> Calls:
 
 
 def _during(testbed: Testbed, act: Callable[[], object]) -> Mapping[str, float]:
-    """The calls until all messages are done with."""
+    """The calls until all messages are handled."""
     testbed.cloud.clear_calls()
     act()
     if not await_end(lambda: testbed.waiting == 0, WAIT_SECONDS):

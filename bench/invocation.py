@@ -1,4 +1,4 @@
-"""An invocation of ten: on the clock and in CPU, beside the naive handler and beside ours with one thread."""
+"""Wall-clock and CPU time of ten images, compared with the naive handler and with our handler on one thread."""
 
 import tempfile
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ def measure_runs(handlers: tuple[Handler, ...] = HANDLERS, latencies: tuple[floa
 
     runs: dict[tuple[Handler, float], Log] = {}
     for latency in latencies:
-        # One at a time, ten at three seconds take half a minute: two batches, of which the first is told apart, and
-        # side by side with the other handler that does nothing but wait.
+        # Ten images at three seconds, one after the other, take half a minute. These handlers mostly wait: they run
+        # side by side, and only two batches, the first of which is reported separately.
         idle = [handler for handler in handlers if latency == SLOW and handler != "ours"]
         for handler in handlers:
             if handler not in idle:

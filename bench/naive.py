@@ -1,4 +1,4 @@
-"""The handler to compare with: an image an invocation, as a sample would have it."""
+"""The naive handler to compare with: one image per invocation, as a sample would do it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the functions have logged, oldest first; of all of them as one."""
+"""The logs of all functions as one, oldest first."""
 
 import heapq
 import json
@@ -11,7 +11,7 @@ from cutout.operations.deployment import Deployment
 from remove_background.aws_errors import AwsError, error_code
 
 FOLLOW_SECONDS = 2.0
-# CloudWatch Logs may show an event so much later than events that follow it.
+# CloudWatch Logs may show an event this much later than its successors.
 LATE_MILLISECONDS = 30_000
 
 
@@ -24,7 +24,7 @@ class Event(NamedTuple):
 
     @property
     def fields(self) -> dict[str, Any] | None:
-        """None of a line that is not JSON, such as those of Lambda itself."""
+        """None for a line that is not JSON, such as Lambda's own."""
         try:
             found = json.loads(self.message)
         except (ValueError, RecursionError):
@@ -42,12 +42,12 @@ def find_groups(deployed: Deployment) -> list[str]:
 
 
 def read(deployed: Deployment, groups: Sequence[str], since: datetime, codes: Sequence[str]) -> Iterator[Event]:
-    """Those with one of these codes, where any are named."""
+    """Those with one of these codes, if any are given."""
     return _read(deployed, groups, round(since.timestamp() * 1000), codes)
 
 
 def follow(deployed: Deployment, groups: Sequence[str], since: datetime, codes: Sequence[str]) -> Iterator[Event]:
-    """The same, and then each as it comes, without an end."""
+    """The same, and then each new event, without an end."""
     start = newest = round(since.timestamp() * 1000)
     seen: dict[str, int] = {}
     while True:
@@ -67,7 +67,7 @@ def _read(deployed: Deployment, groups: Sequence[str], start: int, codes: Sequen
 
 
 def _read_group(deployed: Deployment, group: str, start: int, codes: Sequence[str]) -> Iterator[Event]:
-    """None where there is no such group: a function that has not run yet may have none."""
+    """None if there is no such group: a function that has not run yet may have none."""
     pattern = " || ".join(f"$.error_code = {json.dumps(code)}" for code in codes)
     chosen = {"filterPattern": f"{{ {pattern} }}"} if codes else {}
     pages = deployed.logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=start, **chosen)

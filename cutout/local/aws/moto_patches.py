@@ -1,4 +1,4 @@
-"""What moto 5.2.5 leaves out, gets wrong or is slow at, and the local cloud needs: patched while `applied` lasts.
+"""Fixes for what moto 5.2.5 leaves out, gets wrong or does slowly: in force while `applied` lasts.
 
 Beside each patch stands what is wrong. tests/unit/cutout/local/test_moto_without_patches.py shows it on moto as it is,
 and fails when a newer moto does it itself. Four patches are for speed only: `list_of_moto_modules` and
@@ -40,12 +40,12 @@ def applied(
     event_faults: Callable[[], Sequence[EventFault]],
     uploaded: Callable[[str, int], None],
 ) -> Iterator[None]:
-    """`invoke` is given the ARN of a function and the event, `uploaded` the key and the size in each event of S3.
+    """`invoke` takes the ARN of a function and the event, `uploaded` the key and the size in each event of S3.
 
     `mapping_seconds`: see `MappingStates`.
     """
     replacements = [
-        # Speed: lists its modules at each call.
+        # Speed: moto lists its modules at each call.
         (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),
         *sqs_patches.replacements(endpoint_url),
         *s3_patches.replacements(event_faults, uploaded),
@@ -58,9 +58,9 @@ def applied(
         (CloudFormationBackend, "delete_stack", _keep_stack_that_holds_objects),
         (CloudFormationBackend, "create_change_set", change_sets.forget_what_is_in_review),
         (CloudFormationBackend, "execute_change_set", change_sets.forget_what_failed),
-        # and forgets a resource of a kind that it cannot change.
+        # and forgets a resource of a kind that it cannot update.
         (parsing, "parse_and_update_resource", _keep_what_cannot_change),
-        # EventBridge takes schedules that are none, IAM keeps a policy as Python's notation.
+        # EventBridge accepts invalid schedules, IAM keeps a policy in Python's notation.
         (EventsBackend, "put_rule", _check_schedule),
         (Role, "put_policy", _keep_policy_as_json),
         # Lambda switches a mapping at once, has its queues invoke the function, runs it in a container, and knows no
@@ -87,10 +87,10 @@ def _replaced(owner: object, name: str, replacement: Callable[[Any], object]) ->
 
 
 def _keep_stack_that_holds_objects(original: Untyped) -> Untyped:
-    """DELETE_FAILED, with the reason; moto would forget the stack, and fail the call."""
+    """Sets DELETE_FAILED with the reason; moto would forget the stack, and fail the call."""
 
     def delete_stack(backend: CloudFormationBackend, name_or_stack_id: str) -> None:
-        stack: Untyped = backend.stacks.get(name_or_stack_id)  # None of a name: moto looks up its ID, and comes back
+        stack: Untyped = backend.stacks.get(name_or_stack_id)  # None for a name: moto calls this again with the ID
         try:
             original(backend, name_or_stack_id)
         except BucketNotEmpty as error:
@@ -116,7 +116,7 @@ def _create_table(original: Untyped) -> Untyped:
 
 
 def _forget_failed_stack(original: Untyped) -> Untyped:
-    """A stack that could not be made is gone: moto would keep it, and then fail to describe any."""
+    """Removes a stack that could not be created: moto would keep it, and then fail to describe any stack."""
 
     def create_stack(backend: CloudFormationBackend, *args: Untyped, **properties: Untyped) -> Untyped:
         known = set(backend.stacks)
@@ -131,7 +131,7 @@ def _forget_failed_stack(original: Untyped) -> Untyped:
 
 
 def _keep_what_cannot_change(original: Untyped) -> Untyped:
-    """A changed resource of a kind that moto cannot change stays as it was; moto would forget it.
+    """Keeps a changed resource of a kind that moto cannot update; moto would forget it.
 
     https://github.com/getmoto/moto/issues/793
     """
@@ -143,7 +143,7 @@ def _keep_what_cannot_change(original: Untyped) -> Untyped:
 
 
 def _keep_policy_as_json(original: Untyped) -> Untyped:
-    """A policy of a template: moto keeps its Python, and answers with the notation of that."""
+    """Keeps a policy of a template as JSON; moto would keep it in Python's notation."""
 
     def put_policy(role: Role, name: str, document: Untyped) -> None:
         original(role, name, document if isinstance(document, str) else json.dumps(document))
@@ -152,7 +152,7 @@ def _keep_policy_as_json(original: Untyped) -> Untyped:
 
 
 def _check_schedule(original: Untyped) -> Untyped:
-    """Refuses what is not a schedule, such as rate(0 minutes), which moto takes, and what schedules.py cannot run."""
+    """Refuses invalid schedules that moto accepts, such as rate(0 minutes), and those that schedules.py cannot run."""
 
     def put_rule(backend: EventsBackend, *args: Untyped, **properties: Untyped) -> Untyped:
         if expression := properties["scheduled_expression"]:
@@ -189,7 +189,7 @@ def _keep_logging(original: Untyped) -> Untyped:
 
 
 def _tell_logging(original: Untyped) -> Untyped:
-    """Adds the log group, which by default goes by the function's name."""
+    """Adds the log group, which is named after the function by default."""
 
     def get_configuration(function: Untyped, on_create: bool = False) -> Untyped:
         default = {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{function.function_name}"}

@@ -15,11 +15,11 @@ Untyped: TypeAlias = Any  # of moto, which has no types, or of JSON
 
 def replacements(endpoint_url: str) -> list[tuple[object, str, Callable[[Any], object]]]:
     return [
-        # Speed: counts a queue's messages for each that is received, and more.
+        # Speed: moto counts a queue's messages for each that is received, and more.
         (SQSBackend, "is_message_valid_based_on_retention_period", _check_retention),
         (models, "unix_time_millis", lambda _: lambda: time.time() * 1000),
         (Message, "had_receipt_handle", lambda _: _had_receipt),
-        # Not safe with several callers, and a deletion replaces the queue by a copy.
+        # Not thread-safe, and a deletion replaces the queue by a copy.
         (Queue, "pending_message_groups", lambda _: property(_pending_groups)),
         (Queue, "delete_message", _delete_in_place),
         # CloudFormation gives queues URLs of AWS.
@@ -38,12 +38,12 @@ def _check_retention(_original: Untyped) -> Untyped:
 
 
 def _had_receipt(message: Message, receipt_handle: str) -> bool:
-    """Asked of each message of a queue, for each that is deleted: moto would make a list each time."""
+    """Called for every message of the queue at each deletion: moto would make a list each time."""
     return receipt_handle == message.receipt_handle or receipt_handle in message._old_receipt_handles  # noqa: SLF001
 
 
 def _pending_groups(queue: Queue) -> set[str]:
-    """Only FIFO queues have groups. moto goes through a set that other calls change meanwhile, and fails."""
+    """Only FIFO queues have groups. moto iterates over a set that other calls change meanwhile, and fails."""
     return (
         {message.group_id for message in list(queue.pending_messages) if message.group_id}
         if queue.fifo_queue
@@ -52,7 +52,7 @@ def _pending_groups(queue: Queue) -> set[str]:
 
 
 def _delete_in_place(_original: Untyped) -> Untyped:
-    """Moto would replace the queue by a copy without the message: two at a time bring back what the other deleted."""
+    """Moto would replace the queue by a copy without the message: two deletions at a time undo each other."""
 
     def delete_message(queue: Queue, receipt_handle: str) -> None:
         for message in list(queue._messages):  # noqa: SLF001

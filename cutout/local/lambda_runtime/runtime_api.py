@@ -1,4 +1,4 @@
-"""Lambda's Runtime API, which hands a function's process its events and takes what comes of them.
+"""Lambda's Runtime API: gives a function's process its events, and takes its answers.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Function:
-    """A function as it is configured now; an environment made for another configuration is outdated."""
+    """The current configuration of a function. An environment with another configuration is outdated."""
 
     name: str
     arn: str
@@ -30,7 +30,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Outcome:
-    payload: bytes  # JSON: what the handler returned, or the error as Lambda words it
+    payload: bytes  # JSON: what the handler returned, or the error as Lambda reports it
     failed: bool
 
 
@@ -57,7 +57,7 @@ class RuntimeApi(HTTPServer):
         self.outcome = None
 
     def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # the process was killed, and whoever waits looks at that
+        if not isinstance(sys.exception(), ConnectionError):  # the process was killed: `Environment._wait` notices
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def take(self) -> dict[str, str]:
@@ -94,4 +94,4 @@ class _RuntimeApiRequest(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name that http.server gives
-        """Nothing: START, END and REPORT lines say it."""
+        """Logs nothing: the START, END and REPORT lines are enough."""

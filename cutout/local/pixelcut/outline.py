@@ -12,12 +12,12 @@ _MARGIN = 48  # around a tile, for the blurs at its edges
 
 
 def cut_out(picture: Array, mask: Array) -> Array:
-    """RGBA: the subject with a soft outline, where its colours lose what shone through from behind."""
+    """RGBA: the subject with a soft outline, whose colours are freed of the background behind it."""
     height, width = picture.shape[:2]
     plane = _alpha_plane(shrink(picture, _OUTLINE_SIDE), mask)
     zoom = width / plane.shape[1], height / plane.shape[0]
     cutout = np.empty((height, width, 4), np.uint8)
-    for top in range(0, height, _TILE):  # in tiles, because of the memory
+    for top in range(0, height, _TILE):  # in tiles, to save memory
         for left in range(0, width, _TILE):
             y, x = max(0, top - _MARGIN), max(0, left - _MARGIN)
             tile = picture[y : top + _TILE + _MARGIN, x : left + _TILE + _MARGIN].astype(np.float32) / 255
@@ -38,7 +38,7 @@ def cut_out(picture: Array, mask: Array) -> Array:
 
 
 def _alpha_plane(copy: Array, mask: Array) -> Array:
-    """Four numbers for each pixel of the copy: the factors of red, green and blue, and the rest, that make its alpha.
+    """Four numbers for each pixel of the copy: alpha is red, green and blue times the first three, plus the fourth.
 
     Along the outline they come from a guided filter (He, Sun, Tang: Guided Image Filtering, 2013).
     """

@@ -1,4 +1,4 @@
-"""What a request for a removal asks: the image that it sends, or the one behind its `image_url`."""
+"""Reads a request for a removal: the image that it sends, or the one behind its `image_url`."""
 
 import time
 from typing import Any
@@ -45,7 +45,7 @@ def read_image() -> tuple[bytes, str | None]:
     try:
         return _fetch(parameters["image_url"])
     except (OSError, ValueError, urllib3.exceptions.HTTPError):
-        # Without its cause, whose text holds the URL.
+        # `from None`: the text of the cause holds the URL.
         raise ApiError(400, "invalid_parameter", "image_url could not be fetched") from None
 
 
@@ -65,7 +65,7 @@ def _read_parameters() -> dict[str, Any]:
 
 
 def _fetch(url: object) -> tuple[bytes, str]:
-    """The body behind a URL and the URL's path; not being able to raises OSError, ValueError or HTTPError (urllib3)."""
+    """The body behind a URL, and the URL's path. Raises OSError, ValueError or urllib3's HTTPError."""
     if not isinstance(url, str):
         raise ValueError("The URL must be a string")  # noqa: TRY004 (as any other URL that is none)
     parts = urlsplit(url)
@@ -74,7 +74,7 @@ def _fetch(url: object) -> tuple[bytes, str]:
     deadline = time.monotonic() + _FETCH_SECONDS
     content = bytearray()
     with requests.Session() as session:
-        session.trust_env = False  # neither a proxy nor a .netrc: what is asked for, and nothing else
+        session.trust_env = False  # no proxy and no .netrc: fetch exactly this URL
         session.max_redirects = 3
         with session.get(url, stream=True, timeout=(5, 10)) as response:
             response.raise_for_status()
@@ -88,7 +88,7 @@ def _fetch(url: object) -> tuple[bytes, str]:
 
 
 def source_of(request: Request) -> str:
-    """Path of the image_url that is asked for; nothing for an image that is sent, and for what cannot be read."""
+    """Path of the requested image_url; empty for an image that is sent, and for a request that cannot be read."""
     if request.mimetype != "application/json":
         return ""
     try:

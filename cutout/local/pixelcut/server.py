@@ -54,7 +54,7 @@ from cutout.local.pixelcut.trickle import SLOW, Slow, SlowChannel
 API_KEY = "local-api-key"
 
 _MULTIPART_OVERHEAD = 1_048_576  # bytes of a body that are not its image
-_THREADS = 32  # callers wait in slow answers
+_THREADS = 32  # each slow answer occupies one
 _CONNECTIONS = 1000  # clients keep theirs open; waitress would stop at 100
 _JSON_OBJECT = TypeAdapter(dict[str, Any])
 
@@ -94,7 +94,7 @@ class StandIn:
             port=port,
             threads=_THREADS,
             connection_limit=_CONNECTIONS,
-            channel_request_lookahead=1,  # so that a client that leaves is noticed while its answer is slow
+            channel_request_lookahead=1,  # notices a client that leaves during a slow answer
         )
         self._server = TcpWSGIServer(self._app(), map=self._sockets, adj=adjustments)
         self._server.channel_class = SlowChannel
@@ -118,7 +118,7 @@ class StandIn:
             wasyncore.loop(map=self._sockets, count=1)
 
     def state(self) -> dict[str, Any]:
-        """What it is set to, what it has answered, and what it has charged for."""
+        """Its settings, its answers so far, and its charges."""
         with self._lock:
             return {
                 "settings": self._settings.model_dump(),
@@ -130,7 +130,7 @@ class StandIn:
             }
 
     def change_settings(self, **changes: Any) -> None:  # noqa: ANN401 (Settings checks them)
-        """Raises ValidationError, and changes nothing, when one is unknown or out of range."""
+        """Raises ValidationError, and changes nothing, if one is unknown or out of range."""
         with self._lock:
             self._settings = Settings.model_validate(self._settings.model_dump() | changes)
 
@@ -176,7 +176,7 @@ class StandIn:
         return app
 
     def _answers_to(self, endpoint: Endpoint, work: Callable[..., Response]) -> Callable[..., Response]:
-        """A view that gives the work's own answer, unless a rule has something else in store."""
+        """A view that returns the answer of `work`, unless a rule replaces it."""
 
         def work_or_error(**path: str) -> Response:
             try:
@@ -220,7 +220,7 @@ class StandIn:
         return jsonify(credits_remaining=self._settings.credits)
 
     def _authorise(self) -> None:
-        """Raises the 401, 403 or 429 with which a request is refused whatever it asks for, and that at once."""
+        """Raises the 401, 403 or 429 that refuses a request at once, whatever it asks for."""
         state = self._settings.keys.get(request.headers.get("X-API-KEY", ""))
         if state is None:
             raise ApiError(401, "invalid_auth_token", "API Token not found")
@@ -244,7 +244,7 @@ class StandIn:
             "result_sha256": hashlib.sha256(result).hexdigest(),
         }
         with self._lock:
-            if self._settings.credits < 1:  # others have spent the last ones meanwhile
+            if self._settings.credits < 1:  # other requests spent the last ones meanwhile
                 raise no_credits()
             self._settings = self._settings.model_copy(update={"credits": self._settings.credits - 1})
             self._charges.append(charge)

@@ -73,7 +73,7 @@ def _find_faces(picture: Array, scale: float) -> list[Box]:
 
 
 def _starts(lab: Array, faces: list[Box]) -> Iterator[Array]:
-    """GrabCut masks: what is surely or probably background or subject."""
+    """Start masks for GrabCut: what is certainly or probably background or subject."""
     height, width = lab.shape[:2]
     shape = (height, width)
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
