@@ -1,4 +1,4 @@
-"""What tests of every kind share: uploads, notifications and PNGs that differ only in what a test is about."""
+"""Fixtures for all tests: uploads, notifications and PNGs that differ only in what a test is about."""
 
 import functools
 import json
@@ -118,7 +118,7 @@ def make_record() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def make_event() -> Callable[..., dict[str, Any]]:
-    """What Lambda gets from SQS for messages with these bodies; `failures` have been counted by the function so far."""
+    """What Lambda gets from SQS for messages with these bodies, after this many `failures`."""
 
     def make(*bodies: str | dict[str, Any], failures: int = 0) -> dict[str, Any]:
         attempts = {"Attempts": {"stringValue": str(failures), "dataType": "Number"}} if failures else {}

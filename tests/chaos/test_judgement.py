@@ -1,4 +1,4 @@
-"""The judge of a chaos run excuses a second charge only where the first result could not be known."""
+"""The judge of a chaos run excuses a second charge only if the first result could not be known."""
 
 from dataclasses import replace
 

@@ -1,6 +1,6 @@
-"""Bad answers, systematically: `bad_answers` has the table; each row's end, code, charge and number of requests hold.
+"""Bad answers, systematically: `bad_answers` has the table of outcomes, codes, charges and numbers of requests.
 
-All rows run at the same time through one function's connections, beside a neighbour that must not notice.
+All rows run at the same time through one function's connections, together with a good call that must not be affected.
 """
 
 import gc
@@ -29,14 +29,14 @@ SERVICE = {f"service-{number}": row for number, row in enumerate(service_rows())
 RESULTS = {f"result-{number}": row for number, row in enumerate(result_rows())}
 ROWS = SERVICE | RESULTS
 THREADS = 16
-# What ten uploads at a time may need beside all else in a function of 512 MB; six rows run at a time here.
+# The memory left for ten uploads at a time in a function of 512 MB; six rows run at a time here.
 LARGE_AT_A_TIME = 6
 MOST_BYTES = 30_000_000
 
 
 @dataclass
 class Ends:
-    """How each row ended: a CutoutError, another exception (which is a fault), or what was got."""
+    """How each row ended: a CutoutError, another exception (which is a bug), or the result."""
 
     by_row: dict[str, object] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -144,7 +144,7 @@ def test_cookies_are_not_sent_in_later_requests(ends: Ends) -> None:
 
 
 def test_large_answers_are_not_kept_in_memory() -> None:
-    """The rows whose answers have no end, or grow when they are unpacked, six at a time."""
+    """The rows with endless answers, or answers that grow when decompressed; six at a time."""
     large = {name: row for name, row in ROWS.items() if row.large}
     assert len(large) > 10
     over, most = threading.Event(), 0

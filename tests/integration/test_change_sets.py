@@ -1,4 +1,4 @@
-"""The local cloud's CloudFormation answers as `sam deploy` and `sam delete` need it."""
+"""The local cloud's CloudFormation answers as `sam deploy` and `sam delete` expect."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What the function's HTTP connections do with real sockets: TLS, private addresses, requests that go wrong."""
+"""The function's HTTP connections on real sockets: TLS, private addresses, failed requests."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""The local cloud does what S3, SQS, CloudFormation and Lambda do, as far as a stack relies on it."""
+"""The local cloud behaves like S3, SQS, CloudFormation and Lambda, as far as the stack relies on them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The local cloud counts what functions call, makes it go wrong when told to, and runs their schedules."""
+"""The local cloud counts the functions' calls, makes them fail on demand, and runs the schedules."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from cutout.local.aws.middleware import AwsFault
 from cutout.local.cloud import LocalCloud
 
 TEMPLATE = Path(__file__).parent / "functions" / "caller.yaml"
-SPEED = 120  # rate(1 minute) is every half second
+SPEED = 120  # so rate(1 minute) means every half second
 
 
 def wait_for(look: Callable[[], Any], seconds: float = 20) -> Any:  # noqa: ANN401 whatever is found
@@ -90,7 +90,7 @@ def stack(deployed: Stack) -> Iterator[Stack]:
 
 @pytest.fixture
 def deploy(cloud: LocalCloud, log_dir: Path) -> Iterator[Deploy]:
-    """Makes or changes a stack of the test's own."""
+    """Creates or updates the test's own stack."""
 
     def deploy(**parameters: str) -> Stack:
         outputs = cloud.deploy(TEMPLATE, stack_name="own", parameters=parameters)

@@ -1,4 +1,4 @@
-"""An event source mapping changes its state in a while, hands over what it received, and delivers at least once."""
+"""An event source mapping takes time to change, delivers what it received, and delivers at least once."""
 
 import json
 import time

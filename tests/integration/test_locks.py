@@ -1,4 +1,4 @@
-"""A lock holds on any day: the Makefiles' own rules install from an index on the disk that has newer releases.
+"""Locks hold whatever is released later: the Makefiles' rules install from a local index with newer releases.
 
 pip 23.2.1, which Python 3.11.7 and 3.12.1 bring, refuses a newer release of a package that another wants with an extra.
 """
@@ -48,7 +48,7 @@ def index(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lock(index: Path) -> str:
-    """Of plugin, which wants coverage with an extra and pytest without; the index has newer releases of both."""
+    """A lock of plugin, which needs coverage with an extra, and pytest. The index has newer releases of both."""
     coverage = ["Provides-Extra: toml", 'Requires-Dist: toml; extra == "toml"']
     locked = [
         make_wheel(index, "coverage", "1.0", coverage),
@@ -90,7 +90,7 @@ def make(folder: Path, index: Path, *arguments: str) -> subprocess.CompletedProc
 
 
 def versions(folder: Path) -> dict[str, str]:
-    """Of the packages of the lock that are installed somewhere under a folder."""
+    """Versions of the lock's packages that are installed under a folder."""
     found = (path.name.removesuffix(".dist-info").split("-") for path in folder.rglob("*.dist-info"))
     return {name: version for name, version in found if name in ("coverage", "pytest", "toml", "plugin", "botocore")}
 

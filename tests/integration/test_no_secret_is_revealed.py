@@ -1,4 +1,4 @@
-"""Whatever goes wrong, and however much is logged, no signed URL, key or result URL is in a log line or a letter."""
+"""No log line or letter holds a signed URL, a key or a result URL, whatever goes wrong, at any log level."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def endpoint() -> Iterator[str]:
 def said(
     endpoint: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., str]]:
-    """Handles an upload as on its last attempt, with every logger at DEBUG; returns all that was said of it."""
+    """Handles an upload on its last attempt, with every logger at DEBUG; returns everything written about it."""
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "testing",
@@ -103,7 +103,7 @@ def said(
 
 
 def is_of_the_function(record: logging.LogRecord) -> bool:
-    """The servers run in this process, too, in threads of other names; what they log is not the function's."""
+    """The servers run in this process too, in threads with other names; their log lines are not the function's."""
     return str(record.threadName).startswith(("MainThread", "ThreadPoolExecutor"))
 
 

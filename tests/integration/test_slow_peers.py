@@ -1,4 +1,4 @@
-"""No peer, however slow, takes more than its own upload down: each read and each send keeps to the deadline."""
+"""A slow peer harms only its own upload: each read and each send keeps to the deadline."""
 
 import socket
 import ssl
@@ -18,7 +18,7 @@ from remove_background.pixelcut import Pixelcut
 from remove_background.results import Results
 from tests.integration.peers import Peer, Step, answer, hang, say, serving, trickle, wait
 
-# Of the deadline; what a call may take beside it, on a busy machine, is less than a peer's patience.
+# How late a call may end on a busy machine: less than a peer waits.
 SECONDS = 2.0
 LATE_SECONDS = 1.0
 
@@ -149,7 +149,7 @@ def test_a_peer_that_does_not_read_the_image_loses_only_that_upload(peer: Peer, 
 def test_a_peer_that_reads_slowly_is_waited_for(
     peer: Peer, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow line is no failure while there is time: the timeout for connecting is not that for sending."""
+    """A slow line is not a failure while there is time: connecting and sending have different timeouts."""
     monkeypatch.setattr("remove_background.pixelcut.CONNECT_SECONDS", 0.3)
 
     def read_late(connection: socket.socket, over: threading.Event) -> None:

@@ -386,7 +386,7 @@ def test_the_switches_work_over_http(stand_in: StandIn, session: requests.Sessio
 
 @pytest.fixture
 def press(stand_in: StandIn, session: requests.Session) -> Post:
-    """Presses a button of the page of switches; answers with what the browser then shows."""
+    """Presses a button on the page of switches; returns the page that follows."""
 
     def send(button: str, **fields: object) -> requests.Response:
         return session.post(f"{stand_in.url}/_stand_in/", data={"do": button, **fields}, timeout=10)

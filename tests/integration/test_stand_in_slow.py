@@ -15,7 +15,7 @@ from cutout.local.pixelcut.server import API_KEY, StandIn
 
 @dataclass
 class Arrival:
-    """What came over a socket, and when: seconds since the request was sent."""
+    """What was received on a socket, and when, in seconds since the request."""
 
     moments: list[tuple[float, bytes]] = field(default_factory=list)
     closed_after: float | None = None
@@ -33,7 +33,7 @@ class Arrival:
         return self.content.partition(b"\r\n\r\n")[2]
 
     def seconds_until(self, count: int) -> float:
-        """When so many bytes had come."""
+        """When this many bytes had arrived."""
         total = 0
         for moment, data in self.moments:
             total += len(data)
@@ -43,7 +43,7 @@ class Arrival:
 
 
 def watch(url: str, path: str, *, seconds: float) -> Arrival:
-    """Read for so long, or until the connection is closed."""
+    """Read for this long, or until the connection is closed."""
     parts = urlsplit(url)
     begun, arrival = time.monotonic(), Arrival()
     with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:

@@ -1,4 +1,4 @@
-"""What the template lets through, the function accepts."""
+"""The function accepts everything that the template allows."""
 
 import json
 import re
@@ -69,7 +69,7 @@ QUEUES = {name: resource for name, resource in RESOURCES.items() if resource["Ty
 
 
 def statements_about(kind: str, field: str, name: str) -> list[dict[str, Any]]:
-    """Of the one resource policy that is about this bucket or queue."""
+    """The statements of the one resource policy for this bucket or queue."""
     (policy,) = (
         resource["Properties"]
         for resource in RESOURCES.values()
@@ -153,7 +153,7 @@ def test_reopen_intake_may_do_only_what_it_does() -> None:
 
 
 def test_a_switch_of_the_mapping_fits_into_its_timeout_and_its_token_outlives_it() -> None:
-    # It may settle twice, and asks for the credits in between.
+    # It may settle twice, and reads the credits in between.
     assert 2 * SETTLE_SECONDS + 20 < REOPENING["Timeout"] < SWITCHING_SECONDS
     assert REOPENING["Events"]["Look"]["Properties"]["Schedule"] == "rate(5 minutes)"
     assert MOST_WAIT_SECONDS == 3600
@@ -165,7 +165,7 @@ def test_the_alarm_of_a_paused_intake_does_not_ring_without_data() -> None:
     assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == (
         "Maximum", 0, "GreaterThanThreshold",
     )  # fmt: skip
-    assert alarm["Period"] >= 300  # ReopenIntake says it every five minutes
+    assert alarm["Period"] >= 300  # ReopenIntake writes it every five minutes
     fails = RESOURCES["ReopenIntakeErrors"]["Properties"]  # so that its silence is noticed
     assert (fails["MetricName"], fails["Dimensions"]) == (
         "Errors", [{"Name": "FunctionName", "Value": {"Ref": "ReopenIntake"}}],

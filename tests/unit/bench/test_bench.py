@@ -1,4 +1,4 @@
-"""The parts of the benchmark that measure nothing: what they make of what was measured."""
+"""The parts of the benchmark that evaluate measurements."""
 
 import re
 from pathlib import Path

@@ -25,7 +25,7 @@ def codes_of_the_function() -> set[str]:
 
 
 def codes_of_pixelcut() -> set[str]:
-    """Those that its reference lists."""
+    """The codes that the reference lists."""
     reference = yaml_parse(REFERENCE.read_text(encoding="utf-8"))
     content = reference["paths"]["/v1/remove-background"]["post"]["responses"]["400"]["content"]
     return set(content["application/json"]["schema"]["properties"]["error_code"]["enum"])

@@ -1,4 +1,4 @@
-"""A run of 2,000, on a cloud that is only a clock: how its end is estimated, and what the lines say."""
+"""A run of 2,000 uploads on a simulated clock: the estimate of its end, and the lines on the screen."""
 
 import io
 import random
@@ -30,7 +30,7 @@ SECONDS_A_LOOK = 0.005
 
 
 class Cloud:
-    """Its time passes while somebody looks or rests; cutouts come at a flat rate, in this order of their numbers."""
+    """Time passes during looks and rests; cutouts arrive at a constant rate, in this order of their numbers."""
 
     def __init__(self, order: list[int]) -> None:
         self.now = 0.0

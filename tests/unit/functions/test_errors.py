@@ -1,4 +1,4 @@
-"""Errors carry their own words only, and text that every letter and log can hold."""
+"""Errors carry only their own words, and text that every letter and log can hold."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The handler: a batch in, what must come back out; what it counts, and how its parts fit together."""
+"""The handler: a batch in, the failed messages out; its metrics, and how its parts fit together."""
 
 import gc
 import io
@@ -50,7 +50,7 @@ class Context:
 
 @dataclass
 class Stack:
-    """The function's surroundings. `fates` says what becomes of a key; by default, a cutout."""
+    """The function's environment. `fates` says what becomes of a key; by default, a cutout."""
 
     clients: Clients
     uploads: str
@@ -120,7 +120,7 @@ def stack(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
 @pytest.fixture
 def faked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
-    """The same, with the way of an upload replaced by its fate."""
+    """The same, with the processing of an upload replaced by its fate."""
     monkeypatch.setattr(BackgroundRemover, "process", lambda _, upload, sent, deadline: stack.process(upload))
     return stack
 

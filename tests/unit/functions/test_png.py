@@ -1,4 +1,4 @@
-"""A PNG passes when a decoder can load it, whole and with transparency; Pillow is the judge of that."""
+"""A PNG passes if a decoder can load it, whole and with transparency. Pillow decides."""
 
 import io
 import itertools
@@ -227,7 +227,7 @@ def test_a_broken_image_is_refused_with_its_reason(name: str) -> None:
 
 
 def mutate(chunks: list[Chunk], chance: random.Random) -> list[Chunk]:
-    """Damages a PNG as no checksum shows: each chunk's CRC is right."""
+    """Damages a PNG in a way that no checksum shows: each chunk's CRC is right."""
     chunks = list(chunks)
     at = chance.randrange(len(chunks))
     kind, data = chunks[at]

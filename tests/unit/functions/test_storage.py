@@ -81,7 +81,7 @@ def test_an_upload_that_was_never_there_is_deleted(storage: Storage, make_upload
 
 
 def test_a_null_version_is_none(clients: Clients, make_upload: MakeUpload) -> None:
-    """So S3 calls what stands in a bucket whose versioning is suspended; the next upload overwrites it."""
+    """S3 names the version so if versioning is suspended; the next upload overwrites it."""
     body = StreamingBody(io.BytesIO(b"image"), 5)
     answer = {"Body": body, "ContentRange": "bytes 0-4/5", "VersionId": "null"}
     with Stubber(clients.s3) as stub:
@@ -175,7 +175,7 @@ def test_a_result_is_written_whole_after_a_write_that_was_refused(
     result = result_of(b"a whole png")
     assert storage.write_cutout("photo.png", result_of(b"older"), make_upload(), replaces=None)
     assert not storage.write_cutout("photo.png", result, make_upload(), replaces=None)
-    result.file.read()  # as a client may that sends its body before it is refused
+    result.file.read()  # as by a client that sends its body before it is refused
     assert storage.write_cutout("photo.png", result, make_upload(), replaces=storage.find_cutout("photo.png"))
     assert clients.s3.get_object(Bucket="output", Key="photo.png")["Body"].read() == b"a whole png"
 
@@ -250,7 +250,7 @@ def test_an_s3_that_does_not_answer_is_unavailable(
 def test_a_write_whose_answer_was_lost_is_not_repeated(
     make_upload: MakeUpload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have been applied: after A, B, A its If-Match would hold again, and B would replace A."""
+    """It may have been applied: after A, B, A the If-Match would hold again, and B would replace A."""
     sent: list[str] = []
 
     def lose_answer(**_: object) -> None:

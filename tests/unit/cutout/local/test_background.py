@@ -1,4 +1,4 @@
-"""The stand-in's background remover: what it takes, what it refuses, and that it finds a subject."""
+"""The stand-in's background remover: what it accepts, what it refuses, and that it finds a subject."""
 
 import io
 import zlib

@@ -102,7 +102,7 @@ def a_template(**resources: dict[str, Any]) -> str:
 
 
 def receive(aws: Make, queue_url: str) -> list[dict[str, Any]]:
-    """The bodies of all messages but S3's test of the notification."""
+    """The bodies of all messages except S3's test event."""
     received = aws("sqs").receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10)
     bodies = [json.loads(message["Body"]) for message in received.get("Messages", [])]
     return [body for body in bodies if body.get("Event") != "s3:TestEvent"]
@@ -535,7 +535,7 @@ def test_changing_a_mapping_that_does_not_exist_is_not_an_error(aws: Make, chang
     "setting",
     [
         {"BatchSize": 11},  # without a batching window
-        {"ScalingConfig": {"MaximumConcurrency": 1001}},  # a 1 boto3 itself would refuse
+        {"ScalingConfig": {"MaximumConcurrency": 1001}},  # boto3 itself would refuse 1
     ],
     ids=["BatchSize", "MaximumConcurrency"],
 )
