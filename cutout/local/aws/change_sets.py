@@ -1,6 +1,6 @@
 """What moto 5.2.5's CloudFormation lacks for `sam deploy`: the SAM transform, and change sets that make whole stacks.
 
-tests/unit/cutout/local/test_moto_without_patches.py fails when a newer moto has it.
+A test in tests/unit/cutout/local/moto_without_patches/ fails when a newer moto has it.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The states of an event source mapping, and how long each lasts: moto 5.2.5 changes a mapping at once.
 
 It also accepts settings that Lambda refuses, and reports no error for a mapping that does not exist.
-tests/unit/cutout/local/test_moto_without_patches.py fails when a newer moto does any of it right.
+A test in tests/unit/cutout/local/moto_without_patches/ fails when a newer moto does any of it right.
 
 On AWS a call starts a transition (Creating, Enabling, Disabling, Updating, Deleting) and returns. While it lasts,
 another change is refused. AWS does not document how long that takes.

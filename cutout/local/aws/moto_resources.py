@@ -1,6 +1,6 @@
 """Resources that moto 5.2.5's CloudFormation lacks. It finds them as the direct subclasses of its model.
 
-tests/unit/cutout/local/test_moto_without_patches.py fails when a newer moto knows one.
+A test in tests/unit/cutout/local/moto_without_patches/ fails when a newer moto has one.
 """
 
 import json

@@ -1,6 +1,6 @@
 """What moto 5.2.5 gets wrong about S3's events and about buckets in a template.
 
-tests/unit/cutout/local/test_moto_without_patches.py fails when a newer moto does it right.
+A test in tests/unit/cutout/local/moto_without_patches/ fails when a newer moto does it right.
 """
 
 import itertools
