@@ -85,8 +85,8 @@ def measure(runs: Runs | None = None) -> Part:
         ],
         [
             (
-                "AWS and the API are answered for by one process on this machine, over TLS, AWS after "
-                f"{services.AWS_SECONDS * 1000:g} ms; the function is a process of its own. The image has "
+                "One process on this machine stands in for AWS and the API, over TLS; AWS answers after "
+                f"{services.AWS_SECONDS * 1000:g} ms; the function runs in another process. The image has "
                 f"{SOURCE.stat().st_size / 1000:.0f} kB, the result {RESULT_BYTES / 1000:.0f} kB. "
                 "The request rate is set to 1,000 a second."
             ),

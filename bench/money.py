@@ -160,7 +160,7 @@ def measure(runs: invocation.Runs | None = None, calls: Calls | None = None) -> 
             "Ours consists of " + ", ".join(f"{line} {share:.0%}" for share, line in shares if share >= 0.01) + ".",
             (
                 "What would lower it: fewer batches at once where the API is quick, since uploads wait for their slots "
-                "in the queue at no cost. The PUT of the cutout, half of it all, is the same for anybody."
+                "in the queue at no cost. The PUT of the cutout, half of it all, is the same for any handler."
             ),
             (
                 f"Without its reading the key for each image, the naive handler would cost {_usd(keyless.cost)} USD, "

@@ -82,7 +82,7 @@ def as_page(parts: Iterable[Part]) -> str:
         (
             f"Made by `make bench` on {dt.datetime.now(dt.UTC):%Y-%m-%d} with {', '.join(versions())}, on {machine()}. "
             "Ratios and counts are what to compare: seconds are those of a shared machine. "
-            "Where something is repeated, the least is told."
+            "Of repeated measurements, the least is reported."
         ),
     ]
     return "\n\n".join(made + [block for part in parts for block in _blocks(part)]) + "\n"

@@ -13,7 +13,7 @@ from remove_background.uploads import Upload
 # Files that operating systems put into folders of pictures, besides those that begin with a dot.
 _HIDDEN = {"thumbs.db", "desktop.ini"}
 HIDDEN = "hidden"
-NOT_REGULAR = "that are no files, or links that lead nowhere or back"
+NOT_REGULAR = "that are not files, or are broken or circular links"
 
 
 class WrongFile(Exception):

@@ -175,7 +175,7 @@ def main() -> int:
             Figure("with a current cutout", large.told["current"]),
             Figure("with an older one", large.told["stale"]),
             Figure("enqueued", large.queued.total(), least=len(many.wanted), most=len(many.wanted)),
-            Figure("enqueued otherwise than told", _differ(large), most=0),
+            Figure("enqueued otherwise than reported", _differ(large), most=0),
             Figure("enqueued, though done or twice", (large.queued - wanted).total(), most=0),
             Figure("not enqueued, though not done", (wanted - large.queued).total(), most=0),
             Figure("seconds", round(large.seconds, 1)),
@@ -184,7 +184,7 @@ def main() -> int:
             Figure(f"peak memory with {count // 10} inputs", round(small.megabytes, 1)),
             Figure("interrupted: exit code", interrupted.code, least=INTERRUPTED, most=INTERRUPTED),
             Figure("interrupted: enqueued", interrupted.queued.total(), least=all_wanted / 4, most=all_wanted - 1),
-            Figure("interrupted: enqueued otherwise than told", _differ(interrupted), most=0),
+            Figure("interrupted: enqueued otherwise than reported", _differ(interrupted), most=0),
             Figure("again: enqueued", again.queued.total(), least=len(stopped.wanted)),
             Figure("again: enqueued, though done or twice", (again.queued - Counter(stopped.wanted)).total(), most=0),
         ]

@@ -16,7 +16,7 @@ from PIL import Image
 from cutout.local.cloud import LocalCloud
 from cutout.local.pixelcut.server import API_KEY, StandIn
 
-LAST_POLL_SECONDS = 1.5  # nothing tells that it has ended
+LAST_POLL_SECONDS = 1.5  # there is no sign that it has ended
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 
 

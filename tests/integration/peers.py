@@ -76,7 +76,7 @@ def not_tls(connection: socket.socket, _: threading.Event) -> None:
 
 
 def _raw(connection: socket.socket) -> socket.socket:
-    """What is under a TLS connection; of its own, so that another thread can use it."""
+    """The TCP connection under a TLS connection, duplicated so that another thread can use it."""
     return socket.socket(fileno=os.dup(connection.fileno()))
 
 

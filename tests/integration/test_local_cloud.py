@@ -407,7 +407,7 @@ def test_a_disabled_mapping_leaves_messages_in_the_queue(deploy: Deploy) -> None
     client = stack.cloud.client("lambda")
     mapping = stack.mapping()
     client.update_event_source_mapping(UUID=mapping, Enabled=False)
-    time.sleep(2)  # nothing tells that the last poll has ended
+    time.sleep(2)  # there is no sign that the last poll has ended
     stack.send("waits")
     time.sleep(1)
     enabled_at = time.time() * 1000

@@ -270,7 +270,7 @@ def test_a_schedule_invokes_its_function_at_its_rate_while_it_is_enabled(deploy:
     assert stack.ticks()[0]["resources"] == [events.describe_rule(Name=stack.outputs["Rule"])["Arn"]]
 
     events.disable_rule(Name=stack.outputs["Rule"])
-    time.sleep(0.5)  # nothing tells that the last look at the rules has ended
+    time.sleep(0.5)  # there is no sign that the last look at the rules has ended
     disabled = len(stack.ticks())
     time.sleep(1.5)
     assert len(stack.ticks()) == disabled
@@ -286,7 +286,7 @@ def test_a_schedule_invokes_its_function_at_its_rate_while_it_is_enabled(deploy:
 
 @pytest.mark.parametrize("schedule", ["cron(0 12 * * ? *)", "rate(5 minute)", "rate(1 hours)", "rate(0 minutes)"])
 def test_a_schedule_that_is_not_a_rate_is_refused(cloud: LocalCloud, schedule: str) -> None:
-    with pytest.raises(DeployError, match="is no rate"):
+    with pytest.raises(DeployError, match="is not a rate"):
         cloud.deploy(TEMPLATE, stack_name="refused", parameters={"Schedule": schedule})
 
 

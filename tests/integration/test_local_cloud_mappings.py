@@ -182,7 +182,7 @@ def test_messages_are_received_until_the_mapping_is_disabled(stack: Stack) -> No
     wait_for(lambda: stack.deliveries("while it is disabling"))
     assert stack.state == "Disabling"
     wait_for(lambda: stack.state == "Disabled")
-    time.sleep(1.5)  # nothing tells that the last poll has ended
+    time.sleep(1.5)  # there is no sign that the last poll has ended
     stack.update(Enabled=True)
     stack.send("while it is enabling")
     while stack.state == "Enabling":
@@ -193,7 +193,7 @@ def test_messages_are_received_until_the_mapping_is_disabled(stack: Stack) -> No
 
 def test_a_disabled_mapping_delivers_what_it_has_received_and_one_more_poll(stack: Stack) -> None:
     stack.cloud.deploy(TEMPLATE, stack_name="mapped", parameters={"BatchSize": "1", "VisibilityTimeout": "30"})
-    time.sleep(1.5)  # nothing tells that the poller with the old settings has ended
+    time.sleep(1.5)  # there is no sign that the poller with the old settings has ended
     bodies = [f"sleep 3.{number}" for number in range(6)]
     stack.send(*bodies)
 

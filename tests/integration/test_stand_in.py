@@ -35,7 +35,7 @@ def session() -> Iterator[requests.Session]:
 
 @pytest.fixture
 def post(stand_in: StandIn, session: requests.Session, photo: bytes) -> Post:
-    """Asks for a removal; without a body of its own it uploads the photo."""
+    """Asks for a removal; without a body it uploads the photo."""
 
     def send(*, headers: dict[str, str] | None = None, **body: object) -> requests.Response:
         url = f"{stand_in.url}/v1/remove-background"

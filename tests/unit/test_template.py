@@ -110,7 +110,7 @@ def test_access_needs_tls_and_only_services_of_this_account_may_send(
     for statement in allowed:
         assert statement["Action"] == "sqs:SendMessage"
         (service,) = statement["Principal"].values()
-        # A service acts for whoever asks it to; the source says for whom.
+        # A service acts on behalf of any caller; the source says of which one.
         assert "aws:SourceArn" in json.dumps(statement["Condition"])
         assert service == "events.amazonaws.com" or "aws:SourceAccount" in json.dumps(statement["Condition"])
 

@@ -21,7 +21,7 @@ def period(expression: str) -> int:
     """The seconds of a rate(...). Raises ValueError for any other expression."""
     rate = _RATE.fullmatch(expression)
     if rate is None:
-        raise ValueError(f"the schedule {expression!r} is no rate(...), which is all that the local cloud knows")
+        raise ValueError(f"the schedule {expression!r} is not a rate(...), the only kind that the local cloud supports")
     one, number, many = rate.groups()
     return int(number or 1) * SECONDS[one or many]
 

@@ -67,7 +67,7 @@ def _read_parameters() -> dict[str, Any]:
 def _fetch(url: object) -> tuple[bytes, str]:
     """The body behind a URL, and the URL's path. Raises OSError, ValueError or urllib3's HTTPError."""
     if not isinstance(url, str):
-        raise ValueError("The URL must be a string")  # noqa: TRY004 (as any other URL that is none)
+        raise ValueError("The URL must be a string")  # noqa: TRY004 (like any other invalid URL)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         raise ValueError("Only http and https are fetched")

@@ -50,7 +50,7 @@ def find_subject(picture: Array) -> Array:
     best = max(candidates, key=lambda candidate: _score(candidate, votes, faces))
     agreement = np.mean([_overlap(best.mask, other.mask) for other in candidates])
     if best.separation < 0.25 or best.on_edges < 1 or agreement < 0.2:
-        raise unknown_foreground("No foreground subject could be told from the background")
+        raise unknown_foreground("No foreground subject stands out from the background")
     return best.mask
 
 

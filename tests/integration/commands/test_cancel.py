@@ -1,4 +1,4 @@
-"""Messages as S3 sends them wait in the queue; what the function works on, nobody can receive."""
+"""Messages as S3 sends them wait in the queue; messages in flight cannot be received."""
 
 import json
 from collections.abc import Callable

@@ -28,7 +28,7 @@ def fill(deployed: Deployment, *bodies: str) -> None:
 
 
 def visible(deployed: Deployment) -> list[str]:
-    """The bodies that anybody can read; they are hidden afterwards."""
+    """The bodies of all visible messages, which are hidden afterwards."""
     found = []
     while messages := deployed.sqs.receive_message(
         QueueUrl=deployed.dead_letter_queue, MaxNumberOfMessages=10, WaitTimeSeconds=0

@@ -199,7 +199,7 @@ def test_a_mapping_disabled_by_hand_counts_as_an_operators_pause(
     mapping.begin(state, "Disabled")
     assert stack_intake.read(deployed) == stack_intake.Intake(OPERATOR, DISABLED_BY_HAND)
     item.update("ADD switching :tokens", {":tokens": {"SS": [new_token()]}}, None)
-    assert stack_intake.read(deployed).paused_by is None  # somebody is switching it
+    assert stack_intake.read(deployed).paused_by is None  # it is being switched
 
 
 @pytest.mark.parametrize("command", ["pause", "resume"])

@@ -62,7 +62,7 @@ def down() -> ServiceUnavailable:
 
 
 def bodies(deployed: Deployment, queue_url: str) -> list[str]:
-    """What anybody can read; it is hidden afterwards."""
+    """All visible messages, which are hidden afterwards."""
     found = []
     while messages := deployed.sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
         found += [message["Body"] for message in messages]
