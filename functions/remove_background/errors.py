@@ -21,7 +21,7 @@ CutoutError
 │   ├── ResultGone                result_gone
 │   ├── ResultInvalid             result_invalid
 │   ├── StorageUnavailable        storage_unavailable
-│   ├── ChargedInVain             the code of an earlier letter
+│   ├── ChargedInVain             the code of an earlier failure
 │   ├── InProgress                in_progress
 │   ├── IntakePaused              intake_paused
 │   ├── OutOfTime                 out_of_time
@@ -66,13 +66,13 @@ class Billed(StrEnum):
 class CutoutError(Exception):
     """`is_final`: to retry would cost another credit, and is not worth it.
 
-    `answer_lost`: the request was sent and no answer came, so that it may have been charged.
+    `counts_as_charge`: no answer came to the request that was sent, or one that is not documented: it may be charged.
     """
 
     code: ClassVar[str]
     billed: Billed = Billed.NO
     is_final: bool = False
-    answer_lost: bool = False
+    counts_as_charge: bool = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -191,6 +191,7 @@ class UnexpectedAnswer(Unavailable):
 
     code = "unexpected_answer"
     billed = Billed.MAYBE
+    counts_as_charge = True
 
 
 class ResultUnavailable(Unavailable):
@@ -219,17 +220,14 @@ class StorageUnavailable(Unavailable):
 
 
 class ChargedInVain(Unavailable):
-    """Another upload of the same bytes under the same key was charged for, and became a letter: with its code."""
+    """The upload, or one of the same bytes under the same key, was charged for without a cutout: with its code."""
 
     code = "unexpected_error"
     is_final = True
     may_be_general = False
 
-    def __init__(self, code: str) -> None:
-        super().__init__(
-            "The same image was uploaded under this key before, was charged for, and became a letter. "
-            "Send either letter back to try again."
-        )
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
         self.code = code or self.code  # type: ignore[misc]  # narrower than its class, on purpose
 
 

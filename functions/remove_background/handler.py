@@ -67,11 +67,12 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
     tried: list[float] = []
 
     async def handle(record: SQSRecord) -> None:
+        first_sent = _read_number(record, FIRST_SENT)
         delivery = Delivery(
             body=record.body,
             attempt=(_read_number(record, ATTEMPTS) or 0) + 1,
-            received=int(record.attributes.approximate_receive_count),
-            first_sent=_read_number(record, FIRST_SENT) or int(record.attributes.sent_timestamp),
+            is_retried=first_sent is not None or int(record.attributes.approximate_receive_count) > 1,
+            first_sent=first_sent or int(record.attributes.sent_timestamp),
             request_id=context.aws_request_id,
             deadline=deadline,
         )

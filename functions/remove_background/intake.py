@@ -116,7 +116,10 @@ class Intake:
         Or that Lambda still hands out messages: a mapping takes a while to be disabled.
         """
         if self._paused:
-            self._look()
+            try:
+                self._look()
+            except StorageUnavailable as error:  # it stays paused: the next invocation looks again
+                log.error(error.message)  # the error's own trace says nothing more
 
     def check(self) -> None:
         """Raises IntakePaused when this environment knows that the intake is paused: a call would be in vain."""
@@ -124,7 +127,10 @@ class Intake:
             raise IntakePaused("The intake is paused. The upload waits until it is reopened.")
 
     def check_again(self) -> None:
-        """The same after a wait for a slot, in which somebody else may have paused it, or paused and reopened it."""
+        """The same after a wait for a slot, in which somebody else may have paused it, or paused and reopened it.
+
+        Raises StorageUnavailable where that cannot be known.
+        """
         probation = False
         with self._looking:
             if not self._paused and time.monotonic() - self._open_at > TRUST_SECONDS:
@@ -142,11 +148,12 @@ class Intake:
         try:
             seen = self._item.read()
         except AwsError as error:
-            log.error("The state of the intake could not be read (%s).", error_code(error))
-            seen = State()  # the next slot tells
-        self._paused = seen.paused_by is not None
-        if not self._paused:
-            self._failed = False
+            raise StorageUnavailable(
+                f"DynamoDB did not let the function look whether the intake is open ({error_code(error)})."
+            ) from None
+        was_paused, self._paused = self._paused, seen.paused_by is not None
+        if was_paused and not self._paused:
+            self._failed = False  # the reopening has forgotten what failed before
         if not self._paused and seen.reopened_at is None:
             self.note_open()
         return seen.reopened_at is not None
@@ -174,7 +181,6 @@ class Intake:
             raise _on_probation()
         with self._lock:
             self._probe = token, threading.get_ident()
-        self.note_open()
         return True
 
     def release(self) -> None:

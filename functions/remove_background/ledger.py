@@ -7,9 +7,12 @@ the conflict before it is paid for. Times are in seconds since the epoch.
     holder                   fencing token: each claim writes a new one, and what follows the claim requires it
     lease                    until when the holder may be paying
     writing_until            until when any delivery that has claimed or reused a result may still write its cutout
+    others_until             the same of those before the last claim
     result_url, valid_until  the paid result
+    modified                 when its source was put there, until it is known that it was not replaced meanwhile; else 0
     billed                   the worst that the calls for this upload have cost
     charges                  its calls that were or may have been charged, of which none has become a cutout
+    failed_as                the error code with which the last of them failed, or its result did
     reuses                   how often its paid result was handed out again
     ended_at                 when its letter was written: what was sent to the queue later is a replay, and may pay
     ended_events, ended_as   the sequencers of the uploads that have a letter, and the error code of the first of them
@@ -31,7 +34,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 from .aws_errors import AwsError, error_code, refused_item
 from .deadline import Deadline
 from .errors import Billed, ChargedInVain, CutoutError, InProgress, ResultGone, StorageUnavailable, UnexpectedError
-from .models import Cutout
+from .models import Cutout, Paid
 from .uploads import Outcome, Upload
 
 if TYPE_CHECKING:
@@ -79,22 +82,24 @@ class Ledger:
         upload: Upload,
         *,
         sent: float,
+        modified: float,
         pay: Callable[[], str],
         confirm: Callable[[], object],
         deadline: Deadline,
         standing: Cutout | None = None,
-    ) -> str | Outcome:
-        """The `result_url` of an upload: the one that was paid for while it is valid, else that of a new `pay()`.
+    ) -> Paid | Outcome:
+        """The result of an upload: the one that was paid for while it is valid, else that of a new `pay()`.
 
-        `sent` is when the upload was first sent to the queue. `confirm()` looks whether the upload is what stands under
+        `sent` is when the upload was first sent to the queue. `modified` is when it was put there, where that must be
+        compared before a new result is used, and else 0. `confirm()` looks whether the upload is what stands under
         its key now; its Outcome, if that is what it returns, is the upload's. `standing` is the cutout that was found.
         DUPLICATE is returned for an upload whose letter was written already.
 
         Raises InProgress while another invocation pays for it, or for another upload of the same output key;
         StorageUnavailable before anything is paid; UnexpectedError, final, after MAX_CHARGES calls that were killed;
-        ResultGone, final, when a result expired and no other call may be charged; ChargedInVain, final, when another
-        upload of the same bytes has become a letter since this one was sent; and what `pay` raises: its `billed`
-        includes what earlier calls have cost, and it is final after MAX_CHARGES.
+        ResultGone, final, when a result expired and no other call may be charged; ChargedInVain, final, when
+        MAX_CHARGES calls failed, or another upload of the same bytes has become a letter since this one was sent; and
+        what `pay` raises: its `billed` includes what earlier calls have cost, and it is final after MAX_CHARGES.
         """
         asked = time.time()
         claim = self._claim(output_key, upload, sent, asked, confirm, standing, deadline)
@@ -106,10 +111,14 @@ class Ledger:
             charged = _is_charge(error)
             error.billed = claim.billed.or_worse(error.billed)
             error.is_final = charged and claim.charges >= MAX_CHARGES
+            values: dict[str, _Value] = {":billed": error.billed, ":charges": claim.charges - (not charged)}
+            failed_as = ""
+            if charged:
+                failed_as, values[":code"] = ", failed_as = :code", error.code
             self._write(
                 output_key,
-                "SET billed = :billed, charges = :charges REMOVE lease",
-                {":billed": error.billed, ":charges": claim.charges - (not charged)},
+                f"SET billed = :billed, charges = :charges{failed_as} REMOVE lease",
+                values,
                 holder=claim.holder,
             )
             raise
@@ -117,18 +126,30 @@ class Ledger:
         # Where this fails, the result at hand is used all the same, and the lease that is left over ends by itself.
         self._write(
             output_key,
-            "SET result_url = :url, valid_until = :until, billed = :billed REMOVE lease",
-            {":url": result_url, ":until": asked + RESULT_SECONDS, ":billed": Billed.YES},
+            "SET result_url = :url, valid_until = :until, billed = :billed, modified = :modified REMOVE lease",
+            {":url": result_url, ":until": asked + RESULT_SECONDS, ":billed": Billed.YES, ":modified": modified},
             holder=claim.holder,
         )
-        return result_url
+        return Paid(result_url, modified)
 
-    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool:
-        """A paid result is gone or broken: the next attempt pays again, unless this returns that it must not."""
+    def note_unreplaced(self, output_key: str, paid: Paid) -> None:
+        """The source of a paid result was not replaced while that was made: nobody need compare it again."""
+        self._update(
+            output_key,
+            "SET modified = :none",
+            {":none": 0.0, ":url": paid.result_url},
+            condition="result_url = :url",
+        )
+
+    def forget(self, output_key: str, upload: Upload, result_url: str, code: str) -> bool:
+        """A paid result is gone or broken: the next attempt pays again, unless this returns that it must not.
+
+        `code` is that of the error which says so.
+        """
         item = self._update(
             output_key,
-            "REMOVE result_url, valid_until",
-            {":url": result_url},
+            "SET failed_as = :code REMOVE result_url, valid_until",
+            {":url": result_url, ":code": code},
             condition="result_url = :url",
         )
         seen = _Seen.read(item)
@@ -189,7 +210,7 @@ class Ledger:
         confirm: Callable[[], object],
         standing: Cutout | None,
         deadline: Deadline,
-    ) -> "str | Outcome | _Claim":
+    ) -> "Paid | Outcome | _Claim":
         """A result that is still valid, how the upload has ended already, or the right to pay."""
         holder = uuid.uuid4().hex
         first = _Claim(holder, Billed.NO, 1, 0.0)
@@ -203,7 +224,7 @@ class Ledger:
             if _event(upload) in seen.ended_events:
                 return Outcome.DUPLICATE
             if not seen.is_valid(now):
-                raise ChargedInVain(seen.ended_as)
+                raise ChargedInVain(_LETTER_BEFORE, seen.ended_as)
         if mine and seen.is_valid(now):
             return self._reuse(output_key, seen, deadline, replayed=replayed)
         if seen.is_leased(now) or (not seen.is_of_key(upload) and (seen.is_valid(now) or seen.is_unsettled(now))):
@@ -231,22 +252,23 @@ class Ledger:
         found = confirm()
         if isinstance(found, Outcome):
             return found
-        if seen.writing_until >= now and not seen.is_written(standing):
+        if seen.writing_until >= now and not seen.is_written(standing, now):
             raise InProgress("Other bytes of the same key are in flight.")
         return None
 
     def _claim_again(self, upload: Upload, seen: "_Seen", sent: float, holder: str) -> "_Claim":
-        """The claim after others of the same upload. Raises UnexpectedError, final, after MAX_CHARGES."""
-        if sent > seen.claimed_at + UNSETTLED_SECONDS:  # sent anew, long after its cutout was made
-            return _Claim(holder, Billed.NO, 1, seen.writing_until)
+        """The claim after others of the same upload. Raises what ends it, final, after MAX_CHARGES."""
+        if sent > seen.claimed_at + UNSETTLED_SECONDS:  # sent anew, long after what was paid for it has ended
+            has_cutout = seen.result_url and seen.ended_at is None
+            return _Claim(holder, Billed.NO if has_cutout else seen.worst_billed, 1, seen.writing_until)
         if seen.lease is not None:
             self._note_stopped(upload)
         charges = 1 if seen.ended_at is not None else seen.charges + 1
         if charges > MAX_CHARGES:
-            raise _expired() if seen.result_url else _stopped("was asked for this upload's cutout", seen.worst_billed)
+            raise _in_vain(seen)
         return _Claim(holder, seen.worst_billed, charges, seen.writing_until)
 
-    def _reuse(self, output_key: str, seen: "_Seen", deadline: Deadline, *, replayed: bool) -> str:
+    def _reuse(self, output_key: str, seen: "_Seen", deadline: Deadline, *, replayed: bool) -> Paid:
         until = max(seen.writing_until, _end_of(deadline))
         item = self._update(
             output_key,
@@ -262,7 +284,7 @@ class Ledger:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         if _number(item, "reuses") > MAX_REUSES:
             raise _stopped("had made this upload's cutout", Billed.YES)
-        return seen.result_url
+        return Paid(seen.result_url, _number(item, "modified"))
 
     def _try(
         self,
@@ -282,6 +304,7 @@ class Ledger:
             ":holder": claim.holder,
             ":lease": lease,
             ":until": max(claim.writing_until, lease),
+            ":others": claim.writing_until,
             ":billed": claim.billed,
             ":charges": claim.charges,
             ":expires": int(time.time() + KEPT_SECONDS),
@@ -292,8 +315,8 @@ class Ledger:
                 TableName=self._table,
                 Key=_key(output_key),
                 UpdateExpression="SET #source = :source, etag = :etag, sequencer = :sequencer, holder = :holder,"
-                " lease = :lease, writing_until = :until, billed = :billed, charges = :charges, expires = :expires"
-                f" REMOVE result_url, valid_until, reuses, {_OF_A_LETTER}",
+                " lease = :lease, writing_until = :until, others_until = :others, billed = :billed, charges = :charges,"
+                f" expires = :expires REMOVE result_url, valid_until, reuses, failed_as, {_OF_A_LETTER}",
                 ConditionExpression=condition,
                 ExpressionAttributeNames=_NAMES,
                 ExpressionAttributeValues=_values(values),
@@ -362,10 +385,12 @@ class _Seen(NamedTuple):
     holder: str | None
     lease: float | None
     writing_until: float
+    others_until: float
     result_url: str
     valid_until: float
     billed: Billed
     charges: int
+    failed_as: str
     reuses: int
     sequencer: str
     ended_at: float | None
@@ -381,10 +406,12 @@ class _Seen(NamedTuple):
             holder=item.get("holder", {}).get("S"),
             lease=_number(item, "lease") if "lease" in item else None,
             writing_until=_number(item, "writing_until"),
+            others_until=_number(item, "others_until"),
             result_url=item.get("result_url", {}).get("S", ""),
             valid_until=_number(item, "valid_until"),
             billed=Billed(item.get("billed", {}).get("S", Billed.NO)),
             charges=int(_number(item, "charges")),
+            failed_as=item.get("failed_as", {}).get("S", ""),
             reuses=int(_number(item, "reuses")),
             sequencer=item.get("sequencer", {}).get("S", ""),
             ended_at=_number(item, "ended_at") if "ended_at" in item else None,
@@ -402,9 +429,9 @@ class _Seen(NamedTuple):
     def is_valid(self, now: float) -> bool:
         return bool(self.result_url) and self.valid_until >= now
 
-    def is_written(self, standing: Cutout | None) -> bool:
-        """Whether its cutout stands there, written by the only delivery that ever had a result of it."""
-        alone = self.charges == 1 and self.reuses == 0 and self.sequencer != ""
+    def is_written(self, standing: Cutout | None, now: float) -> bool:
+        """Whether its cutout stands there, written by the only delivery that can have had a result of it."""
+        alone = self.others_until < now and self.reuses == 0 and self.sequencer != ""
         found = standing and (standing.source_etag, standing.source_sequencer)
         return alone and found == (self.etag, self.sequencer)
 
@@ -448,12 +475,16 @@ _NOTHING_TO_LOSE = (
     " ((#source <> :source OR etag <> :etag) AND attribute_not_exists(lease) AND expires < :settled)"
 )
 _OF_A_LETTER = "ended_at, ended_events, ended_as"
+_LETTER_BEFORE = (
+    "The same image was uploaded under this key before, was charged for, and became a letter. "
+    "Send either letter back to try again."
+)
 _NAMES = {"#source": "source"}  # a word that DynamoDB reserves
 
 
 def _is_charge(error: CutoutError) -> bool:
     """Whether a call that failed was, or may well have been, charged. A 5xx says itself that it failed."""
-    return error.billed is Billed.YES or error.answer_lost
+    return error.billed is Billed.YES or error.counts_as_charge
 
 
 def _end_of(deadline: Deadline) -> float:
@@ -467,6 +498,19 @@ def _stopped(after: str, billed: Billed) -> UnexpectedError:
         "Its log says why: look for `Task timed out`, `OutOfMemory` or `Runtime.ExitError`."
     )
     error.billed, error.is_final = billed, True
+    return error
+
+
+def _in_vain(seen: _Seen) -> CutoutError:
+    """Why no other call may be charged for an upload. Its letter was not written when the last of them failed."""
+    if seen.result_url:
+        return _expired()
+    if seen.lease is not None or not seen.failed_as:
+        return _stopped("was asked for this upload's cutout", seen.worst_billed)
+    error = ChargedInVain(
+        "Two calls for this upload were charged, or may have been, and it has no cutout.", seen.failed_as
+    )
+    error.billed = seen.billed
     return error
 
 

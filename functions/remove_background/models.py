@@ -14,14 +14,22 @@ MAX_SOURCE_KEY_LENGTH = 1_024
 class Source(NamedTuple):
     """The object of an upload as it is now: `head` its first bytes, `size` in bytes.
 
-    `modified` is when it was put there; it tells two uploads of the same bytes apart where there are no versions.
+    `modified` is when it was put there, in whole seconds since the epoch; it tells two uploads of the same bytes apart
+    where there are no versions.
     """
 
     upload: Upload
     head: bytes
     size: int
     version_id: str | None = None
-    modified: object = None
+    modified: float = 0.0
+
+
+class Paid(NamedTuple):
+    """A paid result. Where `modified` is not 0, it is of the upload only if its object was put there at that time."""
+
+    result_url: str
+    modified: float = 0.0
 
 
 class Result(NamedTuple):

@@ -222,7 +222,7 @@ def _no_answer(error: Exception, current: Call) -> ServiceUnavailable:
         "The connection to Pixelcut failed." if in_time else "Pixelcut did not answer in time."
     )
     unavailable.billed = Billed.MAYBE if current.sent else Billed.NO
-    unavailable.answer_lost = current.sent
+    unavailable.counts_as_charge = current.sent
     return unavailable
 
 
@@ -237,7 +237,8 @@ def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any], k
             return _ABOUT_THE_IMAGE[code](f"Pixelcut cannot process this image{said}.")
         case 400:
             refused = RequestRefused(f"Pixelcut refused the request, not the image{said}.", code)
-            refused.billed = Billed.NO if code in _ABOUT_THE_REQUEST else Billed.MAYBE
+            refused.counts_as_charge = code not in _ABOUT_THE_REQUEST
+            refused.billed = Billed.MAYBE if refused.counts_as_charge else Billed.NO
             return refused
         case 401:
             return InvalidApiKey("Pixelcut does not know the API key. Put the right one into the stack's secret.")
@@ -250,7 +251,7 @@ def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any], k
         case _ if status >= 500:  # the class of server errors
             unavailable = ServiceUnavailable(f"Pixelcut answered {status}.")
             unavailable.billed = Billed.MAYBE
-            unavailable.answer_lost = status in _OF_A_GATEWAY
+            unavailable.counts_as_charge = status in _OF_A_GATEWAY
             return unavailable
         case _:
             return UnexpectedAnswer(f"Pixelcut answered {status}, which its reference does not describe{said}.")

@@ -1,5 +1,6 @@
 """What happens to one upload, in order, until it is a cutout."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from .errors import (
     ResultInvalid,
     StorageUnavailable,
 )
-from .models import Cutout, Result, Source
+from .models import Cutout, Paid, Result, Source
 from .output_key import OutputKey
 from .uploads import Outcome, Upload
 
 WRITE_ATTEMPTS = 3
+# S3 tells in whole seconds when an object was put there: once it is as old as this, whatever replaces it has another
+# time. One second would do if all clocks agreed.
+YOUNG_SECONDS = 2.0
 
 
 class Storage(Protocol):
@@ -46,12 +50,14 @@ class Ledger(Protocol):
         upload: Upload,
         *,
         sent: float,
+        modified: float,
         pay: Callable[[], str],
         confirm: Callable[[], object],
         deadline: Deadline,
         standing: Cutout | None,
-    ) -> str | Outcome: ...
-    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool: ...
+    ) -> Paid | Outcome: ...
+    def note_unreplaced(self, output_key: str, paid: Paid) -> None: ...
+    def forget(self, output_key: str, upload: Upload, result_url: str, code: str) -> bool: ...
     def check_nothing_in_flight(self, output_key: str) -> None: ...
 
 
@@ -83,6 +89,7 @@ class BackgroundRemover:
             key,
             upload,
             sent=sent,
+            modified=source.modified if self._is_given_the_key(source) else 0.0,
             pay=lambda: self._pay(source, header.format, deadline),
             confirm=lambda: self.storage.look_at(upload),
             standing=present,
@@ -127,33 +134,33 @@ class BackgroundRemover:
         """The one call that costs a credit; returns its `result_url`."""
         if self.presigned_url_seconds is None:
             return self.service.remove_background_of_image(self.storage.read(source), format_, deadline)
+        if self._is_given_the_key(source):
+            young = source.modified + YOUNG_SECONDS - time.time()
+            time.sleep(max(0.0, min(young, YOUNG_SECONDS, deadline.remaining())))
         image_url = self.storage.presign(source, self.presigned_url_seconds)
-        result_url = self.service.remove_background_of_url(image_url, deadline)
-        if source.version_id is None:
-            self._check_unreplaced(source)
-        return result_url
+        return self.service.remove_background_of_url(image_url, deadline)
 
-    def _check_unreplaced(self, source: Source) -> None:
-        """Without versions, Pixelcut was given what stood under the key at that moment.
-
-        Raises ResultInvalid when that may have been another upload, even if the same bytes stand there again.
-        """
-        try:
-            now = self.storage.look_at(source.upload)
-            if isinstance(now, Outcome) or now.modified != source.modified:
-                raise ResultInvalid("The upload was replaced while Pixelcut worked on it.")
-        except CutoutError as error:
-            error.billed = Billed.YES
-            raise
+    def _is_given_the_key(self, source: Source) -> bool:
+        """Without versions, a URL gives Pixelcut whatever stands under the key at that moment."""
+        return self.presigned_url_seconds is not None and source.version_id is None
 
     @contextmanager
-    def _fetch(self, output_key: str, upload: Upload, result_url: str, deadline: Deadline) -> Iterator[Result]:
+    def _fetch(self, output_key: str, upload: Upload, paid: Paid, deadline: Deadline) -> Iterator[Result]:
         """Only a result that is gone or broken is forgotten; one that cannot be had now stays paid for."""
         try:
-            with self.results.fetch(result_url, deadline) as result:
+            if paid.modified:
+                self._check_unreplaced(upload, paid)
+                self.ledger.note_unreplaced(output_key, paid)
+            with self.results.fetch(paid.result_url, deadline) as result:
                 yield result
         except CutoutError as error:
             error.billed = Billed.YES
             if isinstance(error, ResultGone | ResultInvalid):
-                error.is_final = self.ledger.forget(output_key, upload, result_url)
+                error.is_final = self.ledger.forget(output_key, upload, paid.result_url, error.code)
             raise
+
+    def _check_unreplaced(self, upload: Upload, paid: Paid) -> None:
+        """Raises ResultInvalid when Pixelcut may have been given another upload, even if the same bytes stand there."""
+        now = self.storage.look_at(upload)
+        if isinstance(now, Outcome) or now.modified != paid.modified:
+            raise ResultInvalid("The upload was replaced after Pixelcut was asked for its cutout.")

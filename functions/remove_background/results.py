@@ -51,7 +51,7 @@ class Results:
         """Download and verify a paid result; it is deleted when the context ends.
 
         Retries when that fails, since the alternative is to pay again: at once, or a little later when it is not there.
-        Raises ResultGone, ResultInvalid, ResultUnavailable or OutOfTime.
+        Raises ResultGone or ResultInvalid only after FETCH_ATTEMPTS, ResultUnavailable or OutOfTime.
         """
         deadline.remaining(reserve=RESERVE)
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
@@ -60,9 +60,11 @@ class Results:
                     result = self._download(result_url, file, deadline)
                     break
                 except ResultUnavailable as error:
-                    rest = GONE_SECONDS * attempt if isinstance(error, ResultGone) else 0.0
-                    if attempt == FETCH_ATTEMPTS or deadline.left(reserve=RESERVE) <= rest:
+                    if attempt == FETCH_ATTEMPTS:
                         raise
+                    rest = GONE_SECONDS * attempt if isinstance(error, ResultGone) else 0.0
+                    if deadline.left(reserve=RESERVE) <= rest:
+                        raise ResultUnavailable(f"{error.message} No time was left to ask again.") from None
                     time.sleep(rest)
             yield result
 

@@ -73,7 +73,7 @@ class Storage:
             int(answer["ContentRange"].rpartition("/")[2]),
             # "null" where versioning is suspended: that version can be overwritten, as where there are none.
             None if (version := answer.get("VersionId")) == "null" else version,
-            answer.get("LastModified"),
+            answer["LastModified"].timestamp(),
         )
 
     def presign(self, source: Source, seconds: int) -> str:

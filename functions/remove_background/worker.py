@@ -53,14 +53,15 @@ logger = Logger()
 class Delivery(NamedTuple):
     """One message of the queue: `attempt` counts from 1 those that may have been the upload's own fault.
 
-    SQS's own count, `received`, only tells that there may have been attempts: it also counts receives that never
-    reached the function, as when the account's concurrency is used up. `first_sent` is when the first message was sent
-    that this one was put back for, in milliseconds since the epoch.
+    `is_retried`: there may have been others, which did not count. A message that was put back is one of those, and one
+    that SQS has counted before: it also counts receives that never reached the function, as when the account's
+    concurrency is used up. `first_sent` is when the first message was sent that this one was put back for, in
+    milliseconds since the epoch.
     """
 
     body: str
     attempt: int
-    received: int
+    is_retried: bool
     first_sent: int
     request_id: str
     deadline: Deadline
@@ -156,7 +157,7 @@ class Worker:
         key = account = None
         if upload and not isinstance(error, BadNotification | OutputKeyTooLong):
             key = self.remover.output_key.of(upload.key)
-            account = self.ledger.read(key, upload, retried=max(delivery.attempt, delivery.received) > 1)
+            account = self.ledger.read(key, upload, retried=delivery.is_retried)
             error.billed = account.billed.or_worse(error.billed)
             fields["billed"] = error.billed
         written = time.time()

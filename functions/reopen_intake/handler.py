@@ -17,7 +17,14 @@ from remove_background.aws import Clients
 from remove_background.config import ReopenConfig
 from remove_background.connections import Connections
 from remove_background.deadline import Deadline
-from remove_background.errors import CutoutError, InsufficientCredits
+from remove_background.errors import (
+    CutoutError,
+    Forbidden,
+    InsufficientCredits,
+    Rejected,
+    RequestRefused,
+    UnexpectedAnswer,
+)
 from remove_background.intake import FUNCTION, OPERATOR, IntakeItem, State, new_token
 from remove_background.pixelcut import Pixelcut
 
@@ -87,8 +94,12 @@ class Watch:
 
     def _trouble(self, reason: str | None) -> str | None:
         """The code of what still keeps uploads from succeeding."""
+        credits_left = None
         try:
             credits_left = self.pixelcut.read_credits()
+        except (Rejected, RequestRefused, Forbidden, UnexpectedAnswer) as error:
+            # A firewall may answer so for good, and about this request only. Whether uploads succeed, the probe tells.
+            logger.warning(f"the credits left are not known: {error.code}", extra={"error_message": error.message})
         except CutoutError as error:
             return error.code
         if reason == InsufficientCredits.code and credits_left is not None and credits_left < 1:

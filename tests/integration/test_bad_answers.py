@@ -116,7 +116,7 @@ def test_a_bad_answer_has_the_expected_outcome(ends: Ends, name: str) -> None:
     else:
         assert type(end) is row.error
         assert isinstance(end, CutoutError)
-        assert (end.code, end.billed, end.answer_lost) == (row.code, row.billed, row.lost)
+        assert (end.code, end.billed, end.counts_as_charge) == (row.code, row.billed, row.counts_as_charge)
         assert getattr(end, "retry_after", None) == row.retry_after
         assert_can_be_told(end)
     assert ends.requests[name] == row.requests

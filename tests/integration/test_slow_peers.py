@@ -102,7 +102,7 @@ def test_a_slow_service_loses_only_its_own_answer(peer: Peer, connections: Conne
     assert {row: round(seconds, 1) for row, (_, seconds) in ends.items() if seconds > SECONDS + LATE_SECONDS} == {}
     for error, _ in ends.values():
         assert isinstance(error, ServiceUnavailable)
-        assert (error.billed, error.answer_lost) == (Billed.MAYBE, True)
+        assert (error.billed, error.counts_as_charge) == (Billed.MAYBE, True)
         assert error.message == "Pixelcut did not answer in time."
     assert {peer.requests[row.replace(" ", "-")] for row in SLOW} == {1}
     assert {end for end, _ in quick} == {"https://assets.example.com/a.png"}
@@ -143,7 +143,7 @@ def test_a_peer_that_does_not_read_the_image_loses_only_that_upload(peer: Peer, 
     with pytest.raises(ServiceUnavailable, match="in time") as caught:
         pixelcut.remove_background_of_image([bytes(1_000_000)] * 20, "jpeg", Deadline(SECONDS))
     assert time.monotonic() - started < SECONDS + LATE_SECONDS
-    assert (caught.value.billed, caught.value.answer_lost) == (Billed.MAYBE, True)
+    assert (caught.value.billed, caught.value.counts_as_charge) == (Billed.MAYBE, True)
 
 
 def test_a_peer_that_reads_slowly_is_waited_for(
@@ -171,7 +171,7 @@ def test_a_handshake_that_hangs_times_out_before_anything_is_sent(connections: C
         with pytest.raises(ServiceUnavailable) as caught:
             Pixelcut(connections.api, url, lambda _: "key", no_slot).remove_background_of_url("x", Deadline(SECONDS))
         assert time.monotonic() - started < SECONDS + LATE_SECONDS
-        assert (caught.value.billed, caught.value.answer_lost) == (Billed.NO, False)
+        assert (caught.value.billed, caught.value.counts_as_charge) == (Billed.NO, False)
 
 
 def test_a_name_server_that_does_not_answer_is_not_waited_for(

@@ -14,7 +14,7 @@ from .state import START, Message, State
 from .wiring import UPLOAD_QUEUE
 
 LONG_AGO = Decimal(START - 4_000)  # longer than any time that is compared with the clock: a result's hour
-_TIMES = {"lease", "probe_until", "failed_at", "next_at", "since", "reopened_at", "writing_until"}
+_TIMES = {"lease", "probe_until", "failed_at", "next_at", "since", "reopened_at", "writing_until", "others_until"}
 RESULT_SECONDS, VALID_SECONDS = 3600.0, 3300
 KEPT_SECONDS = 14 * 24 * 3600  # after which an item expires: so the code knows when it was claimed
 # Of some times the code asks for longer when they were.
@@ -109,7 +109,11 @@ def _message(message: Message, clock: float, moments: dict[str, list[Decimal]]) 
 
 
 def _attributes(message: Message, sent: int) -> tuple[tuple[str, str, str], ...]:
-    """A message that comes for the first time is like one that was put back without a failure."""
+    """A message that comes for the first time is like one that was put back without a failure.
+
+    They differ in one word: the letter of one that was put back may say that it may have been billed. The random
+    histories tell the two apart.
+    """
     given = {name: (kind, value) for name, kind, value in message.attributes}
     if message.queue == UPLOAD_QUEUE:
         attempts = given.get("Attempts", ("Number", "0"))

@@ -1,6 +1,7 @@
 """The client objects of boto3 that the code is given, over calls that the scheduler answers."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
 from types import SimpleNamespace
@@ -82,8 +83,8 @@ class S3:
         found = {"Body": BytesIO(content), "ETag": etag, "Metadata": dict(metadata)}
         if version_id.startswith("v"):
             found["VersionId"] = version_id
-        else:  # a bucket without versions; it tells when the object was put
-            found["LastModified"] = version_id
+        if version_id:  # of an upload; it is the later the higher
+            found["LastModified"] = datetime.fromtimestamp(int(version_id.strip("v")), UTC)
         if Range:
             found["ContentRange"] = f"bytes 0-{len(content) - 1}/{len(content)}"
         return found

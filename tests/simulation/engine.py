@@ -133,6 +133,10 @@ class Engine:
             _replace(state, running._replace(repeated=(*running.repeated, thread)))
             return
         node = running.node.step((thread, answer, state.clock))
+        if running.kind == "worker" and not self.world.calm:
+            running = promises.on_seen(state, running, thread, call, answer)
+            if (following := node.pending[thread]) and following.method == "post":
+                promises.on_decision(state, running, thread)
         _replace(state, running._replace(node=node))
 
     def _answer(self, state: State, running: Running, call: Call, what: str, *more: str) -> tuple[Running, Answer]:
@@ -141,8 +145,7 @@ class Engine:
         if call.service == "pixelcut":
             return running, service.answer(self.world, state, running, call, more[0] if more else what)
         if what == "failed":
-            # What was paid for cannot be written down; or, without versions, nobody knows what it is of.
-            if promises.is_fault_of_ledger(call) or (call.method == "get_object" and not self.world.versioned):
+            if promises.is_fault_of_ledger(call):  # what was paid for cannot be written down
                 promises.excuse(state, running.serial)
             return running, Answer(None, FAILED)
         running, answer = self._serve(state, running, call)
@@ -168,7 +171,7 @@ class Engine:
     def _on_item(self, state: State, running: Running, before: dict[str, FrozenItem], id_: str) -> Running:
         old, new = before.get(id_, ()), state.items[id_]
         if id_.startswith("cutout:"):
-            promises.on_ledger(state, running, old, new, versioned=self.world.versioned)
+            promises.on_ledger(state, old, new)
             return running
         if self.world.calm:
             if "paused_by" in dict(new):

@@ -161,6 +161,20 @@ MUTATIONS = [
         "if seen.ended_at:",
         (SAME,),
     ),
+    Mutation(
+        "without versions: nobody looks whether the upload was replaced",
+        _USE_CASE,
+        "if paid.modified:",
+        "if paid.modified < 0:",
+        (PLAIN,),
+    ),
+    Mutation(
+        "without versions: a result that was not compared is used by the next delivery",
+        _LEDGER,
+        'Paid(seen.result_url, _number(item, "modified"))',
+        "Paid(seen.result_url)",
+        (PLAIN,),
+    ),
     # S3
     Mutation("no If-None-Match", _STORAGE, 'else {"IfNoneMatch": "*"}', "else {}", (OCCUPIED,)),
     Mutation(
@@ -181,9 +195,9 @@ MUTATIONS = [
     Mutation(
         "a result is forgotten before it is fetched",
         _USE_CASE,
-        "with self.results.fetch(result_url, deadline) as result:",
-        "self.ledger.forget(output_key, upload, result_url)\n"
-        "            with self.results.fetch(result_url, deadline) as result:",
+        "with self.results.fetch(paid.result_url, deadline) as result:",
+        'self.ledger.forget(output_key, upload, paid.result_url, "result_gone")\n'
+        "            with self.results.fetch(paid.result_url, deadline) as result:",
         (ONE,),
     ),
     # Messages

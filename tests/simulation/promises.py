@@ -6,9 +6,9 @@
    took its place, and its bytes have been uploaded again since. What never becomes a cutout is charged twice at most,
    for each replay; where two uploads share an output key, this is remembered for an hour.
 3. Nothing stale wins: at rest the cutout is of the bytes that stand in the input bucket.
-4. The account is safe: no paid call whose slot was reserved after the intake was paused; what an operator paused, only
-   an operator resumes; a closed intake has an owner; on probation one upload at a time is paid for, and each reopening
-   in vain makes the next wait longer.
+4. The account is safe: no paid call whose slot was reserved after the intake was paused, nor one whose environment has
+   not seen within five seconds that it is open; what an operator paused, only an operator resumes; a closed intake has
+   an owner; on probation one upload at a time is paid for, and each reopening in vain makes the next wait longer.
 """
 
 import json
@@ -19,13 +19,14 @@ from typing import Any
 from . import aws
 from .expressions import Item
 from .pixelcut import cutout_of
-from .processes import Call
+from .processes import Answer, Call
 from .state import Charge, FrozenItem, Running, State, Version
 from .wiring import DEAD_LETTERS, INPUT, MAX_ATTEMPTS, OUTPUT, UPLOAD_QUEUE
 
 MAX_CHARGES = 2
 KEPT_SECONDS = 14 * 24 * 3600.0
 REOPEN_SECONDS, MOST_WAIT_SECONDS = 300.0, 3_600.0
+TRUST_SECONDS = 5.001  # and what rounding does to a clock
 
 
 def broken(state: State, promise: str) -> None:
@@ -50,6 +51,33 @@ def on_post(state: State, running: Running) -> None:
         broken(state, "safe: a paid call whose slot was reserved after the intake was paused")
     if not running.slot:
         broken(state, "safe: a paid call without a slot")
+
+
+def on_seen(state: State, running: Running, thread: int, call: Call, answer: Answer) -> Running:
+    """What the answer to a call tells an environment about the intake."""
+    if call.service != "dynamodb" or call.args[0] != "intake" or answer.error:
+        return running
+    if call.method == "get_item":
+        is_open = not {"paused_by", "reopened_at"} & dict(answer.value or ()).keys()
+        return running._replace(looked=state.clock, is_open=is_open)
+    update = str(call.args[1])
+    if update.startswith("SET next_at"):
+        return running._replace(looked=state.clock, is_open=True)
+    if update.startswith("SET probe"):
+        return running._replace(looked=state.clock, is_open=False, probe=thread)
+    if running.probe == thread and "probe" in update.partition("REMOVE")[2]:
+        return running._replace(probe=-1)
+    return running
+
+
+def on_decision(state: State, running: Running, thread: int) -> None:
+    """The next call of this thread is a paid one."""
+    if running.probe == thread:
+        return
+    if not running.is_open:
+        broken(state, "safe: a paid call without the probe, though the intake was not seen open")
+    elif state.clock > running.looked + TRUST_SECONDS:
+        broken(state, "safe: a paid call though nobody has looked for long whether the intake is open")
 
 
 def on_refused(state: State, most: int) -> None:
@@ -111,12 +139,9 @@ def result_url(key: str, etag: str, number: int) -> str:
     return f"https://results.test/{key}/{etag}/{number}"
 
 
-def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenItem, *, versioned: bool) -> None:
+def on_ledger(state: State, before: FrozenItem, after: FrozenItem) -> None:
     old, new = _url(before), _url(after)
     _forget_after_an_hour(state, dict(before), dict(after))
-    if not versioned and not new and "lease" not in dict(after):
-        # What the service was given may have been another upload: its result is not kept.
-        excuse(state, running.serial)
     if old == new:
         return
     for charge in state.charges:
@@ -133,6 +158,15 @@ def on_ledger(state: State, running: Running, before: FrozenItem, after: FrozenI
         ):
             seen = frozenset({current_etag(state, charge.key)})
             change(state, charge, state="displaced", current=seen)
+        if url == old and not new and charge.state == "kept" and _is_replaced(state, charge.key, dict(before)):
+            change(state, charge, **EXCUSED)
+
+
+def _is_replaced(state: State, key: str, item: Item) -> bool:
+    """Without versions, the service may have been given something else than what stood there before the call."""
+    modified = item.get("modified", ("N", 0))[1]
+    found = aws.current(state, INPUT, key)
+    return modified != 0 and (found is None or int(found.version_id) != modified)
 
 
 def _forget_after_an_hour(state: State, old: Item, new: Item) -> None:

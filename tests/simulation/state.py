@@ -53,6 +53,9 @@ class Running(NamedTuple):
     etags: frozenset[str] = frozenset()  # of the uploads that it works on
     slot: str = ""  # open or paused, when the last slot was reserved
     repeated: tuple[int, ...] = ()  # threads whose call was applied, and will be sent again
+    looked: float = 0.0  # when it last saw whether the intake is open
+    is_open: bool = False  # what it saw
+    probe: int = -1  # the thread that has the probe
 
 
 class State:

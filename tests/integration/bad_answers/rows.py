@@ -6,10 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from remove_background.errors import (
-    Billed,
-    CutoutError,
-)
+from remove_background.errors import Billed, CutoutError, RequestRefused, UnexpectedAnswer
 from tests.integration.peers import Step, answer, close, endlessly, hang, head, reset, say, trickle
 
 RESULT_URL = "https://assets.example.com/a.png"
@@ -32,6 +29,12 @@ class Row:
     retry_after: float | None = None
     seconds: float = 30.0
     large: bool = False
+
+    @property
+    def counts_as_charge(self) -> bool:
+        """An answer was lost, or was one that the reference does not describe, or a refusal that may be charged."""
+        undescribed = self.error is UnexpectedAnswer or (self.error is RequestRefused and self.billed is Billed.MAYBE)
+        return self.lost or undescribed
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -20,7 +20,7 @@ from remove_background.aws import Clients
 from remove_background.deadline import Deadline
 from remove_background.errors import MalformedImage
 from remove_background.letters import Letters, notification
-from remove_background.models import Result, cutout_metadata
+from remove_background.models import Paid, Result, cutout_metadata
 from remove_background.output_key import OutputKey
 from remove_background.process_upload import BackgroundRemover
 from remove_background.storage import Storage
@@ -516,14 +516,18 @@ class Service:
         upload: Upload,
         *,
         sent: float,
+        modified: float,
         pay: Callable[[], str],
         confirm: Callable[[], object],
         deadline: Deadline,
         standing: object,
-    ) -> str:
-        return pay()
+    ) -> Paid:
+        return Paid(pay())
 
-    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool:
+    def note_unreplaced(self, output_key: str, paid: Paid) -> None:
+        raise NotImplementedError
+
+    def forget(self, output_key: str, upload: Upload, result_url: str, code: str) -> bool:
         raise NotImplementedError
 
     def check_nothing_in_flight(self, output_key: str) -> None:

@@ -24,7 +24,7 @@ def test_the_modules_tree_lists_every_error_under_its_own_code() -> None:
     tree = dict(line.split("─ ")[1].split(maxsplit=1) for line in errors.__doc__.splitlines() if "─ " in line)
     concrete = {error.__name__: error.code for error in every_error() if "code" in vars(error)}
     concrete["RequestRefused"] = "the API's own code (invalid_parameter, ...)"
-    concrete["ChargedInVain"] = "the code of an earlier letter"
+    concrete["ChargedInVain"] = "the code of an earlier failure"
     assert {name: text for name, text in tree.items() if name in concrete} == concrete
 
 

@@ -30,7 +30,7 @@ from remove_background.errors import (
 )
 from remove_background.process_upload import BackgroundRemover
 from remove_background.uploads import Outcome, Upload
-from remove_background.worker import LETTER_SECONDS
+from remove_background.worker import LETTER_SECONDS, Delivery, Ending, Worker
 
 MakeEvent = Callable[..., dict[str, Any]]
 MakeRecord = Callable[..., dict[str, Any]]
@@ -263,6 +263,34 @@ def test_receives_do_not_count_as_attempts(faked: Stack, make_event: MakeEvent, 
     assert faked.invoke(event) == []
     assert faked.read_letters() == []
     assert [attributes["Attempts"] for _, attributes in faked._read(faked.uploads)] == ["1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("received", "put_back", "is_retried"), [("1", False, False), ("2", False, True), ("1", True, True)]
+)
+def test_a_message_that_was_received_or_put_back_before_is_retried(
+    stack: Stack,
+    make_event: MakeEvent,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    received: str,
+    put_back: bool,
+    is_retried: bool,
+) -> None:
+    seen = []
+
+    def handle(_: Worker, delivery: Delivery) -> tuple[list[Ending], bool]:
+        seen.append(delivery.is_retried)
+        return [], True
+
+    monkeypatch.setattr(Worker, "handle", handle)
+    event = make_event({})
+    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = received
+    if put_back:  # without an attempt that counts
+        attribute = {"stringValue": "0", "dataType": "Number"}
+        event["Records"][0]["messageAttributes"] = {"Attempts": attribute, "FirstSent": attribute}
+    stack.invoke(event)
+    assert seen == [is_retried]
 
 
 def test_a_message_that_was_put_back_keeps_its_attempts(

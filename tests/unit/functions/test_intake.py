@@ -241,6 +241,22 @@ def test_a_success_costs_no_call_where_nothing_has_failed(
     intake.check()
 
 
+def test_a_look_at_an_open_intake_does_not_keep_the_failures_in_a_row(
+    intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], fail: Callable[..., bool]
+) -> None:
+    fail(intake, "a")
+    pay(intake)
+    clock.sleep(5.1)
+    intake.check_again()
+    intake.report_success()
+    assert item.read().failing == frozenset()
+
+
+def test_the_first_success_of_an_environment_costs_no_call(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake._item, "_dynamodb", None)
+    intake.report_success()
+
+
 def test_environments_count_together(
     make_environment: Callable[[], Intake], item: IntakeItem, fail: Callable[..., bool]
 ) -> None:
@@ -369,7 +385,7 @@ def test_while_lambda_still_hands_out_messages_of_a_paused_intake_nothing_is_pai
     intake.check()
 
 
-def test_an_item_that_cannot_be_read_keeps_no_upload_waiting(
+def test_a_paused_intake_stays_paused_while_its_item_cannot_be_read(
     intake: Intake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fail: Callable[..., bool]
 ) -> None:
     monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
@@ -377,8 +393,38 @@ def test_an_item_that_cannot_be_read_keeps_no_upload_waiting(
     caplog.clear()
     monkeypatch.setattr(intake._item, "_table", "nowhere")
     intake.begin()
-    intake.check()  # its next slot tells
-    assert set(caplog.messages) == {"The state of the intake could not be read (ResourceNotFoundException)."}
+    with pytest.raises(IntakePaused):
+        intake.check()
+    assert set(caplog.messages) == {
+        "DynamoDB did not let the function look whether the intake is open (ResourceNotFoundException)."
+    }
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_no_call_is_made_after_a_wait_in_which_the_intake_may_have_been_paused(
+    intake: Intake,
+    item: IntakeItem,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    pay: Callable[[Intake], None],
+    *,
+    paused: bool,
+) -> None:
+    pay(intake)
+    if paused:
+        item.pause(OPERATOR, "new prices")
+    clock.sleep(5.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(intake._item, "_table", "nowhere")
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable, match="ResourceNotFoundException") as caught:
+                intake.check_again()
+            assert caught.value.billed is Billed.NO
+    if paused:
+        with pytest.raises(IntakePaused):
+            intake.check_again()
+    else:
+        intake.check_again()
 
 
 @pytest.mark.parametrize("by", [FUNCTION, OPERATOR])
@@ -1011,6 +1057,28 @@ def test_a_call_that_waited_long_for_its_slot_looks_whether_it_was_paused_meanwh
         intake.check_again()
 
 
+def test_an_environment_that_has_never_known_it_open_looks(intake: Intake, item: IntakeItem, clock: Clock) -> None:
+    """Also where the machine, and so the monotonic clock, has only just started."""
+    item.pause(OPERATOR, "new prices")
+    clock.now = 5.1
+    with pytest.raises(IntakePaused):
+        intake.check_again()
+
+
+def test_a_look_that_finds_it_open_is_trusted_like_a_slot(
+    intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
+) -> None:
+    pay(intake)
+    clock.sleep(5.1)
+    intake.check_again()
+    item.pause(OPERATOR, "new prices")
+    clock.sleep(4.8)
+    intake.check_again()
+    clock.sleep(0.3)
+    with pytest.raises(IntakePaused):
+        intake.check_again()
+
+
 def test_a_call_that_waited_while_it_was_paused_and_reopened_needs_the_probe(
     intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
 ) -> None:
@@ -1024,6 +1092,21 @@ def test_a_call_that_waited_while_it_was_paused_and_reopened_needs_the_probe(
         assert not caught.value.is_paused
     pay(intake)  # with the probe
     intake.check_again()
+
+
+def test_a_thread_that_waits_does_not_call_because_another_one_has_the_probe(
+    intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
+) -> None:
+    """It reserved its slot before the pause."""
+    pay(intake)
+    clock.sleep(5.1)
+    pause_and_reopen(item, clock)
+    probe = threading.Thread(target=pay, args=[intake])
+    probe.start()
+    probe.join()
+    with pytest.raises(IntakePaused) as caught:
+        intake.check_again()
+    assert not caught.value.is_paused
 
 
 @pytest.mark.parametrize("on_probation", [True, False])

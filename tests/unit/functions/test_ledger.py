@@ -29,7 +29,7 @@ from remove_background.errors import (
     UnexpectedError,
 )
 from remove_background.ledger import Ledger
-from remove_background.models import Cutout, cutout_metadata
+from remove_background.models import Cutout, Paid, cutout_metadata
 from remove_background.uploads import Outcome, Upload
 
 if TYPE_CHECKING:
@@ -123,10 +123,26 @@ class Desk:
         confirm: Callable[[], object] | None = None,
         seconds: float = 60,
     ) -> str | Outcome:
+        """The result_url."""
+        paid = self.pay_for(upload, output_key, sent=sent, pay=pay, confirm=confirm, seconds=seconds)
+        return paid if isinstance(paid, Outcome) else paid.result_url
+
+    def pay_for(
+        self,
+        upload: Upload,
+        output_key: str = KEY,
+        *,
+        sent: float = START,
+        modified: float = 0.0,
+        pay: Callable[[], str] | None = None,
+        confirm: Callable[[], object] | None = None,
+        seconds: float = 60,
+    ) -> Paid | Outcome:
         return self.ledger.pay_once(
             output_key,
             upload,
             sent=sent,
+            modified=modified,
             pay=pay or self.till,
             confirm=confirm or (lambda: self.confirm(upload)),
             standing=self.cutout,
@@ -173,7 +189,7 @@ def failed() -> CutoutError:
 
 def answer_lost() -> CutoutError:
     error = failed()
-    error.answer_lost = True
+    error.counts_as_charge = True
     return error
 
 
@@ -221,6 +237,33 @@ def test_the_hour_of_a_result_begins_before_the_call(desk: Desk, make_upload: Ma
     assert desk.pay(make_upload(), pay=pay) == "https://result/slow"
     desk.clock.move(3300 - 30 + 1)
     assert desk.pay(make_upload()) == "https://result/1"
+
+
+def test_a_result_is_handed_out_with_when_its_source_was_put_there_until_that_was_compared(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    """As the delivery that paid has seen it before its call, not the one that takes the result up."""
+    paid = desk.pay_for(make_upload(), modified=START - 9)
+    assert paid == Paid("https://result/1", START - 9)
+    assert desk.pay_for(make_upload(), modified=START) == paid
+    desk.ledger.note_unreplaced(KEY, paid)
+    assert desk.pay_for(make_upload(), modified=START) == Paid("https://result/1", 0.0)
+
+
+def test_that_one_result_was_compared_says_nothing_about_the_next(desk: Desk, make_upload: MakeUpload) -> None:
+    first = desk.pay_for(make_upload(), modified=START - 9)
+    assert isinstance(first, Paid)
+    desk.ledger.forget(KEY, make_upload(), first.result_url, "result_gone")
+    second = desk.pay_for(make_upload(), modified=START - 3)
+    desk.ledger.note_unreplaced(KEY, first)
+    assert desk.pay_for(make_upload()) == second == Paid("https://result/2", START - 3)
+
+
+def test_what_was_to_be_compared_ends_with_its_result(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_for(make_upload(), modified=START - 9)
+    desk.ledger.forget(KEY, make_upload(), "https://result/1", "result_gone")
+    for _ in range(2):
+        assert desk.pay_for(make_upload()) == Paid("https://result/2")
 
 
 def test_other_bytes_and_other_output_keys_are_paid_for(desk: Desk, make_upload: MakeUpload) -> None:
@@ -460,7 +503,7 @@ def test_other_bytes_claim_only_while_the_result_that_was_seen_is_there(desk: De
     old, new = make_upload(etag="old"), make_upload(etag="new")
     desk.pay(old)
     with pytest.raises(InProgress):
-        desk.pay(new, confirm=lambda: desk.ledger.forget(KEY, old, "https://result/1"))
+        desk.pay(new, confirm=lambda: desk.ledger.forget(KEY, old, "https://result/1", "result_gone"))
     assert desk.till.calls == 1
 
 
@@ -531,7 +574,13 @@ def test_a_lease_lasts_for_the_time_that_is_left(desk: Desk, make_upload: MakeUp
     desk.clock.move(20)
     with pytest.raises(KilledError):
         desk.ledger.pay_once(
-            KEY, make_upload(), sent=START, pay=_killed, confirm=lambda: desk.confirm(make_upload()), deadline=deadline
+            KEY,
+            make_upload(),
+            sent=START,
+            modified=0,
+            pay=_killed,
+            confirm=lambda: desk.confirm(make_upload()),
+            deadline=deadline,
         )
     assert float(desk.item()["lease"]["N"]) == START + 65
 
@@ -558,6 +607,7 @@ def test_nothing_is_claimed_without_time_to_pay(desk: Desk, make_upload: MakeUpl
             KEY,
             make_upload(),
             sent=START,
+            modified=0,
             pay=desk.till,
             confirm=lambda: desk.confirm(make_upload()),
             deadline=deadline,
@@ -640,9 +690,9 @@ def test_a_second_charge_without_a_result_is_final(
     desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError], billed: Billed
 ) -> None:
     assert [desk.pay_in_vain(make_upload(), fail()).is_final for _ in range(2)] == [False, True]
-    with pytest.raises(UnexpectedError) as stopped:  # before its letter was written
+    with pytest.raises(ChargedInVain) as caught:  # before its letter was written
         desk.pay(make_upload())
-    assert (stopped.value.is_final, stopped.value.billed) == (True, billed)
+    assert (caught.value.is_final, caught.value.billed) == (True, billed)
     assert desk.till.calls == 2
 
 
@@ -683,6 +733,43 @@ def test_charges_of_different_kinds_add_up(
     assert desk.pay_in_vain(make_upload(), fail()).is_final
 
 
+@CHARGED
+def test_an_upload_that_was_charged_twice_keeps_its_reason_though_its_letter_could_not_be_written(
+    desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError], billed: Billed
+) -> None:
+    desk.be_killed(make_upload())
+    desk.clock.move(66)
+    last = desk.pay_in_vain(make_upload(), fail())
+    assert last.is_final
+    with pytest.raises(ChargedInVain) as caught:
+        desk.pay(make_upload())
+    assert str(caught.value) == "Two calls for this upload were charged, or may have been, and it has no cutout."
+    assert (caught.value.code, caught.value.is_final, caught.value.billed) == (last.code, True, billed)
+    assert desk.till.calls == 2
+
+
+def test_an_upload_whose_results_are_gone_keeps_that_reason_though_its_letter_could_not_be_written(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    for number in (1, 2):
+        desk.pay(make_upload())
+        desk.ledger.forget(KEY, make_upload(), f"https://result/{number}", "result_gone")
+    with pytest.raises(ChargedInVain) as caught:
+        desk.pay(make_upload())
+    assert (caught.value.code, caught.value.billed) == ("result_gone", Billed.YES)
+
+
+def test_an_upload_that_was_killed_last_does_not_have_the_reason_of_the_call_before(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay_in_vain(make_upload(), no_result_url())
+    desk.be_killed(make_upload())
+    desk.clock.move(66)
+    with pytest.raises(UnexpectedError, match="the function was stopped before it was written") as stopped:
+        desk.pay(make_upload())
+    assert stopped.value.billed is Billed.YES
+
+
 @pytest.mark.parametrize("fail", [refused, failed])
 def test_a_call_that_is_not_charged_gives_the_charge_back(
     desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError]
@@ -698,13 +785,13 @@ def test_a_call_that_is_not_charged_gives_the_charge_back(
 def test_a_second_result_that_is_gone_is_not_worth_a_third(desk: Desk, make_upload: MakeUpload) -> None:
     for number, is_final in ((1, False), (2, True)):
         assert desk.pay(make_upload()) == f"https://result/{number}"
-        assert desk.ledger.forget(KEY, make_upload(), f"https://result/{number}") is is_final
+        assert desk.ledger.forget(KEY, make_upload(), f"https://result/{number}", "result_gone") is is_final
 
 
 def test_a_result_that_is_gone_after_a_lost_answer_is_not_worth_a_third(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay_in_vain(make_upload(), answer_lost())
     assert desk.pay(make_upload()) == "https://result/2"
-    assert desk.ledger.forget(KEY, make_upload(), "https://result/2")
+    assert desk.ledger.forget(KEY, make_upload(), "https://result/2", "result_gone")
 
 
 def test_a_second_result_that_expired_is_not_worth_a_third(desk: Desk, make_upload: MakeUpload) -> None:
@@ -750,15 +837,15 @@ def test_a_result_that_another_delivery_has_forgotten_is_not_final_while_that_on
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     desk.pay(make_upload())
-    assert not desk.ledger.forget(KEY, make_upload(), "https://result/1")
+    assert not desk.ledger.forget(KEY, make_upload(), "https://result/1", "result_gone")
 
     def pay() -> str:
-        assert not desk.ledger.forget(KEY, make_upload(), "https://result/1")
+        assert not desk.ledger.forget(KEY, make_upload(), "https://result/1", "result_gone")
         return "https://result/second"
 
     assert desk.pay(make_upload(), pay=pay) == "https://result/second"
-    assert desk.ledger.forget(KEY, make_upload(), "https://result/1")
-    assert desk.ledger.forget(KEY, make_upload(), "https://result/second")
+    assert desk.ledger.forget(KEY, make_upload(), "https://result/1", "result_gone")
+    assert desk.ledger.forget(KEY, make_upload(), "https://result/second", "result_gone")
 
 
 def test_charges_of_other_bytes_do_not_count(desk: Desk, make_upload: MakeUpload) -> None:
@@ -767,14 +854,14 @@ def test_charges_of_other_bytes_do_not_count(desk: Desk, make_upload: MakeUpload
         desk.clock.move(66)
         assert not desk.pay_in_vain(upload, answer_lost()).is_final
         assert desk.pay_in_vain(upload, answer_lost()).is_final
-        assert not desk.ledger.forget(KEY, make_upload(etag="another"), "https://result/0")
+        assert not desk.ledger.forget(KEY, make_upload(etag="another"), "https://result/0", "result_gone")
 
 
 def test_a_newer_result_is_not_forgotten_for_an_older_one(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay(make_upload())
-    desk.ledger.forget(KEY, make_upload(), "https://result/1")
+    desk.ledger.forget(KEY, make_upload(), "https://result/1", "result_gone")
     new = desk.pay(make_upload())
-    desk.ledger.forget(KEY, make_upload(), "https://result/1")
+    desk.ledger.forget(KEY, make_upload(), "https://result/1", "result_gone")
     assert desk.pay(make_upload()) == new
 
 
@@ -792,7 +879,7 @@ def test_a_function_that_is_killed_each_time_it_has_a_result_to_write_gets_a_let
 def test_a_new_result_may_be_reused_as_often_as_the_first(desk: Desk, make_upload: MakeUpload) -> None:
     for number in (1, 2):
         assert {desk.pay(make_upload()) for _ in range(11)} == {f"https://result/{number}"}
-        desk.ledger.forget(KEY, make_upload(), f"https://result/{number}")
+        desk.ledger.forget(KEY, make_upload(), f"https://result/{number}", "result_gone")
 
 
 @pytest.mark.parametrize("sent", [START, START + 1])
@@ -804,7 +891,7 @@ def test_a_result_that_is_replaced_while_it_is_taken_up_is_not_used(
     def replace(number_of_call: int) -> None:
         if number_of_call == 2:
             desk.network.before_call = lambda _: None
-            desk.ledger.forget(KEY, make_upload(), "https://result/1")
+            desk.ledger.forget(KEY, make_upload(), "https://result/1", "result_gone")
             desk.be_killed(make_upload(), sent=sent)
             items.append(desk.item())
 
@@ -875,6 +962,30 @@ def test_an_upload_that_is_sent_anew_an_hour_after_the_last_claim_begins_anew(
     assert desk.pay_in_vain(make_upload(), answer_lost(), sent=sent).is_final is (billed is Billed.YES)
 
 
+@CHARGED
+@pytest.mark.parametrize("letter", [True, False])
+def test_what_an_upload_without_a_cutout_has_cost_is_not_forgotten_when_it_is_sent_anew(
+    desk: Desk, make_upload: MakeUpload, fail: Callable[[], CutoutError], billed: Billed, *, letter: bool
+) -> None:
+    for _ in range(2):
+        desk.pay_in_vain(make_upload(), fail())
+    if letter:
+        desk.close(make_upload())
+    desk.clock.move(4000)
+    assert desk.pay_in_vain(make_upload(), refused(), sent=START + 3601).billed is billed
+    assert desk.ledger.read(KEY, make_upload(), retried=False).billed is billed
+    assert not desk.pay_in_vain(make_upload(), answer_lost(), sent=START + 3601).is_final
+
+
+def test_a_result_that_became_a_letter_is_not_forgotten_when_that_is_sent_back(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay(make_upload())
+    desk.close(make_upload())  # as it could not be fetched
+    desk.clock.move(4000)
+    assert desk.pay_in_vain(make_upload(), refused(), sent=START + 3601).billed is Billed.YES
+
+
 def test_an_upload_that_is_sent_anew_does_not_hide_what_an_earlier_delivery_may_write(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
@@ -930,9 +1041,9 @@ def test_a_replay_may_pay_once_more_when_the_result_that_it_took_up_is_gone(
     desk.close(make_upload())  # the second result could not be fetched
     desk.clock.move(2)
     assert desk.pay(make_upload(), sent=START + 1) == "https://result/2"
-    assert not desk.ledger.forget(KEY, make_upload(), "https://result/2")
+    assert not desk.ledger.forget(KEY, make_upload(), "https://result/2", "result_gone")
     assert desk.pay(make_upload(), sent=START + 1) == "https://result/3"
-    assert desk.ledger.forget(KEY, make_upload(), "https://result/3")
+    assert desk.ledger.forget(KEY, make_upload(), "https://result/3", "result_gone")
 
 
 def test_another_upload_of_the_same_bytes_gets_a_letter_of_its_own_for_nothing(
@@ -1169,7 +1280,7 @@ def test_a_shorter_replay_does_not_hide_a_longer_delivery(desk: Desk, make_uploa
 
 def test_a_claim_that_fails_does_not_hide_a_delivery_that_has_a_result(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay(make_upload(etag="the same"))
-    desk.ledger.forget(KEY, make_upload(etag="the same"), "https://result/1")
+    desk.ledger.forget(KEY, make_upload(etag="the same"), "https://result/1", "result_gone")
     desk.pay_in_vain(make_upload(etag="the same"), refused(), seconds=10)
     check_in_flight_until(desk, START + 65)
 
@@ -1195,7 +1306,7 @@ def test_nothing_is_paid_when_the_ledger_cannot_be_read(clients: Clients, make_u
     till = Till()
     with pytest.raises(StorageUnavailable, match="ResourceNotFoundException"):
         Ledger(clients.dynamodb, "nowhere", print, print).pay_once(
-            KEY, make_upload(), sent=START, pay=till, confirm=lambda: None, deadline=Deadline(60)
+            KEY, make_upload(), sent=START, modified=0, pay=till, confirm=lambda: None, deadline=Deadline(60)
         )
     assert till.calls == 0
 
@@ -1240,7 +1351,7 @@ def test_a_throttled_ledger_keeps_the_upload(clients: Clients, make_upload: Make
         stub.add_client_error("update_item", "ThrottlingException", http_status_code=400)
         with pytest.raises(StorageUnavailable, match="ThrottlingException"):
             Ledger(clients.dynamodb, "ledger", print, print).pay_once(
-                KEY, make_upload(), sent=START, pay=Till(), confirm=lambda: None, deadline=Deadline(60)
+                KEY, make_upload(), sent=START, modified=0, pay=Till(), confirm=lambda: None, deadline=Deadline(60)
             )
 
 
@@ -1274,6 +1385,27 @@ def test_other_bytes_need_not_wait_for_a_cutout_that_its_only_delivery_has_writt
     else:
         with pytest.raises(InProgress, match=r"^Other bytes of the same key are in flight\.$"):
             desk.pay(new)
+
+
+@pytest.mark.parametrize("before", ["a letter", "a result that is gone"])
+@pytest.mark.parametrize(("seconds", "waits"), [(64, True), (66, False)])
+def test_other_bytes_wait_for_what_was_in_flight_before_the_delivery_that_wrote_the_cutout(
+    desk: Desk, make_upload: MakeUpload, before: str, seconds: float, *, waits: bool
+) -> None:
+    old, new = make_upload(etag="old", sequencer="01"), make_upload(etag="new", sequencer="02")
+    desk.pay(old)  # and it is about to write its cutout
+    desk.ledger.forget(KEY, old, "https://result/1", "result_gone")
+    if before == "a letter":
+        desk.close(old)
+    desk.clock.move(1)
+    desk.pay(old, sent=desk.clock.now, seconds=300)
+    desk.clock.now = START + seconds
+    desk.cutout = Cutout.from_metadata('"etag"', cutout_metadata(old))
+    if waits:
+        with pytest.raises(InProgress, match=r"^Other bytes of the same key are in flight\.$"):
+            desk.pay(new)
+    else:
+        assert desk.pay(new) == "https://result/3"
 
 
 def test_a_cutout_of_no_event_is_not_taken_for_that_of_an_item_that_names_none(

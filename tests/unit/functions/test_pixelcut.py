@@ -252,7 +252,7 @@ def test_an_answer_that_is_lost_may_have_been_billed_once_the_request_was_sent(
     raised = error_of(pixelcut)
     assert isinstance(raised, ServiceUnavailable)
     assert message in raised.message
-    assert (raised.billed, raised.answer_lost) == ((Billed.MAYBE, True) if sent else (Billed.NO, False))
+    assert (raised.billed, raised.counts_as_charge) == ((Billed.MAYBE, True) if sent else (Billed.NO, False))
     assert len(service.calls) == 1
 
 
@@ -384,6 +384,7 @@ def test_a_400_with_a_code_of_tomorrow_may_be_charged(service: responses.Request
     with pytest.raises(RequestRefused) as caught:
         pixelcut.remove_background_of_url("https://image", Deadline(60))
     assert (caught.value.code, caught.value.billed) == ("a_code_of_tomorrow", Billed.MAYBE)
+    assert caught.value.counts_as_charge
 
 
 @pytest.mark.parametrize(("status", "lost"), [(500, False), (502, True), (503, False), (504, True), (524, True)])
@@ -391,7 +392,22 @@ def test_what_a_gateway_says_is_an_answer_that_was_lost(
     service: responses.RequestsMock, pixelcut: Pixelcut, status: int, lost: bool
 ) -> None:
     service.post(ENDPOINT, status=status, body="<html>Gateway Time-out</html>")
-    assert error_of(pixelcut).answer_lost is lost
+    assert error_of(pixelcut).counts_as_charge is lost
+
+
+@pytest.mark.parametrize("status", [302, 402, 404, 409, 422, 451])
+def test_a_status_that_is_not_documented_may_be_charged(
+    service: responses.RequestsMock, pixelcut: Pixelcut, status: int
+) -> None:
+    service.post(ENDPOINT, status=status)
+    assert error_of(pixelcut).counts_as_charge
+
+
+@pytest.mark.parametrize("code", ["invalid_parameter", "missing_parameter", "invalid_request_body"])
+def test_a_400_about_the_request_is_not_charged(service: responses.RequestsMock, pixelcut: Pixelcut, code: str) -> None:
+    service.post(ENDPOINT, status=400, json={"error": "No.", "error_code": code})
+    refused = error_of(pixelcut)
+    assert (refused.billed, refused.counts_as_charge) == (Billed.NO, False)
 
 
 @pytest.mark.parametrize("code", ["no_reason", "in_progress", "insufficient_api_credits", "malformed_image_"])

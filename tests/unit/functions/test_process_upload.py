@@ -17,6 +17,7 @@ from remove_background.errors import (
     CutoutError,
     InProgress,
     MalformedImage,
+    OutOfTime,
     OutputKeyConflict,
     OutputKeyTooLong,
     ResolutionTooLow,
@@ -26,11 +27,12 @@ from remove_background.errors import (
     StorageUnavailable,
 )
 from remove_background.ledger import Ledger
-from remove_background.models import Cutout, Result, Source, cutout_metadata
+from remove_background.models import Cutout, Paid, Result, Source, cutout_metadata
 from remove_background.output_key import OutputKey
 from remove_background.process_upload import BackgroundRemover
 from remove_background.storage import Storage
 from remove_background.uploads import Outcome, Upload
+from tests.unit.fakes import Clock
 
 PNG_SHA256 = base64.b64encode(hashlib.sha256(b"png").digest()).decode()
 HEADER = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (640).to_bytes(4) + (480).to_bytes(4) + b"\x08\x06\0\0\0"
@@ -47,13 +49,16 @@ class Bucket:
     cutouts: dict[str, Cutout] = field(default_factory=dict)
     before_write: Callable[["Bucket"], None] = lambda _: None
     looks: int = 0
-    modified: int = 0
+    modified: float = SENT - 1000
+    fails: bool = False
 
     def find_cutout(self, key: str) -> Cutout | None:
         return self.cutouts.get(key)
 
     def look_at(self, upload: Upload) -> Source | Outcome:
         self.looks += 1
+        if self.fails:
+            raise StorageUnavailable("503")
         return self.owner_did or Source(
             upload, self.head, self.size or len(self.head), upload.version_id, self.modified
         )
@@ -107,7 +112,7 @@ class Api:
 class Payments:
     """A ledger of one thing at a time."""
 
-    results: dict[str, str] = field(default_factory=dict)
+    results: dict[str, Paid] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     in_flight: bool = False
     ended: Outcome | None = None
@@ -122,11 +127,12 @@ class Payments:
         upload: Upload,
         *,
         sent: float,
+        modified: float,
         pay: Callable[[], str],
         confirm: Callable[[], object],
         deadline: Deadline,
         standing: Cutout | None = None,
-    ) -> str | Outcome:
+    ) -> Paid | Outcome:
         assert deadline.remaining() > 50
         self.sent.append(sent)
         self.standing.append(standing)
@@ -134,12 +140,16 @@ class Payments:
         if self.ended:
             return self.ended
         if output_key not in self.results:
-            self.results[output_key] = pay()
+            self.results[output_key] = Paid(pay(), modified)
         return self.results[output_key]
 
-    def forget(self, output_key: str, upload: Upload, result_url: str) -> bool:
+    def note_unreplaced(self, output_key: str, paid: Paid) -> None:
+        assert self.results[output_key] == paid
+        self.results[output_key] = paid._replace(modified=0.0)
+
+    def forget(self, output_key: str, upload: Upload, result_url: str, code: str) -> bool:
         assert isinstance(upload, Upload)
-        assert self.results.pop(output_key) == result_url
+        assert self.results.pop(output_key).result_url == result_url
         self.forgotten.append(result_url)
         return len(self.forgotten) == 2
 
@@ -166,6 +176,14 @@ def api() -> Api:
 @pytest.fixture
 def payments() -> Payments:
     return Payments()
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time of the use case, and of nothing else."""
+    clock = Clock(SENT)
+    monkeypatch.setattr("remove_background.process_upload.time", clock, raising=False)
+    return clock
 
 
 @pytest.fixture
@@ -445,14 +463,13 @@ def test_a_cutout_is_not_replaced_by_an_upload_that_was_overwritten_meanwhile(
 @pytest.mark.parametrize(
     ("version_id", "seconds", "is_kept"), [(None, 300, False), ("v1", 300, True), (None, None, True)]
 )
-@pytest.mark.parametrize("what", ["modified", "deleted", "superseded", "unreadable"])
+@pytest.mark.parametrize("what", ["modified", "deleted", "superseded"])
 def test_the_result_of_a_url_without_a_version_is_kept_only_if_the_upload_was_not_replaced_meanwhile(
     process: Process,
     bucket: Bucket,
     api: Api,
     payments: Payments,
     make_upload: MakeUpload,
-    monkeypatch: pytest.MonkeyPatch,
     version_id: str | None,
     seconds: int | None,
     is_kept: bool,
@@ -462,25 +479,93 @@ def test_the_result_of_a_url_without_a_version_is_kept_only_if_the_upload_was_no
 
     def change() -> None:
         if what == "modified":
-            bucket.modified = 1
-        elif what == "unreadable":
-            monkeypatch.setattr(Bucket, "look_at", refuse)
+            bucket.modified += 1
         else:
             bucket.owner_did = Outcome(what)
-
-    def refuse(*_: object) -> None:
-        raise StorageUnavailable("503")
 
     upload = make_upload(version_id=version_id)
     api.while_paying = change
     if is_kept:
         assert process(upload, seconds=seconds) is Outcome.CUTOUT
+        assert bucket.looks == 1
     else:
-        said = r"^(The upload was replaced while Pixelcut worked on it\.|503)$"
-        with pytest.raises((ResultInvalid, StorageUnavailable), match=said) as caught:
+        said = r"^The upload was replaced after Pixelcut was asked for its cutout\.$"
+        with pytest.raises(ResultInvalid, match=said) as caught:
             process(upload, seconds=seconds)
-        assert caught.value.billed is Billed.YES
-        assert (bucket.cutouts, payments.results) == ({}, {})
+        assert (caught.value.billed, caught.value.is_final) == (Billed.YES, False)
+        assert (bucket.cutouts, api.fetched, payments.forgotten) == ({}, [], ["https://result/1"])
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_result_that_could_not_be_compared_is_kept_and_compared_before_it_is_used(
+    process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload, replaced: bool
+) -> None:
+    """S3 fails just after the paid call."""
+    upload = make_upload(version_id=None)
+    api.while_paying = lambda: setattr(bucket, "fails", True)
+    with pytest.raises(StorageUnavailable, match=r"^503$") as caught:
+        process(upload)
+    assert (caught.value.billed, api.fetched, len(api.paid)) == (Billed.YES, [], 1)
+    api.while_paying = lambda: None
+    bucket.fails, bucket.modified = False, bucket.modified + replaced
+    if replaced:
+        with pytest.raises(ResultInvalid):
+            process(upload)
+        assert api.fetched == []
+    assert process(upload) is Outcome.CUTOUT
+    assert (len(api.paid), len(api.fetched)) == (1 + replaced, 1)
+
+
+def test_a_result_that_was_compared_once_is_not_compared_again(
+    process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload
+) -> None:
+    """The same bytes are uploaded again, after Pixelcut has had them."""
+    upload = make_upload(version_id=None)
+    api.result = ResultUnavailable("Later.")
+    with pytest.raises(ResultUnavailable):
+        process(upload)
+    assert bucket.looks == 2
+    api.result, bucket.modified = None, bucket.modified + 1
+    assert process(upload) is Outcome.CUTOUT
+    assert (len(api.paid), bucket.looks) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("age", "waits"), [(-60, 2), (0, 2), (1.5, 0.5), (2, 0), (60, 0)]
+)  # less than none: S3's clock is ahead
+def test_what_was_put_there_a_moment_ago_is_not_paid_before_what_replaces_it_can_be_told_from_it(
+    process: Process, bucket: Bucket, api: Api, clock: Clock, make_upload: MakeUpload, age: float, waits: float
+) -> None:
+    """S3 tells when it was put there in whole seconds: other bytes may come and go within one."""
+    bucket.modified = SENT - age
+    paid_at: list[float] = []
+    api.while_paying = lambda: paid_at.append(clock.now)
+    assert process(make_upload(version_id=None)) is Outcome.CUTOUT
+    assert paid_at == [SENT + waits]
+
+
+@pytest.mark.parametrize(("version_id", "seconds"), [("v1", 300), (None, None), ("v1", None)])
+def test_nothing_is_waited_for_where_pixelcut_is_given_just_this_upload(
+    process: Process, bucket: Bucket, clock: Clock, make_upload: MakeUpload, version_id: str | None, seconds: int | None
+) -> None:
+    bucket.modified = SENT
+    assert process(make_upload(version_id=version_id), seconds=seconds) is Outcome.CUTOUT
+    assert clock.now == SENT
+
+
+def test_no_longer_is_waited_than_there_is_time(
+    bucket: Bucket,
+    api: Api,
+    payments: Payments,
+    clock: Clock,
+    make_upload: MakeUpload,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("remove_background.deadline.time", clock)
+    remover = BackgroundRemover(bucket, api, api, payments, OutputKey("{stem}.png"), 300)
+    with pytest.raises(OutOfTime):
+        remover._pay(Source(make_upload(), b"", 0, None, SENT), None, Deadline(1))
+    assert (clock.now, api.paid) == (SENT + 1, [])
 
 
 # With S3 and DynamoDB

@@ -9,6 +9,7 @@ import pytest
 import requests
 import responses
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 from remove_background.aws import Clients
 from remove_background.intake import DISABLED_BY_HAND, FUNCTION, ITEM, OPERATOR, IntakeItem, new_token
@@ -197,7 +198,7 @@ def test_it_is_reopened_when_the_service_is_well(
         ({"json": {"credits_remaining": "0"}}, "insufficient_api_credits"),
         ({"json": {"credits_remaining": 0.5}}, "insufficient_api_credits"),
         ({"status": 401}, "invalid_auth_token"),
-        ({"status": 403}, "forbidden"),
+        ({"status": 403, "json": {"error_code": "insufficient_api_credits"}}, "insufficient_api_credits"),
         ({"status": 429}, "rate_limit_exceeded"),
         ({"status": 500}, "service_unavailable"),
         ({"body": requests.ConnectionError("https://x?X-Amz-Signature=5ec4e7")}, "service_unavailable"),
@@ -216,6 +217,53 @@ def test_it_stays_paused_while_the_trouble_lasts(
     service.get(CREDITS, **answer)
     assert look() == f"still paused: {trouble}"
     assert (mapping.state, item.read()) == ("Disabled", before)
+
+
+def test_it_stays_paused_while_the_key_cannot_be_had(
+    look: Callable[[], str],
+    item: IntakeItem,
+    mapping: EventSourceMapping,
+    clients: Clients,
+    well: responses.RequestsMock,
+) -> None:
+    pause(item, mapping, "service_unavailable")
+    clients.secrets.put_secret_value(SecretId="pixelcut", SecretString=" ")
+    assert look() == "still paused: api_key_missing"
+    with Stubber(clients.secrets) as stub:
+        stub.add_client_error("get_secret_value", "AccessDeniedException")
+        assert look() == "still paused: storage_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ({"status": 403}, "forbidden"),
+        ({"status": 400}, "request_refused"),
+        ({"status": 400, "json": {"error_code": "malformed_image"}}, "malformed_image"),
+        ({"status": 405}, "unexpected_answer"),
+        ({"status": 302, "headers": {"Location": "/login"}}, "unexpected_answer"),
+    ],
+)
+@pytest.mark.parametrize("reason", ["insufficient_api_credits", "forbidden"])
+def test_an_answer_that_tells_nothing_about_the_account_leaves_it_to_the_probe(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    service: responses.RequestsMock,
+    read_log: Callable[[], list[str]],
+    answer: dict[str, Any],
+    code: str,
+    reason: str,
+) -> None:
+    """A firewall may forbid this endpoint for good: the intake would never be reopened."""
+    pause(item, mapping, reason)
+    service.get(CREDITS, **answer)
+    assert look() == "reopened"
+    assert item.read().reopened_at is not None
+    assert read_log() == [f"the credits left are not known: {code}", "reopened"]
+    pause(item, mapping, reason)  # the probe has failed, too
+    assert look() == f"still paused: {reason}, for 300 more seconds"
 
 
 def test_no_credits_are_no_trouble_where_it_was_paused_for_another_reason(

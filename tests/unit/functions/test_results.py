@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -81,12 +82,44 @@ def test_a_result_that_is_not_there_is_asked_for_a_little_later_before_it_is_gon
     assert rests == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"status": 404}, "The result is not there any more. No time was left to ask again."),
+        ({"body": b"<html>"}, "The result is not a PNG. No time was left to ask again."),
+        ({"status": 503}, "The host of the result answered 503. No time was left to ask again."),
+    ],
+)
+def test_a_result_that_no_time_was_left_to_ask_for_again_is_not_gone(
+    host: responses.RequestsMock,
+    results: Results,
+    rests: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: dict[str, Any],
+    said: str,
+) -> None:
+    """Who hears that it is gone or broken pays again."""
+    left = 60.0
+    monkeypatch.setattr("remove_background.deadline.Deadline.left", lambda *_, **__: left)
+
+    def take_long(request: requests.PreparedRequest) -> tuple[int, dict[str, str], bytes]:
+        nonlocal left
+        left = 0.0
+        return answer.get("status", 200), {}, answer.get("body", b"")
+
+    host.add_callback("GET", RESULT, take_long)
+    error = error_of(results)
+    assert (type(error), error.message) == (ResultUnavailable, said)
+    assert (len(host.calls), rests) == (1, [])
+
+
 def test_no_time_is_waited_for_a_result_that_is_not_left(
     host: responses.RequestsMock, results: Results, rests: list[float]
 ) -> None:
     host.get(RESULT, status=404)
-    with pytest.raises(ResultGone), results.fetch(RESULT, Deadline(0.9)):
+    with pytest.raises(ResultUnavailable) as caught, results.fetch(RESULT, Deadline(0.9)):
         pass
+    assert type(caught.value) is ResultUnavailable
     assert rests == []
 
 

@@ -3,6 +3,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -61,7 +62,8 @@ def test_an_upload_without_versions_is_looked_at_by_its_etag(clients: Clients, m
 
 def test_the_time_of_an_upload_is_read(clients: Clients, storage: Storage) -> None:
     upload = put(clients, b"image")
-    assert look(storage, upload).modified == clients.s3.head_object(Bucket="input", Key=upload.key)["LastModified"]
+    modified = clients.s3.head_object(Bucket="input", Key=upload.key)["LastModified"]
+    assert look(storage, upload).modified == modified.timestamp()
 
 
 def test_an_overwritten_upload_is_superseded(clients: Clients, storage: Storage) -> None:
@@ -83,7 +85,7 @@ def test_an_upload_that_was_never_there_is_deleted(storage: Storage, make_upload
 def test_a_null_version_is_none(clients: Clients, make_upload: MakeUpload) -> None:
     """S3 names the version so if versioning is suspended; the next upload overwrites it."""
     body = StreamingBody(io.BytesIO(b"image"), 5)
-    answer = {"Body": body, "ContentRange": "bytes 0-4/5", "VersionId": "null"}
+    answer = {"Body": body, "ContentRange": "bytes 0-4/5", "VersionId": "null", "LastModified": datetime.now(UTC)}
     with Stubber(clients.s3) as stub:
         stub.add_response("get_object", answer)
         source = Storage(clients.s3, "output").look_at(make_upload())
