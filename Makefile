@@ -89,7 +89,7 @@ lock: .venv/dev  ## Pin the newest versions, with hashes, in the lock files
 	$(BIN)/uv pip compile $(LOCK) requirements-mutants.in -o requirements-mutants.txt
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 
-# A stamp file a set of packages, each installed as functions/install.mk says.
+# One stamp file per set of packages, each installed as functions/install.mk says.
 .venv/packages: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cutout needs Python 3.11 or newer; call: make PYTHON=python3.13 ...")'
 	@$(environment)
@@ -117,8 +117,8 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --
 	@$(check)
 	@touch $@
 
-# The environment is the folder of the target. It is made anew when its lock has changed: what the old one left behind
-# would be checked with the new one's packages.
+# The environment is the folder of the target. It is rebuilt when its lock has changed: packages left over from the old
+# lock would be checked together with the new ones.
 define environment
 test ! -e $@ || rm -r $(@D)
 test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)

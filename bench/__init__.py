@@ -1,1 +1,1 @@
-"""What an image costs besides Pixelcut's own price and time: measured figures, each from one command."""
+"""What an image costs besides Pixelcut's own price and time: measured, each part by one command."""

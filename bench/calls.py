@@ -1,4 +1,4 @@
-"""The AWS calls that an upload makes, by what becomes of it: counted on the local cloud."""
+"""The AWS calls per upload, by what becomes of it: counted on the local cloud."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from bench.report import Part, Table, as_text
 from cutout.local.pixelcut.faults import Rule
 from testbed.harness import BACKOFF, ENABLED, Testbed, await_end, deployed, picture
 
-# Two rounds of four batches, the most at once, at an API of 3 s.
+# Two rounds of four batches, the most at once, with an API that takes 3 s.
 BACKLOG, API_SECONDS = 80, 3
 TOO_SMALL = Path(__file__).parents[1] / "samples" / "too-small.jpg"
 WAIT_SECONDS = 60
 REASONS = {
-    "HeadObject": "Is its cutout there already, or somebody else's object? Before anything is paid.",
+    "HeadObject": "Is its cutout there already, or a foreign object? Before anything is paid.",
     "HeadBucket": "Is there an output bucket at all? Once for an environment.",
-    "GetObject": "The first 64 KB, for the preflight; also notices an upload that was deleted or replaced.",
-    "UpdateItem": "The ledger: claim the upload; reserve the slot at the API (two calls where nobody waits, one in a "
-    "queue, for all of a batch that want one); write the paid result down. A failure is counted, and its upload's "
-    "claim ended.",
+    "GetObject": "The first 64 KB, for the preflight; it also shows that an upload was deleted or replaced.",
+    "UpdateItem": "The ledger: claim the upload; reserve the slot at the API (two calls if no upload waits, one in a "
+    "queue, for all uploads of a batch that want one); write the paid result down. A failure is counted, and its "
+    "upload's claim ended.",
     "PutObject": "The cutout.",
     "GetSecretValue": "The API key: once in five minutes for an environment.",
     "SendMessage": "The letter; or what is retried, as a new message with its backoff and its attempts.",
@@ -58,7 +58,7 @@ def count() -> Calls:
 
 
 def _during(testbed: Testbed, act: Callable[[], object]) -> Mapping[str, float]:
-    """The calls until all messages are done with."""
+    """The calls until all messages are handled."""
     testbed.cloud.clear_calls()
     act()
     if not await_end(lambda: testbed.waiting == 0, WAIT_SECONDS):

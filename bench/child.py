@@ -1,4 +1,4 @@
-"""A function in a process of its own: invoked again and again, it tells what each invocation took.
+"""A function in its own process: invoked again and again, it reports what each invocation took.
 
 Started by `run`, with a `Task` as JSON in its argument; answers with a `Log` as JSON.
 """
@@ -22,20 +22,20 @@ from bench.services import Services
 Handler = Literal["ours", "one after another", "naive"]
 TIMEOUT_SECONDS = 120  # of the function, as in the template
 ROOT = Path(__file__).parents[1]
-SOURCE = ROOT / "samples" / "coffee.png"  # that every image is a copy of
+SOURCE = ROOT / "samples" / "coffee.png"  # every image is a copy of this file
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     handler: Handler
-    images: int  # in all, handed in as ten at a time, or one at a time to the naive one
+    images: int  # in all: ten per invocation, or one for the naive handler
     batches: int
-    certificate: str  # to be trusted, beside the usual ones
+    certificate: str  # trusted in addition to the usual ones
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What ten images took: seconds on the clock, and of CPU; bytes that were logged."""
+    """What ten images took: wall-clock and CPU seconds, and bytes logged."""
 
     wall: float
     cpu: float
@@ -47,7 +47,7 @@ class Log:
     start_cpu: float  # seconds of CPU from the start of the process until the handler is imported
     batches: list[Batch]
     peak_mb: float  # resident memory
-    calls: dict[str, int] = field(default_factory=dict)  # that it made in all, by their names
+    calls: dict[str, int] = field(default_factory=dict)  # all that it made, by name
 
     @property
     def first(self) -> Batch:
@@ -55,7 +55,7 @@ class Log:
 
     @property
     def wall(self) -> float:
-        """The least of a warm batch."""
+        """The least of the warm batches."""
         return min(batch.wall for batch in self.batches[1:])
 
     @property
@@ -73,7 +73,7 @@ class Log:
 
 
 class Context:
-    """What Lambda tells a handler of its invocation."""
+    """The context that Lambda passes to a handler."""
 
     aws_request_id = "5c2b0c9e-4f5c-4b6e-9d1a-000000000000"
     function_name = "cutout-RemoveBackground"
@@ -92,7 +92,7 @@ def run(
     batches: int,
     delivery: Literal["url", "upload"] = "url",
 ) -> Log:
-    """Each batch is of that many images. Raises RuntimeError unless each image ended as a cutout."""
+    """Each batch has this many images. Raises RuntimeError unless each image becomes a cutout."""
     services.calls.clear()
     with tempfile.TemporaryDirectory(prefix="cutout-bench-") as folder:
         task = Task(handler, images, batches, str(services.certificate))
@@ -110,7 +110,7 @@ def run(
 
 
 def make_variables(url: str, folder: str) -> dict[str, str]:
-    """The settings that the template gives the function; the request rate is so high that no image waits for it."""
+    """The template's settings for the function, with a request rate so high that no image waits."""
     return {
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "functions")]),
         "PATH": os.environ["PATH"],
@@ -191,7 +191,7 @@ def _load(handler: Handler) -> Callable[[dict[str, Any], Any], Mapping[str, Any]
 
 
 def _trust(certificate: str) -> None:
-    """Whatever certificates a TLS context loads, it loads this one, too."""
+    """Makes every TLS context load this certificate too."""
     load = ssl.SSLContext.load_verify_locations
 
     def load_with_ours(context: ssl.SSLContext, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 passed on
@@ -204,7 +204,7 @@ def _trust(certificate: str) -> None:
 def main() -> None:
     task = Task(**json.loads(sys.argv[1]))
     answer = os.fdopen(os.dup(1), "w")
-    # A file stands in for what Lambda reads the log from, so that its bytes can be counted.
+    # Log to a file, so that the bytes can be counted.
     with tempfile.TemporaryFile() as log:
         os.dup2(log.fileno(), 1)
         _trust(task.certificate)

@@ -1,7 +1,7 @@
-"""Cold start: what the function costs from the start of its process until it works, beside boto3 with one client.
+"""Cold start: the cost from the start of the function's process until it works, compared with boto3 and one client.
 
-The artefact is the one that `sam build` makes, but for the Python that runs this; the process is AWS's own runtime
-client, as in Lambda, which asks for its first event here.
+The artefact is what `sam build` makes, but for the Python that runs this. As in Lambda, the process is AWS's own
+runtime client, which requests its first event from here.
 """
 
 import itertools
@@ -27,8 +27,8 @@ from bench.child import ROOT, Context, make_event, make_variables
 from bench.report import Goal, Part, Table, as_text, number
 
 HANDLER = "remove_background.handler.lambda_handler"
-TIMES = 5  # that CPU is measured; the least counts
-GLANCE_SECONDS = 0.1  # how often a process that is awaited is looked at
+TIMES = 5  # runs for which CPU is measured; the least is used
+GLANCE_SECONDS = 0.1  # how often to check a process that is waited for
 REFERENCE = "import boto3; boto3.client('s3')"
 WORK = "until the first byte of its first request"
 NOWHERE = "http://127.0.0.1:9"
@@ -41,10 +41,10 @@ class Cost:
 
 
 class _RuntimeApi(ThreadingHTTPServer):
-    """Lambda's: hands out the event. `asked` is set when it is asked for one and has none."""
+    """Lambda's Runtime API. `asked` is set when an event is requested and there is none."""
 
     daemon_threads = True
-    block_on_close = False  # whoever has asked waits until its process is ended
+    block_on_close = False  # the caller waits until its process is ended
 
     def __init__(self, event: object) -> None:
         super().__init__(("127.0.0.1", 0), _RuntimeApiRequest)
@@ -73,7 +73,7 @@ class _RuntimeApiRequest(BaseHTTPRequestHandler):
         self.wfile.write(event)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name that http.server gives
-        """Nothing: what the process costs is told."""
+        """Logs nothing: the costs of the process are measured."""
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def _runtime_api(event: object) -> Iterator[_RuntimeApi]:
 
 @contextmanager
 def _silent_aws() -> Iterator[tuple[str, threading.Event]]:
-    """Its URL, and what is set when the first byte of a request is there."""
+    """Its URL, and an event that is set when the first byte of a request arrives."""
     arrived = threading.Event()
 
     def wait() -> None:
@@ -114,9 +114,9 @@ def _silent_aws() -> Iterator[tuple[str, threading.Event]]:
 
 
 class Python:
-    """Runs this Python in a folder, whose packages come before its own; `under` is a command to run it with.
+    """Runs this Python in a folder whose packages take precedence; `under` is a command to run it with.
 
-    It writes no bytecode, as in Lambda it cannot, and reads no .pth file of this project's.
+    It writes no bytecode, as Lambda cannot either, and reads none of this project's .pth files.
     """
 
     def __init__(self, folder: Path, under: Sequence[str] = ()) -> None:
@@ -164,7 +164,7 @@ class Python:
 
 
 def _measure(runs: Mapping[str, tuple[Path, Callable[[Python], None]]]) -> dict[str, Cost]:
-    """In turns, so that what else the machine does is shared by all."""
+    """In turns, so that other load on the machine affects all of them alike."""
     cpu: dict[str, list[float]] = defaultdict(list)
     for _ in range(TIMES):
         for what, (folder, run) in runs.items():
@@ -184,7 +184,7 @@ def _count(folder: Path, run: Callable[[Python], None]) -> int | None:
 
 
 def _cpu_of_children() -> float:
-    """Seconds, of those that have ended."""
+    """CPU seconds of the child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

@@ -1,4 +1,4 @@
-"""An invocation of ten: on the clock and in CPU, beside the naive handler and beside ours with one thread."""
+"""Wall-clock and CPU time of ten images, compared with the naive handler and with our handler on one thread."""
 
 import tempfile
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ def measure_runs(handlers: tuple[Handler, ...] = HANDLERS, latencies: tuple[floa
 
     runs: dict[tuple[Handler, float], Log] = {}
     for latency in latencies:
-        # One at a time, ten at three seconds take half a minute: two batches, of which the first is told apart, and
-        # side by side with the other handler that does nothing but wait.
+        # Ten images at three seconds, one after the other, take half a minute. These handlers mostly wait: they run
+        # side by side, and only two batches, the first of which is reported separately.
         idle = [handler for handler in handlers if latency == SLOW and handler != "ours"]
         for handler in handlers:
             if handler not in idle:
@@ -85,8 +85,8 @@ def measure(runs: Runs | None = None) -> Part:
         ],
         [
             (
-                "AWS and the API are answered for by one process on this machine, over TLS, AWS after "
-                f"{services.AWS_SECONDS * 1000:g} ms; the function is a process of its own. The image has "
+                "One process on this machine stands in for AWS and the API, over TLS; AWS answers after "
+                f"{services.AWS_SECONDS * 1000:g} ms; the function runs in another process. The image has "
                 f"{SOURCE.stat().st_size / 1000:.0f} kB, the result {RESULT_BYTES / 1000:.0f} kB. "
                 "The request rate is set to 1,000 a second."
             ),

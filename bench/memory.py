@@ -1,4 +1,4 @@
-"""The most memory that the function's process takes, by the size of the results."""
+"""Peak memory of the function's process, by the size of the results."""
 
 import tempfile
 from pathlib import Path
@@ -26,7 +26,7 @@ def measure_peaks() -> list[Peak]:
 
 
 def measure_upload() -> float:
-    """MB at most, when ten images of 20 MB are sent to the API themselves."""
+    """Peak MB when ten images of 20 MB are sent to the API themselves."""
     image = services.png(20_000_000)
     with (
         tempfile.TemporaryDirectory(prefix="cutout-bench-") as folder,

@@ -11,10 +11,10 @@ from bench.invocation import IMAGES, SLOW
 from bench.report import Goal, Part, Table, as_text, number
 from remove_background.rate_limiter import MARGIN
 
-# Of the template: the account's requests per second, and how many batches may be worked on at once.
+# From the template: the account's requests per second, and how many batches may run at once.
 REQUESTS_PER_SECOND = 5
 CONCURRENCY = 4
-# The fewest that use the rate when the API takes 3 s: fewer than three are not back in time for the next slots.
+# The fewest environments that use the whole rate when the API takes 3 s: two would not be back for the next slots.
 ENOUGH = 3
 
 
@@ -102,13 +102,13 @@ def usage_of_naive(log: Log) -> Usage:
 
 
 def at_pace(usage: Usage, concurrency: int = CONCURRENCY) -> Usage:
-    """In a backlog that keeps all environments busy: requests wait for their slots in Lambda."""
+    """With a backlog that keeps all environments busy: requests wait for their slots in Lambda."""
     seconds = 1000 * MARGIN / REQUESTS_PER_SECOND * concurrency
     return replace(usage, gb_seconds=seconds * prices.LAMBDA_GB, storage_gb_seconds=seconds * prices.LAMBDA_STORAGE_GB)
 
 
 def gb_seconds_with_little_cpu(log: Log) -> float:
-    """Of 1,000 images, when the CPU's time takes as long as on the share of a core that 512 MB have."""
+    """For 1,000 images, with CPU time scaled to the share of a core that 512 MB get."""
     return 1000 / IMAGES * (log.wall + log.cpu * (1 / prices.LAMBDA_CORES - 1)) * prices.LAMBDA_GB
 
 
@@ -160,7 +160,7 @@ def measure(runs: invocation.Runs | None = None, calls: Calls | None = None) -> 
             "Ours consists of " + ", ".join(f"{line} {share:.0%}" for share, line in shares if share >= 0.01) + ".",
             (
                 "What would lower it: fewer batches at once where the API is quick, since uploads wait for their slots "
-                "in the queue at no cost. The PUT of the cutout, half of it all, is the same for anybody."
+                "in the queue at no cost. The PUT of the cutout, half of it all, is the same for any handler."
             ),
             (
                 f"Without its reading the key for each image, the naive handler would cost {_usd(keyless.cost)} USD, "

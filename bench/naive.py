@@ -1,4 +1,4 @@
-"""The handler to compare with: an image an invocation, as a sample would have it."""
+"""The naive handler to compare with: one image per invocation, as a sample would do it."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def lambda_handler(event: dict[str, Any], context: object) -> None:  # noqa: ARG
             response = requests.post(
                 f"{os.environ['PIXELCUT_API_URL']}/v1/remove-background",
                 headers={"X-API-KEY": api_key, "Accept": "application/json"},
-                files={"image": (os.path.basename(key), image)},  # noqa: PTH119 a key is no path
+                files={"image": (os.path.basename(key), image)},  # noqa: PTH119 a key is not a path
                 timeout=60,
             )
             response.raise_for_status()
@@ -29,7 +29,7 @@ def lambda_handler(event: dict[str, Any], context: object) -> None:  # noqa: ARG
             result.raise_for_status()
             s3.put_object(
                 Bucket=os.environ["OUTPUT_BUCKET"],
-                Key=os.path.splitext(key)[0] + ".png",  # noqa: PTH122 a key is no path
+                Key=os.path.splitext(key)[0] + ".png",  # noqa: PTH122 a key is not a path
                 Body=result.content,
                 ContentType="image/png",
             )

@@ -72,7 +72,7 @@ def draw_memory(path: Path, peaks: "Sequence[Peak]", most_mb: float) -> None:
 
 
 def draw_throughput(path: Path, shares: Mapping[int, tuple[float, float]]) -> None:
-    """`shares`, by the uploads in a backlog: of the permitted rate that was used, and of requests answered 429."""
+    """`shares`, by the size of the backlog: of the permitted rate that was used, and of requests answered 429."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     used, refused = figure.subplots(1, 2)
     backlogs = [f"{backlog:,}" for backlog in shares]
@@ -81,7 +81,7 @@ def draw_throughput(path: Path, shares: Mapping[int, tuple[float, float]]) -> No
         (refused, 1, 1, "Share of requests answered 429, %"),
     ):
         bars = axes.bar(backlogs, [100 * share[column] for share in shares.values()], 0.5, color=COLOURS["ours"])
-        # Within the bars: above them is the line of the goal.
+        # Inside the bars, as the line of the goal is above them.
         axes.bar_label(bars, fmt="%.3g", fontsize=8, label_type="center", bbox={"fc": "white", "ec": "none", "pad": 1})
         _draw_goal(axes, goal, "at most" if column else "at least")
         axes.set_title(title, fontsize=10)

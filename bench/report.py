@@ -1,4 +1,4 @@
-"""What a part of the benchmark hands in, as text: tables, and goals that are met or missed."""
+"""The parts of the benchmark as text: tables, and goals met or missed."""
 
 import datetime as dt
 import os
@@ -14,7 +14,7 @@ PACKAGES = ("boto3", "aws-lambda-powertools", "requests", "moto")
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`value` is to be at most `bound`, or at least where `at_least`; `stands_in_the_way` is said when it is not."""
+    """`value` should be at most `bound`, or with `at_least` no less; `stands_in_the_way` says why it is not."""
 
     name: str
     value: float
@@ -37,7 +37,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The most memory that a handler had, for so many results of so many megabytes each."""
+    """A handler's peak memory, for this many results of this many megabytes."""
 
     handler: Handler
     images: int
@@ -64,7 +64,7 @@ class Part:
 
 
 def number(value: float) -> str:
-    """With three digits that count, and never as a power of ten."""
+    """With three significant digits, and never in scientific notation."""
     if value == 0:
         return "0"
     places = max(0, 2 - int(f"{value:e}".rpartition("e")[2]))
@@ -76,13 +76,13 @@ def as_text(part: Part) -> str:
 
 
 def as_page(parts: Iterable[Part]) -> str:
-    """RESULTS.md: when, with what and on what it was measured, then each part."""
+    """RESULTS.md: the date, versions and machine of the measurement, then each part."""
     made = [
         "# Measured figures",
         (
             f"Made by `make bench` on {dt.datetime.now(dt.UTC):%Y-%m-%d} with {', '.join(versions())}, on {machine()}. "
             "Ratios and counts are what to compare: seconds are those of a shared machine. "
-            "Where something is repeated, the least is told."
+            "Of repeated measurements, the least is reported."
         ),
     ]
     return "\n\n".join(made + [block for part in parts for block in _blocks(part)]) + "\n"
@@ -93,7 +93,7 @@ def versions() -> list[str]:
 
 
 def machine() -> str:
-    """What the figures depend on, without the machine's name."""
+    """The machine that the figures depend on, without its name."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.release()}, {platform.machine()}"
 
@@ -121,7 +121,7 @@ def _bound(goal: Goal) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of figures, after the first, are set to the right."""
+    """Columns of figures, after the first, are right-aligned."""
     figures = [all(cell[:1].isdigit() for cell in column if cell) for column in zip(*rows, strict=True)]
     lines = [head, ["---", *("---:" if right else "---" for right in figures[1:])], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

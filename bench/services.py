@@ -1,9 +1,10 @@
-"""AWS and Pixelcut as a function meets them on the way of a success: answers at once, or after a set time, over TLS.
+"""AWS and Pixelcut as a successful upload meets them: answers over TLS, at once or after a set time.
 
-The local cloud would bound what is measured: moto answers one call at a time. Here nothing is kept; what is sent is
-read and counted. Calls per image are counted on the local cloud.
+The local cloud would be the bottleneck: moto answers one call at a time. Here nothing is stored; requests are read and
+counted. Calls per image are counted on the local cloud.
 
-Imports nothing of the functions: the naive handler's process imports this, and would get what they change in botocore.
+Imports nothing from the functions: the naive handler's process imports this, and must not get their changes to
+botocore.
 """
 
 import datetime as dt
@@ -31,7 +32,7 @@ CHUNK_BYTES = 65_536
 
 
 def png(size: int) -> bytes:
-    """A whole PNG of noise, with transparency, of at least that many bytes, and not many more."""
+    """A whole PNG of noise, with transparency, of slightly more than that many bytes."""
     side = round((size / 4) ** 0.5) + 1
     noise = Random(0).randbytes(4 * side)  # noqa: S311 anything that zlib would not shrink
     pixels = zlib.compress((b"\0" + noise) * side, level=0)
@@ -43,7 +44,7 @@ def png(size: int) -> bytes:
 
 
 class Services(ThreadingHTTPServer):
-    """`source` is what stands in the input bucket under any key, `result` what any removal results in."""
+    """`source` is the input object of any key, `result` the result of any removal."""
 
     daemon_threads = True
     block_on_close = False  # clients keep their connections open
@@ -103,7 +104,7 @@ class _Request(BaseHTTPRequestHandler):
             return
         call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self._aws(action)
-        # Nobody else wants a slot: the soonest is free.
+        # No other environment wants a slot: the next one is free.
         next_at = {"next_at": call.get("ExpressionAttributeValues", {}).get(":soon")}
         answers = {"GetSecretValue": {"SecretString": "key"}, "UpdateItem": {"Attributes": next_at}}
         self._answer_json(answers.get(action, {}))
@@ -117,7 +118,7 @@ class _Request(BaseHTTPRequestHandler):
             self.server.calls[call] += 1
 
     def _read(self) -> None:
-        """Reads past a body, which may come in chunks."""
+        """Skips a body, which may be chunked."""
         if self.headers.get("Transfer-Encoding") != "chunked":
             self._skip(int(self.headers["Content-Length"]))
             return
@@ -148,7 +149,7 @@ class _Request(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(folder: Path, *, source: bytes, result: bytes) -> Iterator[Services]:
-    """Puts a certificate of its own into `folder`, for the child to trust."""
+    """Puts its certificate into `folder`, for the child to trust."""
     with Services(_make_certificate(folder / "certificate.pem"), source, result) as services:
         thread = threading.Thread(target=services.serve_forever, name="services")
         thread.start()

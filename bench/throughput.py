@@ -1,4 +1,4 @@
-"""How fast a backlog is worked off, against the limit that matters: the account's request rate. And the local cloud."""
+"""How fast a backlog is worked off, compared with the account's request rate; and how fast the local cloud is."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ from bench.report import Goal, Part, Table, as_text, number
 from testbed.backlog import Drained, backlog, drain
 from testbed.harness import BACKOFF, WINDOW
 
-# Time is scaled by this: an account's usual 5 requests a second, and Pixelcut's 3 seconds. What bounds it are the 38
-# cutouts or so that the local cloud makes a second; and what the machine delays a request by is not scaled.
+# Scales time: an account's usual 5 requests per second, and Pixelcut's 3 seconds. The limits are the local cloud, which
+# makes about 38 cutouts per second, and the machine's own delays, which are not scaled.
 SCALE = 6
 RATE, LATENCY_SECONDS = 5 * SCALE, 3 / SCALE
 # The batching window and the back-off after a 429: scaled they are a third of a second, and settings are whole seconds.
@@ -30,7 +30,7 @@ def measure_backlog(uploads: int) -> Drained:
 
 
 def measure_local_cloud() -> float:
-    """Cutouts a second, with nothing to wait for."""
+    """Cutouts per second, with nothing to wait for."""
     with backlog(QUICK_UPLOADS, rate=1_000, latency=0) as testbed:
         return QUICK_UPLOADS / drain(testbed, QUICK_UPLOADS, QUICK_UPLOADS / 5).seconds
 
@@ -49,7 +49,7 @@ def measure_demo() -> tuple[float, float]:
 
 
 def share_used(drained: Drained) -> float:
-    """Of the requests that the account permits while the backlog lasts."""
+    """The share of the requests that the account permits while the backlog lasts."""
     return (drained.requests - drained.refused) / (RATE * drained.busy)
 
 

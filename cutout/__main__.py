@@ -1,4 +1,4 @@
-"""The `cutout` command: its parts, put together. Each is imported when it is called, none for the list of them."""
+"""The `cutout` command, put together from its parts. A part is imported only when it is called."""
 
 import sys
 from importlib import import_module
@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-# Each with its module, what it is there (a function, or an app of its own), and the help that `cutout --help` lists: of
-# at most 64 characters, which fit beside the names on a terminal of 80 columns.
+# Each command's module, its name there (a function or a Typer app), and its help in `cutout --help`: at most 64
+# characters, which fit beside the names on a terminal of 80 columns.
 COMMANDS = {
     "demo": ("cutout.commands.demo", "demo", "Turn some photos into cutouts, and show them on a page."),
     "local": ("cutout.commands.local", "local", "Keep the stack up on this machine until Ctrl-C."),
@@ -41,7 +41,7 @@ COMMANDS = {
 }
 # Plain help and plain tracebacks: one shows a sentence whole, the other no values of variables.
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
-CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}  # what a command hands on to its parts
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}  # which the commands inherit
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,7 +52,7 @@ app = typer.Typer(
 
 
 class _Command(TyperCommand):
-    """Stands for a command in the list of them, and makes way for it when it is called."""
+    """A placeholder in the list of commands. It loads the real command when it is called."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # passed on as they come
         return load(str(self.name)).make_context(*args, **kwargs)
@@ -62,7 +62,7 @@ def load(name: str) -> Any:  # noqa: ANN401  # a class that Typer keeps to itsel
     """The command itself."""
     import logging  # noqa: PLC0415  # --help can do without
 
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # below, it reports full pools, with paths and queries
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # lower levels log paths and queries
     module, attribute, _ = COMMANDS[name]
     part = getattr(import_module(module), attribute)
     parts = typer.Typer(**PLAIN)

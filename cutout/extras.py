@@ -1,11 +1,11 @@
-"""What `cutout demo` and `cutout local` need beside what the rest of the command does: the extra `local`."""
+"""What `cutout demo` and `cutout local` need besides the packages of the other commands: the extra `local`."""
 
 from importlib.metadata import version
 from importlib.util import find_spec
 
 from cutout.failures import Failure
 
-# Of each package of the extra that the local cloud imports, a module; finding it does not import it.
+# One module of each package that the local cloud imports. Finding a module does not import it.
 _MODULES = (
     "aws_lambda_powertools",
     "awslambdaric",

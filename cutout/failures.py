@@ -1,4 +1,4 @@
-"""What went wrong, told to a person in one sentence with the remedy."""
+"""Errors as one sentence for a person, with the remedy."""
 
 from typing import TypeGuard
 
@@ -18,10 +18,10 @@ _BAD_CREDENTIALS = {
     "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken",
     "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
-# Their answers do not say why, and 400 is what keys that have expired get.
+# Their answers give no reason, and expired keys get a 400.
 _WITHOUT_BODY = {"HeadObject", "HeadBucket"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
-# What an endpoint answers that has some of AWS's services, and not the one that was called.
+# The answers of an endpoint that lacks the service that was called.
 _NO_SUCH_SERVICE = {
     "InvalidAction", "MethodNotAllowed", "NotImplemented", "UnknownOperation", "UnknownOperationException",
 }  # fmt: skip
@@ -33,13 +33,13 @@ class Failure(Exception):
 
 
 class NotAws(BotoCoreError):
-    """Something else has answered: another server, or a proxy's page."""
+    """The answer did not come from AWS, but from another server or a proxy."""
 
     fmt = "{endpoint_url} is not AWS: its answer to {operation} ({status}, {content_type}) is not one of AWS's."
 
 
 def is_told(error: Exception) -> TypeGuard[Failure | BotoCoreError | ClientError]:
-    """Whether `describe` words it."""
+    """Whether `describe` has a sentence for it."""
     return isinstance(error, Failure | BotoCoreError | ClientError) or _is_unreadable(error)
 
 
@@ -92,7 +92,7 @@ def _describe_refusal(error: ClientError) -> str:
         )
     if code in _NOT_ALLOWED:
         return f"AWS does not allow these credentials to call {error.operation_name}. Ask for that permission."
-    if code.isdecimal() and error.operation_name not in _WITHOUT_BODY:  # a status, where AWS has a code
+    if code.isdecimal() and error.operation_name not in _WITHOUT_BODY:  # a bare status instead of AWS's code
         return f"{error.operation_name} was answered with {code}, and not as AWS answers. {_WHERE_TO_LOOK}"
     if code in _NO_SUCH_SERVICE:
         return f"What answers does not know {error.operation_name} ({code}). {_WHERE_TO_LOOK}"

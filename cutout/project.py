@@ -1,4 +1,4 @@
-"""Where the files of the project are that the command reads: its template, the functions' sources, the samples."""
+"""Where the command finds the project's files: the template, the functions' sources, the samples."""
 
 from pathlib import Path
 

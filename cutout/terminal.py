@@ -1,4 +1,4 @@
-"""What a command prints: tables and progress for people, JSON for programs; and how it asks before it acts."""
+"""Output of commands: tables and progress for people, JSON for programs; and the question before an action."""
 
 import json
 import sys
@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-_WIDTH_OF_FILES = 160  # of tables that go to a file or another program
+_WIDTH_OF_FILES = 160  # for tables that go to a file or another program
 
 
 def console() -> Console:
-    """Of stdout; without colours where that is not a terminal."""
+    """For stdout; without colours if that is not a terminal."""
     width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
     return Console(highlight=False, markup=False, width=width, soft_wrap=False)
 
@@ -24,12 +24,12 @@ def print_json(value: object) -> None:
 
 
 def escape(text: str) -> str:
-    """Of JSON the same JSON, in which what would steer a terminal, such as a change of the direction, is escaped."""
+    """Equivalent JSON in which characters that control a terminal, such as bidirectional marks, are escaped."""
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text)
 
 
 def progress() -> Progress:
-    """On stderr, and only where that is a terminal: count, rate and time left."""
+    """On stderr, and only if that is a terminal: count, rate and time left."""
     screen = Console(stderr=True, highlight=False, markup=False)
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -45,14 +45,14 @@ def progress() -> Progress:
 
 @contextmanager
 def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar; what it gives advances it."""
+    """A progress bar; call what it yields to advance it."""
     with progress() as shown:
         task = shown.add_task(what, total=total)
         yield lambda number: shown.advance(task, number)
 
 
 def agree(*, yes: bool, question: str = "Go on?") -> None:
-    """Call after telling what would be done. Raises Exit when nobody can be asked, Abort for a no."""
+    """Call after saying what would be done. Raises Exit without a terminal, Abort for a no."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -62,7 +62,7 @@ def agree(*, yes: bool, question: str = "Go on?") -> None:
 
 
 def printable(text: object) -> str:
-    """Text from elsewhere, fit for a terminal: what would steer it is escaped."""
+    """Text from elsewhere, safe for a terminal: control characters are escaped."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
     )

@@ -1,4 +1,4 @@
-"""Words that sentences are made of."""
+"""Numbers and durations as words of a sentence."""
 
 
 def count(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""Writes the parts of these pages that have a source; `--check` compares them, and follows every link.
+"""Writes the generated parts of these pages; `--check` compares them, and follows every link.
 
 .venv/bin/python docs/generate.py [--check]
 """
@@ -129,7 +129,7 @@ PARTS = {
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Each page with a part that has a source, as it should be."""
+    """Each page with a generated part, as it should be."""
     for name, (marker, make) in PARTS.items():
         page = DOCS / name
         before, begin, rest = page.read_text(encoding="utf-8").partition(f"<!-- {marker} -->\n")
@@ -140,7 +140,7 @@ def pages() -> Iterator[tuple[Path, str]]:
 
 
 def broken_links() -> Iterator[str]:
-    """Links between the pages that lead nowhere."""
+    """Broken links between the pages."""
     for page in [*ROOT.glob("*.md"), *DOCS.glob("*.md")]:
         text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -153,7 +153,7 @@ def broken_links() -> Iterator[str]:
 
 
 def _anchors(page: Path) -> set[str]:
-    """As GitHub makes them of headings."""
+    """The anchors that GitHub makes from headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -1,4 +1,4 @@
-"""A backlog that waits while the intake is paused, and how it is worked off once the intake is open."""
+"""A backlog that builds up while the intake is paused, and how it drains once the intake is open."""
 
 import time
 from bisect import bisect_left
@@ -30,7 +30,7 @@ def backlog(uploads: int, *, rate: int, latency: float, scaled: Mapping[str, obj
     """A stack with that many uploads in its queue; the stand-in allows `rate` requests a second."""
     with deployed({ENABLED: False, **scaled}, parameters={"RequestsPerSecond": str(rate)}) as testbed:
         testbed.stand_in.change_settings(requests_per_second=rate, latency_seconds=latency)
-        # Of the event by which S3 tests a notification.
+        # The event by which S3 tests a notification.
         testbed.sqs.purge_queue(QueueUrl=testbed.outputs["UploadQueueUrl"])
         with quick_queues(), ThreadPoolExecutor(8) as uploaders:
             list(uploaders.map(lambda n: testbed.upload(f"{n}.jpg", picture(str(n))), range(uploads)))

@@ -1,6 +1,6 @@
-"""Where the stack is tried under failure: on a local cloud, with a stand-in that remembers what it was asked.
+"""A testbed for the stack under failure: a local cloud, with a stand-in that records its requests.
 
-What a run scales is changed in a copy of the template, and told in its report.
+Scaled settings are changed in a copy of the template, and named in the report.
 """
 
 import io
@@ -64,24 +64,24 @@ class Testbed:
         return version
 
     def open_intake(self) -> None:
-        """As `cutout resume` does: its item says so, and the mapping follows."""
+        """As `cutout resume` does: changes the item, and the mapping follows."""
         self._dynamodb.update_item(**self._intake, UpdateExpression="REMOVE paused_by, reason, since")
         self.functions.update_event_source_mapping(UUID=self._mapping["UUID"], Enabled=True)
 
     @property
     def intake_is_paused(self) -> bool:
-        """As its item says, which every paid call heeds; the mapping follows when ReopenIntake runs."""
+        """By its item, which every paid call obeys; the mapping follows when ReopenIntake runs."""
         return "paused_by" in self._dynamodb.get_item(**self._intake, ConsistentRead=True).get("Item", {})
 
     @property
     def intake_is_open(self) -> bool:
-        """Its item says so, and the mapping has followed."""
+        """By its item, and the mapping has followed."""
         state: str = self.functions.get_event_source_mapping(UUID=self._mapping["UUID"])["State"]
         return state == "Enabled" and not self.intake_is_paused
 
     @property
     def waiting(self) -> int:
-        """Messages in the upload queue, also those that are worked on or delayed."""
+        """Messages in the upload queue, including those in flight or delayed."""
         names = ["", "NotVisible", "Delayed"]
         answer = self.sqs.get_queue_attributes(QueueUrl=self.outputs["UploadQueueUrl"], AttributeNames=["All"])
         return sum(int(answer["Attributes"][f"ApproximateNumberOfMessages{name}"]) for name in names)
@@ -179,7 +179,7 @@ def _witnessed_notifications(testbed: Testbed) -> Iterator[None]:
 
 @contextmanager
 def quick_queues() -> Iterator[None]:
-    """While none is received or delayed: for each message that is sent moto would count all those of the queue."""
+    """Use while no message is received or delayed: moto would count the whole queue for each message sent."""
     counts = {
         "approximate_number_of_messages": lambda queue: len(queue._messages),
         "approximate_number_of_messages_delayed": lambda _: 0,
@@ -203,7 +203,7 @@ def picture(seed: str, *, width: int = 0, height: int = 0) -> bytes:
 
 
 def await_end(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether it came true within that time."""
+    """Whether the condition became true within that time."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
         if time.monotonic() > deadline:

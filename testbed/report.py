@@ -1,4 +1,4 @@
-"""What a run found, as a table or as JSON, and whether a promise is broken."""
+"""The findings of a run, as a table or as JSON, and whether a promise is broken."""
 
 import argparse
 import json
@@ -36,7 +36,7 @@ class Figure:
 
 
 def report(title: str, figures: Sequence[Figure], testbed: Testbed, notes: Sequence[str], *, as_json: bool) -> int:
-    """Prints what was found; returns the exit code: 1 when a promise is broken."""
+    """Prints the findings; returns the exit code: 1 if a promise is broken."""
     broken = [figure.name for figure in figures if figure.broken]
     if as_json:
         content = {

@@ -1,6 +1,6 @@
-"""A stand-in that remembers what it was asked, in a process of its own: a busy local cloud does not make it late.
+"""A stand-in that records its requests, in its own process, so that a busy local cloud does not delay it.
 
-A request that it heard of late would come too close to the next one, and be refused for it.
+A request that is noticed late would seem too close to the next one, which would be refused.
 """
 
 import hashlib
@@ -15,7 +15,8 @@ from typing import cast
 
 from flask import Flask, Response, g, request
 
-from cutout.local.pixelcut.server import StandIn, source_of
+from cutout.local.pixelcut.removal_request import source_of
+from cutout.local.pixelcut.server import StandIn
 from cutout.local.pixelcut.trickle import SLOW
 
 # Longer than the function waits for the paid call.
@@ -32,13 +33,13 @@ class Removal:
     status: int
     input_sha256: str | None  # None: nothing was charged
     result_sha256: str | None
-    result_url: str | None  # as it was told; None: it was not
+    result_url: str | None  # as it was answered; None: it was not
     source: str = ""  # the path of the image_url
-    slow: bool = False  # the answer came by the byte, or in part
+    slow: bool = False  # the answer was sent byte by byte, or in part
 
     @property
     def answer_is_lost(self) -> bool:
-        """Whether the function may not have got the answer that was sent, or none was."""
+        """Whether no answer was sent, or the function may not have received it."""
         return (
             self.slow
             or self.answered - self.came >= PAST_PATIENCE_SECONDS
@@ -55,14 +56,14 @@ class WitnessedStandIn(StandIn):
 
     def start(self) -> str:
         """Returns its URL."""
-        logging.getLogger("waitress").setLevel(logging.ERROR)  # an answer that was cut short on purpose is no news
+        logging.getLogger("waitress").setLevel(logging.ERROR)  # an answer cut short on purpose is not worth a log line
         return self.__enter__().url
 
     def stop(self) -> None:
         self.__exit__()
 
     def removals(self) -> list[Removal]:
-        """In the order in which they were asked for."""
+        """In the order of the requests."""
         return sorted(self._removals, key=lambda removal: removal.came)
 
     def charges(self) -> list[Removal]:

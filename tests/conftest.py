@@ -1,4 +1,4 @@
-"""What tests of every kind share: uploads, notifications and PNGs that differ only in what a test is about."""
+"""Fixtures for all tests: uploads, notifications and PNGs that differ only in what a test is about."""
 
 import functools
 import json
@@ -10,6 +10,8 @@ from typing import Any
 import hypothesis
 import pytest
 from moto import mock_aws
+from moto.core.models import DEFAULT_ACCOUNT_ID, MockAWS
+from moto.s3.models import s3_backends
 
 from remove_background.aws import Clients
 from remove_background.uploads import Upload
@@ -33,25 +35,32 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @functools.cache
 def _clients() -> Clients:
-    """Made once: to make a client takes longer than most tests. What they reach is new for each test."""
+    """Made once: making a client takes longer than most tests. What the clients reach is new for each test."""
     return Clients(threads=1)
 
 
 @pytest.fixture
-def clients(aws_environment: None) -> Iterator[Clients]:
+def moto() -> Iterator[MockAWS]:
+    with mock_aws() as mock:
+        yield mock
+
+
+@pytest.fixture
+def clients(aws_environment: None, moto: MockAWS) -> Clients:
     """boto3's clients as the function makes them, on an AWS in memory."""
-    with mock_aws():
-        clients = _clients()
-        for bucket in ("input", "output"):
-            clients.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-        clients.s3.put_bucket_versioning(Bucket="input", VersioningConfiguration={"Status": "Enabled"})
-        clients.dynamodb.create_table(
-            TableName="ledger",
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        yield clients
+    moto.reset()
+    clients = _clients()
+    s3 = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]  # three calls of the client would take longer than most tests
+    for bucket in ("input", "output"):
+        s3.create_bucket(bucket, "eu-central-1")
+    s3.put_bucket_versioning("input", "Enabled")
+    clients.dynamodb.create_table(
+        TableName="ledger",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return clients
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -109,7 +118,7 @@ def make_record() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def make_event() -> Callable[..., dict[str, Any]]:
-    """What Lambda gets from SQS for messages with these bodies; `failures` have been counted by the function so far."""
+    """What Lambda gets from SQS for messages with these bodies, after this many `failures`."""
 
     def make(*bodies: str | dict[str, Any], failures: int = 0) -> dict[str, Any]:
         attempts = {"Attempts": {"stringValue": str(failures), "dataType": "Number"}} if failures else {}

@@ -1,10 +1,10 @@
-"""`make mutants`: run mutmut over the modules that pyproject.toml names, and hold what survives against mutants.md.
+"""`make mutants`: run mutmut over the modules that pyproject.toml names, and compare the survivors with mutants.md.
 
     python tests/mutants.py          run, then compare
     python tests/mutants.py compare  compare the last run, or what was run in .mutants by hand since
 
-Every mutant that no test notices must be listed in mutants.md with the reason why that is right, and nothing else may
-be. A mutant is known by its function and the lines that differ, as mutmut's numbers change with every line.
+mutants.md must list exactly the mutants that no test notices, each with the reason why that is right. A mutant is
+identified by its function and the lines that differ, as mutmut's numbers change with every line.
 """
 
 import ast
@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LISTED = ROOT / "tests" / "mutants.md"
-# mutmut names a mutant as the tests import it, and so its packages lie beside each other, in `src`.
+# mutmut names a mutant as the tests import it, so its packages lie side by side in `src`.
 FOLDER = ROOT / ".mutants"
 KILLED, TIMEOUTS = (1, 3), (-24, 24, 36, 152, 255)  # exit codes of a run of the tests; a timeout is noticed as well
 

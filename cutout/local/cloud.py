@@ -34,17 +34,17 @@ NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Watcher:
-    """Is told what happens, in several threads; what it does not override, it ignores."""
+    """Receives what happens, in several threads. Override the methods for what you want to know."""
 
     def uploaded(self, key: str, size: int) -> None:
-        """An object was created, and a queue is sent S3's event of it."""
+        """An object was created, and a queue is sent S3's event."""
 
     def printed(self, line: str) -> None:
         """A function printed a line."""
 
 
 class LocalCloud:
-    """A context manager; one at a time in a process, as moto's state is the process's.
+    """A context manager. Only one at a time in a process, as moto's state belongs to the process.
 
     Starts empty. `endpoint_url` is for people and the official clients; `log_dir` gets a file for each function.
     """
@@ -61,7 +61,7 @@ class LocalCloud:
         watcher: Watcher | None = None,
         state: Path | None = None,
     ) -> None:
-        """`port` 0: one that is free. Schedules run `speed` times as fast.
+        """`port` 0: a free one. Schedules run `speed` times as fast.
 
         `state` is a folder that is kept from one start to the next; call `restore` when the stack is deployed.
 
@@ -138,7 +138,7 @@ class LocalCloud:
         self._exit.close()
 
     def _services(self) -> dict[str, str]:
-        """What leads the AWS SDK of a function here. By its address, so that a bucket stays in the path of a URL."""
+        """Variables that lead a function's AWS SDK here. An IP address keeps the bucket in the path of a URL."""
         return {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port}",
             "AWS_REGION": self.region,
@@ -147,10 +147,10 @@ class LocalCloud:
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://localhost:{self._port}"  # moto finds a TemplateURL on this name only
+        return f"http://localhost:{self._port}"  # moto finds a TemplateURL only under this name
 
     def client(self, service: str) -> Any:  # noqa: ANN401 its type depends on the service
-        """A boto3 client of the local cloud, whatever the caller's AWS settings and proxies are."""
+        """A boto3 client of the local cloud, independent of the caller's AWS settings and proxies."""
         with self._making_client:
             if service not in self._clients:
                 make: Any = self._session.client  # has an overload for each of the services' names
@@ -161,7 +161,7 @@ class LocalCloud:
     def deploy(
         self, template: Path, *, stack_name: str = "cutout", parameters: Mapping[str, str] = NO_PARAMETERS
     ) -> dict[str, str]:
-        """Makes or changes a stack; returns its Outputs. Raises stack.DeployError."""
+        """Creates or updates a stack; returns its Outputs. Raises stack.DeployError."""
         return stack.deploy(
             template, stack_name, parameters, self._session, self.client("cloudformation"), self.client("s3")
         )
@@ -172,7 +172,7 @@ class LocalCloud:
             self._state.restore()
 
     def kill_environments(self) -> int:
-        """SIGKILL to every execution environment; answers how many there were."""
+        """Sends SIGKILL to every execution environment; returns how many there were."""
         return self._environments.kill()
 
     def _kill_environment(self, access_key: str) -> None:
@@ -182,11 +182,11 @@ class LocalCloud:
         return self._permissions.allow(self._environments.function_of(call.access_key), call)
 
     def uses(self) -> set[Use]:
-        """What functions have done so far that needs a permission."""
+        """The permissions that functions have used so far."""
         return self._permissions.uses()
 
     def set_faults(self, *faults: AwsFault, seed: int = 0) -> None:
-        """From now on these, and no others, make calls of functions to AWS go wrong; the first that applies decides."""
+        """From now on exactly these faults apply to the functions' calls to AWS; of several that match, the first."""
         self._calls.set_faults(*faults, seed=seed)
 
     def faults_fired(self) -> list[int]:
@@ -194,11 +194,11 @@ class LocalCloud:
         return self._calls.fired()
 
     def set_delivery_faults(self, *faults: DeliveryFault, seed: int = 0) -> None:
-        """From now on these, and no others, disturb what event source mappings deliver."""
+        """From now on exactly these faults apply to what event source mappings deliver."""
         self._delivery_faults = DeliveryFaults(*faults, seed=seed)
 
     def set_event_faults(self, *faults: EventFault) -> None:
-        """From now on S3's events about these keys lack something; the first fault that applies decides."""
+        """From now on exactly these faults apply to S3's events; of several that match, the first."""
         self._event_faults = faults
 
     def delivery_faults_fired(self) -> list[int]:
@@ -206,7 +206,7 @@ class LocalCloud:
         return self._delivery_faults.fired()
 
     def calls(self) -> Counter[str]:
-        """How often functions have called each action of AWS since the last `clear_calls`, whatever was answered."""
+        """How often functions have called each action of AWS since the last `clear_calls`, failures included."""
         return self._calls.made()
 
     def clear_calls(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens on the local cloud, in a line for each event: an upload, and what became of it."""
+"""Events of the local cloud as lines: each upload, and what became of it."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Happenings(Watcher):
         self._tell(f"{key}: uploaded, {decimal(size)}")
 
     def printed(self, line: str) -> None:
-        """The function's log has a line for each upload that ended, and for what went wrong."""
+        """The function logs a line for each upload that ended, and for each failure."""
         try:
             entry = json.loads(line)
         except ValueError:

@@ -34,9 +34,9 @@ class LocalStack:
 
 @contextmanager
 def pixelcut(api: tuple[str, str] | None = None) -> Iterator[Pixelcut]:
-    """The stand-in, until the end of the block, or `api`: the base URL and the key of another.
+    """The stand-in, until the end of the block, or `api`: the base URL and the key of another service.
 
-    The other gets the images by upload, as it may be unable to reach a bucket on this machine.
+    The other service is sent the images themselves, as it may be unable to reach a bucket on this machine.
     """
     if api:
         url, key = api
@@ -56,7 +56,7 @@ def local_stack(
     watcher: Watcher | None = None,
     state: Path | None = None,
 ) -> Iterator[LocalStack]:
-    """Deploys the template and fills in the API key; all of it is gone at the end of the block, but for the `state`.
+    """Deploys the template and sets the API key. Everything is removed at the end of the block.
 
     `api` as in `pixelcut`, `state` as of `LocalCloud`. Raises OSError when the port is taken.
     """

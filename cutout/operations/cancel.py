@@ -1,7 +1,7 @@
 """Uploads that still wait in the upload queue, found and removed from it.
 
-The queue is worked through as the dead-letter queue is: messages are hidden while they are read, and visible again
-afterwards. What the function has received, and what is delayed until a retry, nobody else can receive.
+As in the dead-letter queue, messages are hidden while they are read, and visible again afterwards. Messages that the
+function has received, or that are delayed until a retry, cannot be received here.
 """
 
 import threading
@@ -21,8 +21,8 @@ from remove_background.uploads import Upload, read_records, read_upload
 class Waiting:
     """The uploads that a command is for, as far as they could be received.
 
-    `messages` has the keys of each message whose uploads are all meant, by its id; `partly` those that are meant of
-    messages with others. `in_flight` and `delayed` count messages, of any upload, that could not be received.
+    `messages` holds, by message id, the keys of messages whose uploads are all selected; `partly`, the selected keys of
+    messages with other uploads. `in_flight` and `delayed` count all messages that could not be received.
     """
 
     in_flight: int
@@ -73,13 +73,13 @@ def find(deployed: Deployment, takes: Callable[[Upload], bool], progress: Progre
 
 
 def remove(deployed: Deployment, waiting: Waiting, progress: Progress) -> None:
-    """Deletes the messages, as far as they are there still. What was removed is also right where it raises."""
+    """Deletes the messages that are still there. The record of what was removed is right even if this raises."""
     queue = DeadLetters(deployed.sqs, deployed.upload_queue)
     waiting.removed_ids = queue.deleted
     with progress(len(waiting.messages)) as advance:
 
         def handle(messages: Sequence[Letter]) -> list[Letter]:
-            # No others than were agreed to: more may have come in since.
+            # Only those that were agreed to: more may have arrived since.
             mine = [message for message in messages if message.id in waiting.messages]
             advance(len(mine))
             return mine
@@ -88,7 +88,7 @@ def remove(deployed: Deployment, waiting: Waiting, progress: Progress) -> None:
 
 
 def _read_uploads(body: str) -> list[Upload | None]:
-    """None for a record that cannot be read; nothing of a folder, or of a body that is not a notification."""
+    """None stands for a record that cannot be read. A folder, or a body that is not a notification, adds nothing."""
     uploads: list[Upload | None] = []
     with suppress(BadNotification):
         for record in read_records(body):

@@ -1,4 +1,4 @@
-"""Inputs compared with their cutouts and letters."""
+"""Compares inputs with their cutouts and letters."""
 
 import functools
 import json
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 EXAMPLES = 3
-# Not to be read before they are restored:
+# Cannot be read before they are restored:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/archived-objects.html
 ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
 
 
 class Finding(StrEnum):
-    """What an input is found to be."""
+    """The result of comparing an input."""
 
     CURRENT = "current"
     MISSING = "missing"  # nothing stands under its output key
-    STALE = "stale"  # the cutout of an older upload of its key does
-    CONFLICT = "conflicts"  # something else does
+    STALE = "stale"  # the cutout of an older upload of the same key stands there
+    CONFLICT = "conflicts"  # something else stands there
     TOO_LONG = "too_long"  # its output key would be
     ARCHIVED = "archived"  # it has no current cutout, and cannot be read
     LETTER = "letters"  # it has no current cutout, but a letter: enqueued, it would only get another
@@ -52,7 +52,7 @@ REASONS = {
 
 @dataclass
 class Comparison:
-    """`examples` are the first keys of what is not to be enqueued."""
+    """`examples` are the first keys of each kind that is not enqueued."""
 
     counts: Counter[Finding] = field(default_factory=Counter)
     examples: defaultdict[Finding, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -69,7 +69,7 @@ class Comparison:
 
 
 def identity(upload: Upload) -> tuple[str, str]:
-    """What an input and a letter both say of an upload: a listing knows no versions."""
+    """What an input and a letter have in common: a listing has no versions."""
     return upload.uri, upload.etag
 
 
@@ -91,7 +91,7 @@ def compare(
     `lettered` are the identities of uploads that have a letter. What was rejected for good is looked up in the ledger,
     and only of what would be enqueued, unless it is to be retried.
     """
-    # To the HEAD of an object, a bucket that is gone is one where nothing stands.
+    # HEAD of an object answers the same for a missing bucket as for a missing object.
     deployed.s3.head_bucket(Bucket=deployed.output_bucket)
     found = Comparison()
     candidates: list[tuple[Finding, Upload]] = []

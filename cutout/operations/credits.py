@@ -1,4 +1,4 @@
-"""The credits that are left at Pixelcut, asked for with the deployed stack's own key."""
+"""The credits left at Pixelcut, read with the deployed stack's key."""
 
 import contextlib
 
@@ -11,7 +11,7 @@ from remove_background.errors import CutoutError
 
 
 def read(deployed: Deployment) -> float | str:
-    """The credits; a sentence where they cannot be known, since nothing else depends on them."""
+    """The credits, or a sentence that says why they are unknown: nothing else depends on them."""
     # They load an HTTP client, which --help can do without.
     import requests  # noqa: PLC0415
 

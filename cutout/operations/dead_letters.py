@@ -1,8 +1,8 @@
 """The dead-letter queue, worked through from end to end.
 
-SQS has no way to look at a message without receiving it. Letters are hidden while they are read, and released
-afterwards; a command that is killed leaves them hidden for VISIBILITY_SECONDS, not longer. Whatever is done with a
-letter is done before it is deleted: a command that is stopped may have done something twice, and never loses a letter.
+SQS shows a message only to those who receive it. Letters are hidden while they are read, and released afterwards; a
+command that is killed leaves them hidden for at most VISIBILITY_SECONDS. A letter is deleted only after it was handled:
+a command that is stopped may handle one twice, but never loses one.
 SQS hides no more than 120,000 messages of a queue at a time.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # The code of a letter that SQS moved itself: the function was killed at each attempt, or refused its settings.
 NO_REASON = "no_reason"
-# That of an event that EventBridge could not deliver to the upload queue. Its attributes are EventBridge's:
+# The code of an event that EventBridge could not deliver to the upload queue. Its attributes are EventBridge's:
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
 NOT_DELIVERED = "not_delivered"
 VISIBILITY_SECONDS = 900
@@ -36,9 +36,9 @@ HIDDEN = "that another command reads, or did a moment ago"
 HIDDEN_UNTIL = f"What a killed command has left hidden comes back within {VISIBILITY_SECONDS // 60} minutes."
 BATCH = 10  # SQS takes no more at a time
 THREADS = 8
-# A receive waits for so long, and asks all of SQS's servers; one that does not wait may miss letters.
+# Long polling asks all of SQS's servers; short polling may miss letters.
 WAIT_SECONDS = 1
-# Receives in succession that bring only letters that are left alone. There may be more of them than can be read.
+# Give up after this many receives in a row without a letter to handle: there may be more letters than can be read.
 VAIN_RECEIVES = 10
 # To look at a few letters for a moment, such as to complete an id.
 PEEK_RECEIVES = 5
@@ -47,7 +47,7 @@ PEEK_VISIBILITY_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """`sent` is when it came into the queue; of one that SQS moved, when the upload did."""
+    """`sent` is when it entered the queue; for a letter that SQS moved, when its upload did."""
 
     id: str
     receipt: str
@@ -65,7 +65,7 @@ class Letter:
 
     @property
     def uploads(self) -> list[Upload]:
-        """Those that can be read; none of a body that is not an S3 notification."""
+        """Those that can be read; none if the body is not an S3 notification."""
         found = []
         with suppress(BadNotification):
             for record in read_records(self.body):
@@ -102,14 +102,14 @@ class DeadLetters:
         self._lock = threading.Lock()
         self._held: dict[str, str] = {}  # the receipts of letters that are hidden, by id
         self._seen: set[str] = set()
-        self.undeleted = 0  # letters that were to be deleted, and that SQS has kept
-        self.deleted: set[str] = set()  # the ids of those that it has not
+        self.undeleted = 0  # letters that SQS failed to delete
+        self.deleted: set[str] = set()  # the ids of those that it deleted
 
     def work_through(self, handle: Callable[[Sequence[Letter]], Iterable[Letter]]) -> None:
-        """Hands each letter once to `handle`, at most ten at a time, from several threads; deletes those it returns.
+        """Passes each letter once to `handle`, at most ten at a time, from several threads; deletes those it returns.
 
-        The others are visible again at the end, also when `handle` raises, or Ctrl-C ends it: what runs then is
-        finished first. Letters that come in meanwhile are left alone: a replay may make new ones.
+        The others are visible again at the end, even if `handle` raises or Ctrl-C ends it: running calls are
+        finished first. Letters that arrive meanwhile are left alone: a replay may make new ones.
         """
         stop = threading.Event()
         begun = self._now()
@@ -125,7 +125,7 @@ class DeadLetters:
     def _work(
         self, handle: Callable[[Sequence[Letter]], Iterable[Letter]], begun: datetime, stop: threading.Event
     ) -> None:
-        """Until a receive brings no letter, or too many have brought none that is to be handled."""
+        """Runs until a receive brings no letter, or too many in a row bring none to handle."""
         vain = 0
         while vain < VAIN_RECEIVES and not stop.is_set() and (received := self._receive()):
             letters = [letter for letter in self._unseen(received) if letter.sent < begun]
@@ -134,7 +134,7 @@ class DeadLetters:
                 self._delete(list(handle(letters)))
 
     def _now(self) -> datetime:
-        # Whole seconds: the next one is the first that is surely later than every letter that is in the queue.
+        # SQS counts whole seconds: only the next second is certainly later than every letter in the queue.
         return queues.now(self._sqs, self._queue_url) + timedelta(seconds=1)
 
     def _receive(self) -> list[Letter]:
@@ -144,7 +144,7 @@ class DeadLetters:
         return letters
 
     def _unseen(self, letters: Sequence[Letter]) -> list[Letter]:
-        """Without those that came before: SQS may deliver one twice, and one that is hidden for too long comes back."""
+        """Leaves out letters seen before: SQS may deliver one twice, and one hidden for too long is visible again."""
         with self._lock:
             new = {letter.id: letter for letter in letters if letter.id not in self._seen}
             self._seen.update(new)

@@ -1,4 +1,4 @@
-"""The images of letters, deleted from the input bucket."""
+"""Deletes the images of letters from the input bucket."""
 
 import threading
 from collections import defaultdict
@@ -24,7 +24,7 @@ class Left(StrEnum):
 
 
 class Deletion:
-    """Deletes what a letter is about, and nothing that was uploaded since: `left` are the URIs of those, by why."""
+    """Deletes what a letter is about, and nothing uploaded since. `left` holds the URIs that stay, by reason."""
 
     def __init__(self, deployed: Deployment) -> None:
         self._s3 = deployed.s3
@@ -35,7 +35,7 @@ class Deletion:
         self.left: dict[Left, list[str]] = defaultdict(list)
 
     def __call__(self, letters: Iterable[Letter]) -> list[Letter]:
-        """All of them. From there on they may be deleted, and before that never."""
+        """All of them. Only then may the letters be deleted."""
         letters = list(letters)
         for letter in letters:
             for upload in letter.uploads:
@@ -43,7 +43,7 @@ class Deletion:
         return letters
 
     def _delete(self, upload: Upload) -> None:
-        # A cutout, say, in a bucket that it shares with the uploads: its notification became a letter as well.
+        # For example a cutout in a bucket shared with the uploads: its notification became a letter as well.
         if upload.bucket != self._bucket or not upload.key.startswith(self._prefix):
             self._leave(Left.ELSEWHERE, upload)
             return
@@ -54,7 +54,7 @@ class Deletion:
         if found["ETag"].strip('"') != upload.etag or (upload.version_id or version) != version:
             self._leave(Left.OVERWRITTEN, upload)
             return
-        # What has no version of its own may be overwritten before it is deleted.
+        # An object without a version may be overwritten before it is deleted.
         which: Any = {"IfMatch": found["ETag"]} if version == "null" else {"VersionId": version}
         try:
             self._s3.delete_object(Bucket=upload.bucket, Key=upload.key, **which)

@@ -25,7 +25,7 @@ OUTPUTS = ("InputBucketName", "OutputBucketName", "UploadQueueUrl", "DeadLetterQ
 _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 # Threads that may use a client at the same time.
 THREADS = 16
-# What each answer of AWS has; S3's the second.
+# Every answer of AWS has one of these; S3's has the second.
 _REQUEST_IDS = ("x-amzn-requestid", "x-amz-request-id")
 
 
@@ -68,12 +68,12 @@ class Deployment:
 
     @property
     def is_at_aws(self) -> bool:
-        """Rather than at an endpoint of one's own, such as `cutout local`."""
+        """False for another endpoint, such as `cutout local`."""
         return (urlsplit(self.endpoint_url).hostname or "").endswith(_AWS)
 
     @functools.cached_property
     def settings(self) -> Mapping[str, str]:
-        """The function's environment, as template.yaml fills it in."""
+        """The function's environment variables, as template.yaml sets them."""
         configuration = self.lambda_.get_function_configuration(FunctionName=self.function)
         return configuration.get("Environment", {}).get("Variables", {})
 
@@ -166,7 +166,7 @@ def _make_client(session: "boto3.Session", service: str, endpoint_url: str | Non
 def _check_answer(endpoint_url: str, operation_model: Any, response_dict: Mapping[str, Any], **_: object) -> None:  # noqa: ANN401
     """Raises NotAws for an answer without the id that AWS gives each request.
 
-    Not for 500 and more: the SDK repeats the call, as a proxy's page of that kind may pass.
+    Not for a 5xx: the SDK repeats the call, as a proxy's error may be temporary.
     """
     headers = response_dict["headers"]
     if response_dict["status_code"] < HTTPStatus.INTERNAL_SERVER_ERROR and not any(map(headers.get, _REQUEST_IDS)):
@@ -179,7 +179,7 @@ def _check_answer(endpoint_url: str, operation_model: Any, response_dict: Mappin
 
 
 def _check_error(endpoint_url: str, http_response: Any, parsed: Mapping[str, Any], model: Any, **_: object) -> None:  # noqa: ANN401
-    """Raises NotAws for an error in which the SDK found none: an endpoint may speak another service's language."""
+    """Raises NotAws for an error without a code: the endpoint may be another service."""
     if http_response.status_code >= HTTPStatus.MULTIPLE_CHOICES and "Error" not in parsed:
         raise NotAws(
             endpoint_url=endpoint_url,

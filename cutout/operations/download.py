@@ -1,4 +1,4 @@
-"""Cutouts fetched into a folder, each under its key; what is there already is not fetched again."""
+"""Fetches cutouts into a folder, each under its key, except those that are there already."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from cutout.operations.threads import work_through
 from remove_background.aws_errors import http_status
 from remove_background.models import Cutout
 
-ATTEMPTS = 3  # of an answer that breaks off
+ATTEMPTS = 3  # for an answer that is cut short
 
 
 class Fetched(StrEnum):
@@ -23,7 +23,7 @@ class Fetched(StrEnum):
 
     FETCHED = "fetched"
     THERE = "already_there"
-    NOT_A_CUTOUT = "not_cutouts"  # something else that somebody keeps there
+    NOT_A_CUTOUT = "not_cutouts"  # an object that is not a cutout
     GONE = "gone"  # since it was listed
     OUTSIDE = "outside_the_folder"  # where it would be written
     NOT_WRITTEN = "not_written"
@@ -31,7 +31,7 @@ class Fetched(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An object that is to be fetched; `replaces` a file that is another."""
+    """An object to fetch; `replaces` says whether a different file is there."""
 
     key: str
     size: int
@@ -55,9 +55,9 @@ class Plan:
 
 
 def plan(deployed: Deployment, prefix: str, out: Path, progress: Progress) -> Plan:
-    """What there is to fetch. A file that is there is known by its size and its MD5, which S3 gives as the ETag.
+    """What to fetch. A file that is there already is recognised by its size and its MD5, which is S3's ETag.
 
-    Not where a bucket encrypts with SSE-KMS: there each is fetched again.
+    Not in a bucket that encrypts with SSE-KMS: from there everything is fetched again.
     """
     top = objects.resolve(out)
     found = Plan()
@@ -88,7 +88,7 @@ def plan(deployed: Deployment, prefix: str, out: Path, progress: Progress) -> Pl
 
 
 def _list(deployed: Deployment, prefix: str) -> Iterator[tuple[str, int, str]]:
-    """The key, size and ETag of each object, without uploads where they are in the same bucket."""
+    """The key, size and ETag of each object, except uploads in the same bucket."""
     uploads = deployed.settings["INPUT_PREFIX"] if deployed.input_bucket == deployed.output_bucket else None
     pages = deployed.s3.get_paginator("list_objects_v2").paginate(Bucket=deployed.output_bucket, Prefix=prefix)
     for page in pages:
@@ -100,7 +100,7 @@ def _list(deployed: Deployment, prefix: str) -> Iterator[tuple[str, int, str]]:
 
 
 def _find_destination(top: Path, key: str) -> Path | None:
-    """None where it would be outside the folder: a key is whatever somebody has chosen."""
+    """None if the path would be outside the folder: a key may be anything."""
     parts = key.split("/")
     if "\0" in key or any(part in ("", ".", "..") for part in parts):
         return None
@@ -123,7 +123,7 @@ def _is_there(destination: Path, size: int, etag: str) -> bool:
 
 
 class Downloads:
-    """`ends` are the keys by what has become of them, `reasons` why some could not be written."""
+    """`ends` holds the keys by outcome, `reasons` why some could not be written."""
 
     def __init__(self, deployed: Deployment) -> None:
         self._s3 = deployed.s3
@@ -132,7 +132,7 @@ class Downloads:
         self.reasons: dict[str, str] = {}
 
     def run(self, wanted: Sequence[Wanted], progress: Progress) -> None:
-        """Right also where it is interrupted. Raises ClientError and BotoCoreError."""
+        """Its record is right even if it is interrupted. Raises ClientError and BotoCoreError."""
         with progress(len(wanted)) as advance:
 
             def note(ended: tuple[str, Fetched, str | None]) -> None:

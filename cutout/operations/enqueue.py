@@ -1,4 +1,4 @@
-"""Uploads sent to the queue as S3 would have sent them."""
+"""Sends uploads to the queue as S3 would have sent them."""
 
 import itertools
 import json
@@ -14,16 +14,16 @@ from cutout.operations.threads import work_through
 from remove_background.letters import notification
 from remove_background.uploads import Upload
 
-BATCH = 10  # SQS takes no more at a time
-# For messages that SQS refuses out of a batch; seconds between the first two, doubled from one to the next.
+BATCH = 10  # the most that SQS accepts at a time
+# For messages that SQS refuses out of a batch; seconds after the first attempt, doubled after each.
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.1
 
 
 class Enqueuer:
-    """Sends uploads to the queue; `enqueued` is right also where it was interrupted, `refused` counts by SQS's code.
+    """Sends uploads to the queue. `enqueued` is right even if it is interrupted; `refused` counts by SQS's code.
 
-    Whether the uploads are still there, the function finds out by their ETags: it needs no version.
+    The function itself checks by the ETags whether the uploads are still there: it needs no version.
     """
 
     def __init__(self, deployed: Deployment) -> None:
@@ -33,7 +33,7 @@ class Enqueuer:
         self.refused: Counter[str] = Counter()
 
     def send(self, lines: Iterable[str], total: int, progress: Progress) -> None:
-        """`lines` as `comparison.compare` writes them."""
+        """`lines` are in the format that `comparison.compare` writes."""
         with progress(total) as advance:
             work_through(_in_batches(lines), self._send, advance)
 
@@ -58,7 +58,7 @@ class Enqueuer:
         return len(lines)
 
     def _message(self, line: str) -> str:
-        """As S3 would have sent it, but for the version and the sequencer, which a listing does not tell."""
+        """The event as S3 would have sent it, without version and sequencer, which a listing does not have."""
         key, etag, size = json.loads(line)
         about = {"key": quote_plus(key, safe="/"), "eTag": etag, "size": size}
         bucket = {"name": self._deployed.input_bucket}
@@ -74,7 +74,7 @@ class Enqueuer:
 
 
 def read_uploads(bucket: str, lines: Iterable[str]) -> Iterator[Upload]:
-    """Those that the lines are about."""
+    """The uploads in these lines."""
     for line in lines:
         key, etag, size = json.loads(line)
         yield Upload(bucket, key, etag, size=size)

@@ -1,11 +1,11 @@
-"""How long it takes until all uploads have ended, told from how many had when they were last looked at."""
+"""Estimates the time until all uploads have ended, from how many had ended at each look."""
 
-# So many times longer than ever before nothing may be seen to end before the rate is taken to fall.
+# Assume that the rate falls when nothing has ended for this many times the longest wait so far.
 PATIENCE = 2
 
 
 class Estimate:
-    """Work is seen in bursts, so a burst tells no rate: it is taken from the first rise of the count to the last one.
+    """The count rises in bursts, so the rate is measured from the first rise to the last one.
 
     Until there are two, work is taken to go on at `most_per_second`, which the stack's rate limiter lets through.
     `total` is how many there are. Times are those of time.monotonic().
@@ -41,7 +41,7 @@ class Estimate:
         self._risen_at = now
 
     def rate(self, now: float) -> float | None:
-        """How many end in a second; None until two rises have been seen."""
+        """Uploads that end per second; None until two rises have been seen."""
         first, last = self._first, self._last
         if first is None or last is None or last[0] <= first[0]:
             return None
@@ -49,7 +49,7 @@ class Estimate:
         return min(seen, self._most_per_second or seen)
 
     def seconds_left(self, now: float) -> float | None:
-        """None until some have ended."""
+        """None until some have ended. Uses the rate that the stack allows until the real one is known."""
         rate, last = self.rate(now) or self._most_per_second, self._last
         if rate is None or not self._seen:
             return None
@@ -58,5 +58,5 @@ class Estimate:
         return max(0.0, last[0] + self._standstill(now) + (self._total - last[1]) / rate - now)
 
     def _standstill(self, now: float) -> float:
-        """For how long nothing has been seen to end, beyond what is usual."""
+        """How much longer than usual nothing has ended."""
         return max(0.0, now - self._risen_at - PATIENCE * self._longest)

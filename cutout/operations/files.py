@@ -1,4 +1,4 @@
-"""The files that are to be uploaded: found on this machine, each with the keys of its upload and of its cutout."""
+"""Finds the files to upload, and gives each the keys of its upload and of its cutout."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,14 +11,14 @@ from remove_background.errors import Billed, OutputKeyTooLong
 from remove_background.output_key import MAX_KEY_BYTES, OutputKey
 from remove_background.uploads import Upload
 
-# What systems put into folders of pictures, beside the names that begin with a dot.
+# Files that operating systems put into folders of pictures, besides those that begin with a dot.
 _HIDDEN = {"thumbs.db", "desktop.ini"}
 HIDDEN = "hidden"
-NOT_REGULAR = "that are no files, or links that lead nowhere or back"
+NOT_REGULAR = "that are not files, or are broken or circular links"
 
 
 class WrongFile(Exception):
-    """A file that cannot be sent; where `destination`, one whose cutout cannot be fetched to the folder."""
+    """A file that cannot be sent; with `destination`, one whose cutout cannot be fetched to the folder."""
 
     def __init__(self, message: str, *, destination: bool = False) -> None:
         super().__init__(message)
@@ -40,9 +40,9 @@ class Became(StrEnum):
 
 @dataclass(slots=True)
 class File:
-    """`size` is in bytes; `upload` is known once it was sent; `code` is that of its letter, `reason` a sentence.
+    """`size` is in bytes; `upload` is set once it was sent; `code` is its letter's code, `reason` a sentence.
 
-    `billed` is whether its cutout or letter has cost a credit, once it has either.
+    `billed` says whether it cost a credit, once it has a cutout or a letter.
     """
 
     path: Path
@@ -57,9 +57,9 @@ class File:
 
 
 def find(paths: Iterable[Path], prefix: str, output_key: OutputKey) -> tuple[list[File], Counter[str]]:
-    """The files, in order; and how many others were left out of folders, by why.
+    """The files, in order; and how many others were left out of folders, by reason.
 
-    Raises WrongFile where one could not be sent, or would overwrite another.
+    Raises WrongFile if one cannot be sent, or would overwrite another.
     """
     left_out: Counter[str] = Counter()
     files: dict[str, File] = {}
@@ -93,7 +93,7 @@ def find_shared_cutouts(files: Iterable[File]) -> list[list[File]]:
 def count_replaced(files: Sequence[File], folder: Path) -> int:
     """How many of the cutouts would replace a file in the folder.
 
-    Raises WrongFile where one would be written elsewhere, or over a file that is to be sent.
+    Raises WrongFile if one would be written outside the folder, or over a file that is to be sent.
     """
     top = objects.resolve(folder)
     existing = set()
@@ -115,7 +115,7 @@ def count_replaced(files: Sequence[File], folder: Path) -> int:
 
 
 def _name(path: Path, left_out: Counter[str]) -> Iterator[tuple[Path, str]]:
-    """The file, or those in the folder, each with the name that it goes by in the bucket."""
+    """The file, or those in the folder, each with its name in the bucket."""
     if path.is_file():
         yield path, path.name
         return
@@ -133,8 +133,8 @@ def _name(path: Path, left_out: Counter[str]) -> Iterator[tuple[Path, str]]:
 
 
 def _walk(top: Path, left_out: Counter[str]) -> Iterator[Path]:
-    """The regular files below a folder, also behind links. Raises OSError for a folder that cannot be read."""
-    # Each with the identities of the folders above it, by which a link that leads back is known.
+    """The regular files below a folder, including links. Raises OSError for a folder that cannot be read."""
+    # Each folder with the identities of those above it, to recognise a link that leads back.
     folders: list[tuple[Path, frozenset[tuple[int, int]]]] = [(top, frozenset())]
     while folders:
         folder, above = folders.pop()
@@ -172,6 +172,6 @@ def _file(path: Path, key: str, output_key: OutputKey) -> File:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """The same for a file under another name, such as one that differs in its case where that does not count."""
+    """The same for a file under two names, such as names that differ only in case on some file systems."""
     status = path.stat()
     return status.st_dev, status.st_ino

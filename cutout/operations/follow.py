@@ -1,4 +1,4 @@
-"""Uploads followed until each has ended: as a cutout, as a letter, or because its owner overwrote or deleted it."""
+"""Follows uploads until each has ended: as a cutout, as a letter, or overwritten or deleted by its owner."""
 
 import math
 import threading
@@ -35,21 +35,21 @@ ROUND = 200
 FIRST_SECONDS = 0.5
 REST_SECONDS = 1.0
 REST_SHARE = 2
-# To read letters hides them for a moment from whoever else wants to, so it is done seldom, and only when their number
-# has changed; but SQS's count is approximate, so at times they are read anyway.
+# Reading letters hides them from others for a moment, so it is done rarely, and only when their number has changed. But
+# SQS's count is approximate, so from time to time they are read anyway.
 LETTERS_SECONDS = 3.0
 LETTERS_SHARE = 5
 REREAD_SECONDS = 60.0
-# By so much S3's clock and SQS's may differ.
+# The clocks of S3 and SQS may differ by this much.
 CLOCKS_SECONDS = 5.0
-# What is still on its way after so long may have been overwritten or deleted.
+# After this long, check whether an upload was overwritten or deleted.
 LONG_SECONDS = 60.0
 STATE_SECONDS = 30.0
-# With nothing in the queue for so long, what is left does not end any more.
+# If the queue was empty for this long, the remaining uploads will not end any more.
 IDLE_SECONDS = 150.0
-# For so long AWS may fail to answer: a laptop may lose its network.
+# AWS may be unreachable for this long: a laptop may lose its network.
 OUTAGE_SECONDS = 900.0
-# The rest while nothing is to be expected.
+# The rest while nothing is expected to happen.
 LONG_REST_SECONDS = 10.0
 
 
@@ -68,11 +68,11 @@ class _Pending:
 class Following:
     """Records on each file what has become of it.
 
-    `intake` is how it was last found, `out` the folder that the cutouts are fetched to. `ended` is called for each
-    file that has ended, with it, `switched` when the intake is paused or open again, `say` with sentences for a person.
+    `intake` is its last known state, `out` the folder that the cutouts are fetched to. `ended` is called with each file
+    that has ended, `switched` when the intake is paused or open again, `say` with sentences for a person.
 
-    To be read at any time, from any thread: `became` counts what has ended, of `total`; `ahead` is how many messages
-    wait in the upload queue, whoever sent them, and None until they are counted; `estimate` tells the time left.
+    Readable at any time, from any thread: `became` counts what has ended, of `total`; `ahead` is how many messages wait
+    in the upload queue, from any sender, and None until they are counted; `estimate` gives the time left.
     """
 
     def __init__(
@@ -100,15 +100,15 @@ class Following:
         self._letters_known = 0
         self._letters_due = self._reread_due = self._state_due = 0.0
         self._idle_since: float | None = None
-        self._ended_at = 0.0  # when the last of them did
-        # In a cycle each is looked at once. Before its end, the count of what has ended is partial.
+        self._ended_at = 0.0  # when the last of them ended
+        # A cycle checks each upload once. Until its end, the count of what has ended is partial.
         self._cycle_left = 0
         self._cycle_began = 0.0
 
     def follow(self, files: Iterable[File], patience: float = math.inf) -> None:
-        """Returns when each of these, which have been sent, has ended; or when none has for `patience` seconds.
+        """Returns when each of these files, which have been sent, has ended, or when none has for `patience` seconds.
 
-        Raises ClientError and BotoCoreError when AWS refuses to answer, or does not for OUTAGE_SECONDS.
+        Raises ClientError and BotoCoreError when AWS refuses a call, or does not answer for OUTAGE_SECONDS.
         """
         now = self._ended_at = time.monotonic()
         sent = [(file, file.upload) for file in files if file.upload]
@@ -153,7 +153,7 @@ class Following:
             wait(looks)
         finally:
             for look in looks:
-                look.cancel()  # after Ctrl-C; what runs is finished
+                look.cancel()  # after Ctrl-C; running calls are finished
         turns.extend(pending for pending in batch if pending.file.became is Became.SENT)
         for look in looks:
             look.result()
@@ -173,7 +173,7 @@ class Following:
             upload = pending.upload
             found = objects.head(self._deployed.s3, upload.bucket, upload.key)
             gone, overwritten = found is None, found is not None and found["ETag"].strip('"') != upload.etag
-            # The cutout may have come since, and the upload have been cleared away.
+            # Meanwhile the cutout may have been written, and the upload deleted.
             if (gone or overwritten) and not self._find_cutout(pending):
                 if gone:
                     self._end(pending, Became.DELETED, reason="Somebody deleted it from the input bucket.")
@@ -205,7 +205,7 @@ class Following:
         return True
 
     def _fetch(self, key: str, cutout: Cutout, out: Path) -> bool:
-        """False when another stands there by now. Raises OSError when it cannot be written."""
+        """False if another cutout stands there by now. Raises OSError if the file cannot be written."""
         try:
             answer = self._deployed.s3.get_object(Bucket=self._deployed.output_bucket, Key=key, IfMatch=cutout.etag)
         except ClientError as error:
@@ -242,7 +242,7 @@ class Following:
         return []
 
     def _look_at_state(self) -> None:
-        """Reports a switch of the intake, and gives up what is not to be seen any more."""
+        """Reports a switch of the intake, and gives up uploads that have disappeared."""
         now = time.monotonic()
         if now < self._state_due:
             return
@@ -258,7 +258,7 @@ class Following:
                 )
 
     def _is_lost(self, now: float) -> bool:
-        """Whether what is left does not end any more, or has ended unseen: by a letter that somebody discarded."""
+        """Whether the remaining uploads will not end any more, or ended unseen, as by a letter that was discarded."""
         uploads = queues.count(self._deployed.sqs, self._deployed.upload_queue)
         letters = queues.count(self._deployed.sqs, self._deployed.dead_letter_queue)
         if uploads.waiting or uploads.in_work or uploads.delayed or letters.in_work:
@@ -287,7 +287,7 @@ class Following:
         billed: Billed | None = None,
         moment: float | None = None,
     ) -> None:
-        """Does nothing for one that has ended: the same letter may be there twice. `moment` is when it has."""
+        """Does nothing for a file that has ended: the same letter may be there twice."""
         with self._lock:
             if self._pending.pop(_identity(pending.upload), None) is None:
                 return
@@ -300,12 +300,12 @@ class Following:
 
 
 def _identity(upload: Upload) -> tuple[str, str, str | None]:
-    """What a letter tells of the upload that it is about. By the version, not the letter of an earlier, like upload."""
+    """What identifies an upload in a letter. The version tells it from an earlier upload of the same bytes."""
     return upload.uri, upload.etag, upload.version_id
 
 
 def _is_earlier(letter: Letter, upload: Upload) -> bool:
-    """Whether the letter is about an earlier upload of the same bytes: without versions, nothing else tells."""
+    """Whether the letter is about an earlier upload of the same bytes: without versions, only the time tells."""
     return upload.time is not None and letter.sent.timestamp() < upload.time - CLOCKS_SECONDS
 
 
@@ -323,7 +323,7 @@ def _tell_billed(written: float, upload: Upload) -> Billed:
 
 
 def _read_most_per_second(deployed: Deployment) -> float | None:
-    """What the stack's rate limiter lets through; None where that cannot be told."""
+    """The rate that the stack's rate limiter allows; None if it is unknown."""
     try:
         return float(deployed.settings["REQUESTS_PER_SECOND"])
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""The intake of a deployed stack, read and switched from outside."""
+"""Reads and switches the intake of a deployed stack."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from cutout.operations.deployment import Deployment
 from remove_background.aws_errors import AwsError, error_code
 from remove_background.intake import DISABLED_BY_HAND, OPERATOR, IntakeItem, State, new_token
 
-# States of an event source mapping that somebody has disabled.
+# States of an event source mapping that was disabled.
 _CLOSED = ("Disabled", "Disabling")
-# For how long a mapping that is changing its state is waited for.
+# How long to wait for a mapping that is changing its state.
 SETTLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """`paused_by` is None while it is open; `since` is in seconds since the epoch, where that is known."""
+    """`paused_by` is None while it is open; `since` is in seconds since the epoch, or None."""
 
     paused_by: str | None
     reason: str | None = None
@@ -26,7 +26,7 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`found` is the state where the item needed no change; `trouble`, why the mapping is not switched yet."""
+    """`found` is the state if the item needed no change; `trouble`, why the mapping is not switched yet."""
 
     found: State | None
     trouble: str | None
@@ -46,10 +46,10 @@ def read(deployed: Deployment) -> Intake:
 def change(deployed: Deployment, write: Callable[[IntakeItem, str], bool]) -> Change:
     """Change the item, and make the mapping follow it.
 
-    The item counts: from its change on no execution environment begins a paid call, or each may. Where the mapping
+    The item decides: once it says so, no execution environment begins a paid call, or each may again. If the mapping
     cannot be switched, ReopenIntake does it within five minutes.
     """
-    uuid = _mapping(deployed)["UUID"]  # where there is none, nothing is written
+    uuid = _mapping(deployed)["UUID"]  # raises if there is none, before anything is written
     item, token = _item(deployed), new_token()
     found = None if write(item, token) else item.read()
     try:

@@ -1,4 +1,4 @@
-"""What the functions have logged, oldest first; of all of them as one."""
+"""The logs of all functions as one, oldest first."""
 
 import heapq
 import json
@@ -13,7 +13,7 @@ from cutout.operations.deployment import Deployment
 from remove_background.aws_errors import AwsError, error_code
 
 FOLLOW_SECONDS = 2.0
-# CloudWatch Logs may show an event so much later than events that follow it.
+# CloudWatch Logs may show an event this much later than its successors.
 LATE_MILLISECONDS = 30_000
 
 
@@ -26,7 +26,7 @@ class Event(NamedTuple):
 
     @property
     def fields(self) -> dict[str, Any] | None:
-        """None of a line that is not JSON, such as those of Lambda itself."""
+        """None for a line that is not JSON, such as Lambda's own."""
         try:
             found = json.loads(self.message)
         except (ValueError, RecursionError):

@@ -21,7 +21,7 @@ CHUNK_BYTES = 1_048_576
 
 
 def head(s3: "S3Client", bucket: str, key: str) -> "HeadObjectOutputTypeDef | None":
-    """None where there is no such object, or no such bucket: their answers are the same."""
+    """None if there is no such object, or no such bucket: S3 answers both the same way."""
     try:
         return s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
@@ -36,7 +36,7 @@ def find_cutout(s3: "S3Client", bucket: str, key: str) -> Cutout | None:
 
 
 def write(body: "StreamingBody", destination: Path) -> None:
-    """Under another name first: a file that bears the name is whole. Raises OSError when it cannot be written."""
+    """Writes under another name first, so a file with the final name is whole. Raises OSError."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(f".{uuid.uuid4().hex}.part")
     try:
@@ -54,6 +54,6 @@ def resolve(path: Path) -> Path:
 
 
 def etag_of(path: Path) -> str:
-    """As S3 makes it of an object that is sent in one part, and not encrypted with SSE-KMS. Raises OSError."""
+    """The ETag of the file as an S3 object that is sent in one part, without SSE-KMS. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

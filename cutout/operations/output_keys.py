@@ -6,7 +6,7 @@ from remove_background.output_key import OutputKey
 
 
 def output_key(deployed: Deployment) -> OutputKey:
-    """Raises Failure for settings with which the function refuses to work: nothing should be sent to it then."""
+    """Raises Failure for settings that the function refuses: nothing should be sent to it then."""
     settings = deployed.settings
     pattern = OutputKey(settings["OUTPUT_KEY"])
     if deployed.input_bucket == deployed.output_bucket and not pattern.keeps_clear_of(settings["INPUT_PREFIX"]):

@@ -1,4 +1,4 @@
-"""What can be told of files before they are sent: which can never succeed, and which have their cutout already."""
+"""Checks files before they are sent: which can never succeed, and which have their cutout already."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from remove_background.preflight import check
 from remove_background.storage import HEAD_BYTES
 from remove_background.uploads import Upload
 
-# Each costs a request: for more files than these, it is not told which have their cutout already.
+# Each file costs a request, so for more files than this the check for existing cutouts is skipped.
 MOST_LOOKS = 5_000
 
 
@@ -25,7 +25,7 @@ def leave_out_hopeless(files: Sequence[File]) -> tuple[list[File], list[File]]:
         try:
             with file.path.open("rb") as opened:
                 check(opened.read(HEAD_BYTES), file.size)
-        except OSError:  # told when it is to be sent
+        except OSError:  # reported when it is sent
             promising.append(file)
         except Rejected as rejected:
             file.code, file.reason = rejected.code, rejected.message
@@ -36,9 +36,9 @@ def leave_out_hopeless(files: Sequence[File]) -> tuple[list[File], list[File]]:
 
 
 def count_done(deployed: Deployment, files: Sequence[File], progress: Progress) -> int:
-    """How many have a cutout of just these bytes, so that to send them again costs nothing.
+    """How many have a cutout of exactly these bytes, so that sending them again costs nothing.
 
-    None is found where these credentials may not look, or the files are too many. An upload that S3 encrypts with
+    Zero if the credentials may not look, or there are too many files. An upload that S3 encrypts with
     SSE-KMS has another ETag than the file, and is rightly not counted: it is paid for again.
     """
     if len(files) > MOST_LOOKS:

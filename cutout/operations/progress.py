@@ -1,8 +1,8 @@
-"""How an operation reports its progress, without knowing whether anybody looks."""
+"""How an operation reports its progress, whether or not it is displayed."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-# Called with how much there is to do, where that is known; in its block, what it gives is called with how much more
-# is done, from any thread.
+# Called with the amount of work, if known. Within its block, call what it yields with each further amount that is done,
+# from any thread.
 Progress = Callable[[int | None], AbstractContextManager[Callable[[int], None]]]

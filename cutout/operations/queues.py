@@ -1,4 +1,4 @@
-"""How many messages a queue holds, as SQS counts them: approximately; and its clock."""
+"""How many messages a queue holds, by SQS's approximate count; and SQS's clock."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """`in_work` are those that somebody has received and not deleted yet."""
+    """`in_work` are messages in flight: received, and not deleted yet."""
 
     waiting: int
     in_work: int
@@ -28,6 +28,6 @@ def count(sqs: "SQSClient", queue_url: str) -> Counts:
 
 
 def now(sqs: "SQSClient", queue_url: str) -> datetime:
-    """By the clock of SQS, in whole seconds: that of this machine may be wrong."""
+    """The time by SQS's clock, in whole seconds: the clock of this machine may be wrong."""
     answer = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
     return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])

@@ -1,4 +1,4 @@
-"""Uploads that were rejected for good, as the function remembers them in the ledger: a retry would only cost again."""
+"""Uploads that were rejected for good, as the ledger records them: a retry would be in vain, and may cost."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -12,14 +12,14 @@ from remove_background.uploads import Upload
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
-BATCH = 100  # DynamoDB takes no more at a time
-# For keys that DynamoDB leaves unprocessed; seconds between the first two, doubled from one to the next.
+BATCH = 100  # the most that DynamoDB accepts at a time
+# For keys that DynamoDB leaves unprocessed; seconds after the first attempt, doubled after each.
 ATTEMPTS = 8
 PAUSE_SECONDS = 0.1
 
 
 def find(deployed: Deployment, uploads: Sequence[Upload]) -> set[str]:
-    """The keys of those, at most BATCH, that were rejected as they are: the item stands for the ETag that it names."""
+    """The keys among these, at most BATCH, whose current ETag was rejected."""
     items = _read(deployed, [item_id(upload.uri) for upload in uploads])
     rejected = {item["id"]["S"]: item["etag"]["S"] for item in items}
     return {upload.key for upload in uploads if rejected.get(item_id(upload.uri)) == upload.etag}

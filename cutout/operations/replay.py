@@ -1,4 +1,4 @@
-"""Replay: the bodies of letters go back to the upload queue, unchanged, where that can lead to a cutout."""
+"""Replay: sends the bodies of letters back to the upload queue, unchanged, if that can lead to a cutout."""
 
 import threading
 from collections import defaultdict
@@ -14,7 +14,7 @@ from remove_background.uploads import Upload
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# Bytes of all the messages that SQS takes at a time:
+# Total bytes of the messages that SQS accepts at a time:
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 BATCH_BYTES = 1_048_576
 
@@ -37,7 +37,7 @@ class Kept(StrEnum):
 
 
 def look_at(s3: "S3Client", upload: Upload) -> State:
-    """Judges as the function would, which drops an upload that is gone or overwritten without a word."""
+    """Judges as the function does: it silently drops an upload that was deleted or overwritten."""
     found = objects.head(s3, upload.bucket, upload.key)
     if found is None:
         return State.GONE
@@ -45,7 +45,7 @@ def look_at(s3: "S3Client", upload: Upload) -> State:
 
 
 class Replay:
-    """`sent` are the uploads of those that were, `kept` the ids of the others, by why."""
+    """`sent` holds the uploads of the letters that were sent, `kept` the ids of the others, by reason."""
 
     def __init__(self, deployed: Deployment) -> None:
         self._s3 = deployed.s3
@@ -56,7 +56,7 @@ class Replay:
         self.kept: dict[Kept, list[str]] = defaultdict(list)
 
     def __call__(self, letters: Sequence[Letter]) -> list[Letter]:
-        """Those that were sent, at most ten. From there on they may be deleted, and before that never."""
+        """Those that were sent, at most ten. Only then may they be deleted."""
         due = [letter for letter in letters if self._is_due(letter)]
         return [letter for batch in _batches(due) for letter in self._send(batch)]
 
@@ -89,7 +89,7 @@ class Replay:
 
 
 def _batches(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
-    """As many at a time as SQS takes."""
+    """Batches as large as SQS accepts."""
     batch: list[Letter] = []
     size = 0
     for letter in letters:

@@ -1,4 +1,4 @@
-"""Letters of the dead-letter queue: chosen by their ids or codes, read, and worked off."""
+"""Selects letters of the dead-letter queue by id or code, reads them, and works them off."""
 
 import threading
 from collections import Counter
@@ -17,7 +17,7 @@ Look = Callable[[Letter], None]
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What was not read: `hidden` letters are in flight elsewhere, `missing` ones SQS counted and did not give.
+    """Letters that were not read: `hidden` ones are in flight elsewhere, `missing` ones SQS counted but did not send.
 
     Letters that were in flight may be released while the others are read: no letter counts as both.
     """
@@ -28,7 +28,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which letters a command is for; all, where it names neither ids nor codes."""
+    """The letters that a command is for: all, if it names neither ids nor codes."""
 
     ids: Collection[str] = ()  # or their first characters
     codes: Collection[str] = ()
@@ -39,7 +39,7 @@ class Choice:
         )
 
     def check(self, found: Collection[str], hidden: int) -> None:
-        """Raises Failure unless each id that was named is that of just one letter that was found."""
+        """Raises Failure unless each given id matches exactly one letter that was found."""
         for start in self.ids:
             matches = sum(letter_id.startswith(start) for letter_id in found)
             if matches > 1:
@@ -51,7 +51,7 @@ class Choice:
 
 @dataclass(slots=True)
 class Chosen:
-    """The letters that a command was found to be for: `uploads` is how many they describe."""
+    """The letters that were selected; `uploads` is how many uploads they describe."""
 
     ids: set[str] = field(default_factory=set)
     codes: Counter[str] = field(default_factory=Counter)
@@ -65,7 +65,7 @@ class Chosen:
 
 @dataclass(slots=True)
 class Done:
-    """What has become of the chosen letters: `met` were still there, `undeleted` are left though they are `done`."""
+    """What became of the selected letters: `met` were still there; `undeleted` are `done`, but still in the queue."""
 
     met: int = 0
     done: int = 0
@@ -73,7 +73,7 @@ class Done:
 
 
 def read_all(deployed: Deployment, look: Look, progress: Progress) -> Read:
-    """Shows every letter to `look`, one at a time."""
+    """Calls `look` with every letter, one at a time."""
     before = queues.count(deployed.sqs, deployed.dead_letter_queue)
     lock = threading.Lock()
     read = 0
@@ -94,9 +94,9 @@ def read_all(deployed: Deployment, look: Look, progress: Progress) -> Read:
 
 
 def find(choice: Choice, read: Callable[[Look], int]) -> Chosen:
-    """`read` shows every letter to what it is given, and returns how many were hidden.
+    """`read` calls its argument with every letter, and returns how many were hidden.
 
-    Raises Failure unless each id is that of just one letter.
+    Raises Failure unless each id matches exactly one letter.
     """
     chosen = Chosen()
 
@@ -115,13 +115,13 @@ def work_off(
     done: Done,
     progress: Progress,
 ) -> None:
-    """`act` returns those of the letters, at most ten, that are done with. `done` is right also where it raises."""
+    """`act` returns those of its letters, at most ten, that it has handled. `done` is right even if it raises."""
     lock = threading.Lock()
     dead_letters = DeadLetters(deployed.sqs, deployed.dead_letter_queue)
     with progress(len(chosen.ids)) as advance:
 
         def handle(found: Sequence[Letter]) -> Sequence[Letter]:
-            # No others than were agreed to: more may have come in since.
+            # Only those that were agreed to: more may have arrived since.
             mine = [letter for letter in found if letter.id in chosen.ids]
             finished = act(mine) if mine else []
             with lock:

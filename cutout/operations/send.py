@@ -1,4 +1,4 @@
-"""Files sent to the input bucket."""
+"""Sends files to the input bucket."""
 
 import mimetypes
 import threading
@@ -15,9 +15,9 @@ from cutout.operations.deployment import THREADS, Deployment
 from cutout.operations.files import Became, File
 from remove_background.uploads import Upload
 
-# So many files that AWS did not take, without one that it took between them, end the sending.
+# This many failures of AWS in a row end the sending.
 FAILURES_IN_A_ROW = 20
-# Made here, to be the same on every machine; Python 3.11 does not know all of these.
+# A table of our own is the same on every machine; Python 3.11 does not know all of these.
 _TYPES = mimetypes.MimeTypes()
 for _extension in ("avif", "heic", "heif", "webp"):
     _TYPES.add_type(f"image/{_extension}", f".{_extension}")
@@ -40,7 +40,7 @@ class Sending:
                     worker.result()
             finally:
                 left = list(self._waiting)
-                self._waiting.clear()  # after Ctrl-C: what runs is finished
+                self._waiting.clear()  # after Ctrl-C: running calls are finished
         for file in left:
             file.reason = f"Not tried: AWS had failed to take {FAILURES_IN_A_ROW} in a row."
 
@@ -64,7 +64,7 @@ class Sending:
             self._advance()
 
     def _put(self, file: File) -> None:
-        """In one request, whatever the size: its answer tells the ETag, the version, and the time by AWS's clock."""
+        """Sends in one request, whatever the size: the answer has the ETag, the version, and the time at AWS."""
         bucket = self._deployed.input_bucket
         with file.path.open("rb") as body:
             answer = self._deployed.s3.put_object(

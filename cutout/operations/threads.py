@@ -1,4 +1,4 @@
-"""Work on many items in several threads, with few of them in memory."""
+"""Works on many items in several threads, with few of them in memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -10,14 +10,14 @@ from cutout.operations.deployment import THREADS
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Items that are on their way at a time: enough for all threads while the next page of the listing comes.
+# Items in progress at a time: enough for all threads while the next page of a listing is fetched.
 WINDOW = 16 * THREADS
 
 
 def work_through(items: Iterable[Item], work: Callable[[Item], Result], note: Callable[[Result], None]) -> None:
-    """`work` on each item, in several threads, and `note` of what it returns, in this one and in order.
+    """Calls `work` with each item in several threads, and `note` with each result in this thread, in order.
 
-    When one of them raises, or Ctrl-C does, what has begun is finished, and nothing else is begun.
+    After an exception or Ctrl-C, calls that have begun are finished, and no others are begun.
     """
     threads = ThreadPoolExecutor(THREADS)
     on_their_way: deque[Future[Result]] = deque()

@@ -1,6 +1,6 @@
-"""Half of the inputs have their cutout: is just the other half enqueued, once, in memory that does not grow?
+"""Half of the inputs have their cutout: is exactly the other half enqueued, once, with constant memory?
 
-The inputs and cutouts are put into moto's own store, as 100,000 requests would take longer than what is measured.
+The inputs and cutouts are put into moto's store directly: 100,000 requests would take longer than the measurement.
 """
 
 import json
@@ -31,15 +31,15 @@ from testbed.report import Figure, parser, report
 
 ROOT = Path(__file__).parents[2]
 INTERRUPTED = 130
-# Of the half without a current cutout, one in so many has that of an older upload.
+# In the half without a current cutout, one in this many has the cutout of an older upload.
 STALE = 100
 SLOW_SECONDS = 0.3
 LEAST_TO_INTERRUPT = 1000  # fewer are sent in less time than a signal takes
-# What the largest run may take more than one of a tenth.
+# How much more memory the largest run may take than a run of a tenth of its size.
 MEGABYTES_MORE = 16
 
 # Starts the command from a small process: its peak memory would otherwise count what was copied from this large one.
-# A shell may have set what it starts in the background deaf to SIGINT; the command is to hear it, this is not.
+# A shell may start background processes with SIGINT ignored. The command must receive it; this process must not.
 LAUNCH = """
 import resource, signal, subprocess, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -61,7 +61,7 @@ class Run:
 
 
 class Inputs:
-    """Under a prefix of their own; `wanted` are the keys of those that have no current cutout."""
+    """Inputs under their own prefix; `wanted` holds the keys without a current cutout."""
 
     def __init__(self, testbed: Testbed, prefix: str, count: int) -> None:
         self._bed = testbed
@@ -92,7 +92,7 @@ class Inputs:
 
 
 def run(testbed: Testbed, inputs: Inputs, interrupt: Callable[[int], bool] = lambda _: False) -> Run:
-    """`interrupt` is asked with the number of messages in the queue. The queue is empty afterwards."""
+    """`interrupt` is called with the number of messages in the queue. The queue is empty afterwards."""
     environment = {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
@@ -132,7 +132,7 @@ def run(testbed: Testbed, inputs: Inputs, interrupt: Callable[[int], bool] = lam
 
 @contextmanager
 def _slow_sending() -> Iterator[None]:
-    """So that an interruption comes in the middle, also where few are sent and the machine is busy."""
+    """Makes an interruption hit the middle, even if few are sent and the machine is busy."""
     send = SQSBackend.send_message_batch
 
     def send_slowly(*args: Any, **options: Any) -> Any:  # noqa: ANN401  # as they come
@@ -175,7 +175,7 @@ def main() -> int:
             Figure("with a current cutout", large.told["current"]),
             Figure("with an older one", large.told["stale"]),
             Figure("enqueued", large.queued.total(), least=len(many.wanted), most=len(many.wanted)),
-            Figure("enqueued otherwise than told", _differ(large), most=0),
+            Figure("enqueued otherwise than reported", _differ(large), most=0),
             Figure("enqueued, though done or twice", (large.queued - wanted).total(), most=0),
             Figure("not enqueued, though not done", (wanted - large.queued).total(), most=0),
             Figure("seconds", round(large.seconds, 1)),
@@ -184,7 +184,7 @@ def main() -> int:
             Figure(f"peak memory with {count // 10} inputs", round(small.megabytes, 1)),
             Figure("interrupted: exit code", interrupted.code, least=INTERRUPTED, most=INTERRUPTED),
             Figure("interrupted: enqueued", interrupted.queued.total(), least=all_wanted / 4, most=all_wanted - 1),
-            Figure("interrupted: enqueued otherwise than told", _differ(interrupted), most=0),
+            Figure("interrupted: enqueued otherwise than reported", _differ(interrupted), most=0),
             Figure("again: enqueued", again.queued.total(), least=len(stopped.wanted)),
             Figure("again: enqueued, though done or twice", (again.queued - Counter(stopped.wanted)).total(), most=0),
         ]

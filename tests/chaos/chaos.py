@@ -1,7 +1,8 @@
 """Uploads under every failure at once: is anything lost, paid twice, stale, or of the wrong image?
 
-The local cloud is as hard as AWS: answers are lost after their calls took effect and the SDK repeats them, services are
-busy, receives never reach the function, messages come twice, the mapping takes its time, and peers send by the byte.
+The local cloud is as unreliable as AWS: answers are lost after their calls took effect, and the SDK repeats the calls;
+services are busy, receives never reach the function, messages are delivered twice, the mapping takes time to change,
+and peers send byte by byte.
 """
 
 import itertools
@@ -25,7 +26,7 @@ FUNCTION_SECONDS = 15
 # How long the event source mapping is Disabling or Enabling.
 MAPPING_SECONDS = 2.0
 UPLOADERS = 16
-SPEED = 150  # of the schedule, and so of what ReopenIntake waits
+SPEED = 150  # speeds up the schedule, and so the waits of ReopenIntake
 SLOW: dict[str, Any] = {"on": "removal", "after": True, "rate": 0.003}
 FAULTS = {
     "503": Rule(on="removal", rate=0.10, status=503),
@@ -67,7 +68,7 @@ BAD = {
     "resolution_too_low": lambda seed: picture(seed, height=63),
 }
 
-# What the service does to a single image, for ever, and the code of the letter that follows.
+# What the service always answers for a certain image, and the code of the letter that follows.
 FORBIDDEN, RENAMED = "forbidden", "unexpected_answer"
 DOOM: dict[str, dict[str, Any]] = {
     FORBIDDEN: {"status": 403, "body": "<html>403 Forbidden</html>", "headers": {"Content-Type": "text/html"}},
@@ -106,7 +107,7 @@ class Key:
 def plan(count: int, seed: int, seconds: float) -> list[Key]:
     """10 % duplicates (an event sent twice, the same bytes twice), 5 % overwritten, 5 % deleted, 5 % bad files.
 
-    And 1 % that the service forbids, 0.5 % for which it answers without the URL.
+    In addition, 1 % that the service forbids, and 0.5 % whose answer has no URL.
     """
     draw = random.Random(seed)
     shares = {"event twice": 0.05, "bytes twice": 0.05, "overwritten": 0.05, "deleted": 0.05, "bad": 0.05}
@@ -128,7 +129,7 @@ def plan(count: int, seed: int, seconds: float) -> list[Key]:
 
 
 class Killer:
-    """SIGKILL to every execution environment, again and again, for some seconds of its block."""
+    """Sends SIGKILL to every execution environment, again and again, for some seconds of its block."""
 
     def __init__(self, testbed: Testbed, seed: int, limits: tuple[float, float], seconds: float) -> None:
         """`limits`: the shortest and the longest pause between two kills, in seconds."""

@@ -1,4 +1,4 @@
-"""The dashboard of template.yaml, drawn from the metrics of a chaos run: what an operator would see.
+"""Draws the dashboard of template.yaml from the metrics of a chaos run, as an operator would see it.
 
 The functions' metrics are read from their logs, durations from Lambda's own lines there; the queues are counted each
 second. The dashboard's periods of five minutes are shortened to PERIOD_SECONDS.
@@ -31,7 +31,7 @@ Points = dict[tuple[str, str, str], list[tuple[float, float]]]
 
 
 def read_logs(folder: Path) -> Points:
-    """A REPORT line tells no time: that of the last metric before it stands for it."""
+    """A REPORT line has no time: the time of the metric before it is used."""
     points: Points = defaultdict(list)
     for log in folder.glob("*.log"):
         moment = 0.0

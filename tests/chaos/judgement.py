@@ -1,8 +1,8 @@
 """What became of the uploads of a chaos run: is anything lost, paid again, stale, or of the wrong image?
 
-A charge for an input that was charged for before is excused by an earlier answer that never came to be known: the
-stand-in was told to lose it, to delay it past the function's patience or to send it by the byte, or the environment was
-killed before the result_url was in the ledger. A result_url is known from the moment at which it is in the ledger.
+A second charge for an input is excused if an earlier answer was never known: the stand-in lost it, delayed it past the
+function's timeout or sent it byte by byte, or the environment was killed before the result_url was in the ledger. A
+result_url is known once it is in the ledger.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from testbed.witness import Removal
 
 # Between an answer that was sent and its result_url in the ledger, on a busy machine, where the SDK repeats the update.
 CHECKPOINT_SECONDS = 6.0
-# An upload of which two calls were, or may have been, charged in vain gets its letter: a third is not made.
+# After two calls that were, or may have been, charged in vain, an upload gets its letter: no third call is made.
 MOST_CHARGES_IN_VAIN = 2
 ATTEMPTS = 5
 ERRORS = 500
@@ -41,7 +41,7 @@ class Played(Protocol):
 def excuse(
     earlier: Removal, later: Removal, checkpoints: Mapping[str, float], kills: Sequence[tuple[float, float]]
 ) -> str:
-    """Why an input that was charged for was charged for again."""
+    """Why an input was charged for again."""
     if earlier.result_url and earlier.result_url in checkpoints:
         return "known" if checkpoints[earlier.result_url] <= later.came else "at the same time"
     if earlier.answer_is_lost:
@@ -53,7 +53,7 @@ def excuse(
 def judge_charges(
     charges: Sequence[Removal], checkpoints: Mapping[str, float], kills: Sequence[tuple[float, float]]
 ) -> Counter[str]:
-    """The charges that were not the first for their input, by the worst that is to be said of each."""
+    """The charges that were not the first for their input, by the worst verdict on each."""
     worst_first = ["known", "at the same time", "unexplained", "killed", "answer lost"]
     found: Counter[str] = Counter()
     before: dict[str | None, list[Removal]] = defaultdict(list)
@@ -66,7 +66,7 @@ def judge_charges(
 
 
 def is_in_vain(code: str, asked: Sequence[Removal]) -> bool:
-    """Whether the calls for an image that is fine explain its letter.
+    """Whether the calls for a good image explain its letter.
 
     `unexpected_error` says that the function was killed each time, which leaves no trace at the stand-in.
     """

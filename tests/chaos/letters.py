@@ -22,9 +22,9 @@ from testbed.harness import ENABLED, Testbed, deployed
 from testbed.report import Figure, parser, report
 
 CODES = ("service_unavailable", "invalid_parameter", "storage_unavailable")
-# What was asked last by the process that is killed may hide ten more letters a moment later, until the next replay.
+# The last receive of the killed process may hide ten more letters a moment later, until the next replay.
 MOST_REPLAYS = 2
-# A process of its own between: what a process has needed counts for its children, too, until they are another program.
+# An extra process in between: peak memory counts for child processes too, until they run another program.
 MEASURE = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:])
@@ -46,7 +46,7 @@ class Run:
 
 
 class Letters:
-    """The command, called from outside, and what stands in the queues, read from inside."""
+    """Calls the command from outside, and reads the queues from inside."""
 
     def __init__(self, testbed: Testbed) -> None:
         self._bed = testbed
@@ -89,12 +89,12 @@ class Letters:
         return sum(not message.visible for message in self.queue(output)._messages)
 
     def show_hidden(self, output: str) -> None:
-        """As if the time had passed for which they are hidden."""
+        """Ends their visibility timeout."""
         for message in self.queue(output)._messages:
             message.change_visibility(0)
 
     def write(self, name: str, count: int) -> set[str]:
-        """As many letters, each of an upload of its own that is in the bucket; returns their bodies."""
+        """Makes letters, each about its own upload in the bucket; returns their bodies."""
         buckets = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         bodies = []
         for number in range(count):
@@ -138,7 +138,7 @@ def main() -> int:
 
     with deployed({ENABLED: False}, parameters={}) as testbed:
         letters = Letters(testbed)
-        testbed.sqs.purge_queue(QueueUrl=testbed.outputs[uploads])  # S3 has tried it when the bucket was made
+        testbed.sqs.purge_queue(QueueUrl=testbed.outputs[uploads])  # S3 sent its test event when the bucket was created
         written = letters.write("replayed", count)
         before = letters.bodies(dead)
         listed = letters.call("list")

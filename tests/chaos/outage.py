@@ -1,4 +1,4 @@
-"""The service is down for a day: do the uploads wait, unpaid and unharmed, and go on by themselves?"""
+"""The service is down for a day: do the uploads wait without cost, and continue by themselves?"""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from cutout.local.pixelcut.faults import Rule
 from testbed.harness import BACKOFF, REOPEN, await_end, deployed, picture
 from testbed.report import Figure, parser, report
 
-# A breaker's ten failures in a row, and as many again as are worked on beside them: two batches of ten.
+# The circuit breaker's ten failures in a row, and as many again that run beside them: two batches of ten.
 A_HANDFUL = 30
 
 

@@ -1,4 +1,4 @@
-"""The backfill at a small size, in a process of its own, as there is one local cloud in a process."""
+"""The backfill at a small size, in its own process, as a process can hold only one local cloud."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_just_what_has_no_current_cutout_is_enqueued_also_when_started_again() -> None:
+def test_a_restarted_backfill_enqueues_exactly_what_has_no_current_cutout() -> None:
     command = [sys.executable, "-m", "tests.chaos.backfill", "--uploads=1000"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The chaos run at a small size, in a process of its own, as there is one local cloud in a process.
+"""The chaos run at a small size, in its own process, as a process can hold only one local cloud.
 
 The drain and the outage are not among the tests: what they show takes minutes.
 """

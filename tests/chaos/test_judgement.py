@@ -1,4 +1,4 @@
-"""The judge of a chaos run excuses a second charge only where the first result could not be known."""
+"""The judge of a chaos run excuses a second charge only if the first result could not be known."""
 
 from dataclasses import replace
 
@@ -50,5 +50,5 @@ def test_a_letter_of_a_good_image_is_explained_by_its_calls(code: str, asked: li
     assert is_in_vain(code, asked) == in_vain
 
 
-def test_charges_for_different_images_are_first_ones() -> None:
+def test_charges_for_different_images_are_first_charges() -> None:
     assert judge_charges([FIRST, replace(AGAIN, input_sha256="other")], UNKNOWN, NO_KILLS) == {}

@@ -1,4 +1,4 @@
-"""The letters at a small size, in a process of its own, as there is one local cloud in a process."""
+"""The letters at a small size, in its own process, as a process can hold only one local cloud."""
 
 import json
 import subprocess

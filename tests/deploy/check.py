@@ -62,7 +62,7 @@ class Client:
         self._environment |= exports
 
     def run(self, command: str, *arguments: str) -> str:
-        """What the command says. Raises Failed."""
+        """The output of the command. Raises Failed."""
         done = subprocess.run(
             [CLIENTS / command, *arguments],
             cwd=self._folder,
@@ -83,7 +83,7 @@ class Client:
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def use_command(self, folder: Path) -> None:
-        """Each part of the `cutout` command, on the stack that `sam` has deployed."""
+        """Runs each `cutout` command on the stack that `sam` deployed."""
         (folder / "photos").mkdir()
         shutil.copy(PHOTO, folder / "photos")
         (folder / "photos" / "broken.jpg").write_bytes(b"\0This is not an image.")
@@ -147,7 +147,7 @@ class Client:
 
 @contextmanager
 def local_cloud(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """`cutout local --no-deploy`, on its way up; its logs go to `folder`."""
+    """Starts `cutout local --no-deploy`; its logs go to `folder`."""
     with subprocess.Popen(
         [sys.executable, "-m", "cutout", "local", "--no-deploy"],
         cwd=ROOT,
@@ -172,7 +172,7 @@ def read_until_ready(process: subprocess.Popen[str]) -> str:
 
 
 def find_python() -> Path:
-    """A Python 3.13: of $PYTHON313, this one, of the PATH, or of pyenv. Raises Failed."""
+    """A Python 3.13: from $PYTHON313, this one, from the PATH, or from pyenv. Raises Failed."""
     candidates = [os.environ.get("PYTHON313"), sys.executable, shutil.which("python3.13")]
     if shutil.which("pyenv"):
         prefix = subprocess.run(["pyenv", "prefix", "3.13"], capture_output=True, text=True, check=False)
@@ -275,7 +275,7 @@ def find(pattern: str, text: str) -> str:
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is ended
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: its child processes are ended
     with tempfile.TemporaryDirectory(prefix="cutout-deploy-") as folder:
         try:
             check(Path(folder))

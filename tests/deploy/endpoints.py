@@ -1,4 +1,4 @@
-"""Where boto3 would reach what the functions use, in every region: an artefact's boto3 says the same as a whole one."""
+"""The endpoints that boto3 would use, in every region: the same for an artefact's boto3 as for a complete one."""
 
 import boto3
 

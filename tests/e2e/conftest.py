@@ -1,4 +1,4 @@
-"""The stack deployed to a local cloud, with a stand-in that cares little for the pictures."""
+"""The stack deployed to a local cloud, with a stand-in that makes quick cutouts."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from PIL import Image
 from cutout.local.cloud import LocalCloud
 from cutout.local.pixelcut.server import API_KEY, StandIn
 
-LAST_POLL_SECONDS = 1.5  # nothing tells that it has ended
+LAST_POLL_SECONDS = 1.5  # there is no sign that it has ended
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 
 
@@ -42,7 +42,7 @@ class Stack:
         self.s3.put_object(Bucket=self.outputs["InputBucketName"], Key=key, Body=body)
 
     def switch_mapping(self, *, enabled: bool) -> None:
-        """Enable or disable the event source mapping by hand; returns when it is, and what it polled is handed over."""
+        """Switch the event source mapping by hand. Returns when that is done, and what it polled is delivered."""
         functions = self.cloud.client("lambda")
         (mapping,) = functions.list_event_source_mappings(FunctionName=self.outputs["FunctionName"])[
             "EventSourceMappings"
@@ -70,14 +70,14 @@ class Stack:
         return item
 
     def wait_for_cutout(self, key: str) -> dict[str, Any]:
-        """What S3 answers for a cutout, as soon as it is there."""
+        """S3's answer for a cutout, once it is there."""
         bucket = self.outputs["OutputBucketName"]
         self.wait_until(lambda: any(found == key for found in self._keys(bucket)), f"cutout {key}")
         answer: dict[str, Any] = self.s3.get_object(Bucket=bucket, Key=key)
         return answer | {"Body": answer["Body"].read()}
 
     def wait_for_letter(self, key: str) -> dict[str, str]:
-        """The message attributes of the letter of an upload, as soon as it is there."""
+        """The message attributes of an upload's letter, once it is there."""
         self.wait_until(lambda: key in self._read_letters(), f"letter of {key}")
         return self.letters[key]
 
@@ -98,7 +98,7 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def make_picture() -> Callable[..., bytes]:
-    """A square PNG with some texture, that differs by its seed."""
+    """A square PNG with some texture, different for each seed."""
 
     def make(seed: int, size: int = 80) -> bytes:
         rows = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)

@@ -1,7 +1,7 @@
 """What goes wrong in one step of an upload's life, and the promise: how the upload ends, and what it costs.
 
-A kill is SIGKILL to the process of the execution environment. `lost` is an answer that never came though its call took
-effect: the SDK repeats the call. What was charged for and never answered is lost: nobody can know its result.
+A kill is SIGKILL to the process of the execution environment. `lost` means that the call took effect but its answer was
+lost: the SDK repeats the call. A paid call whose answer is lost cannot be reused: its result is unknown.
 """
 
 import json
@@ -27,7 +27,7 @@ class Case:
     asked: int
     billed: str = ""  # in the letter
     also: Fault | None = None  # what goes wrong besides, so that there is a call to fail
-    changes: Mapping[str, str] = field(default_factory=lambda: UNCHANGED)  # of the template, for a stack of its own
+    changes: Mapping[str, str] = field(default_factory=lambda: UNCHANGED)  # of the template, for a separate stack
     reopened: bool = False  # ReopenIntake runs meanwhile
 
 
@@ -136,7 +136,7 @@ CASES = {
     "fetch-gone": Case(result("fetch-gone", times=3, status=404), "cutout", 2, 2),
     "fetch-always-gone": Case(result("fetch-always-gone", status=404), "result_gone", 2, 2, "yes"),
     "fetch-killed": Case(aws("PutObject", "fetch-killed", kill=True), "cutout", 1, 1),
-    # The ledger: a paid result is taken up again, or forgotten
+    # The ledger: a paid result is reused, or forgotten
     **{
         f"reuse-{name}": Case(
             aws("UpdateItem", f"reuse-{name}", REUSE, **how),
@@ -168,7 +168,7 @@ CASES = {
     "write-times-out": Case(aws("PutObject", "write-times-out", **TIMES_OUT_AFTER), "cutout", 1, 1),
     "write-killed": Case(aws("PutObject", "write-killed", **KILLED_AFTER), "cutout", 1, 1),
     "write-lost": Case(aws("PutObject", "write-lost", **LOST), "cutout", 1, 1),
-    # The letter of an image that is too small. It may be doubled, and never is lost.
+    # The letter of an image that is too small. It may be written twice, but is never lost.
     "letter-once": Case(aws("SendMessage", "letter-once"), "resolution_too_low", 0, 0, "no"),
     "letter-always": Case(aws("SendMessage", "letter-always", **ALWAYS), "moved by SQS", 0, 0),
     "letter-times-out": Case(aws("SendMessage", "letter-times-out", **TIMES_OUT), "resolution_too_low", 0, 0, "no"),
@@ -190,7 +190,7 @@ CASES = {
     OTHER_TWIN: Case(None, "output_key_conflict", 0, 0, "no"),
 }  # fmt: skip
 
-# All of these share a stack with batches of ten: a slow peer harms its own upload only, and stops no invocation.
+# All of these share a stack with batches of ten: a slow peer harms only its own upload, and stops no invocation.
 SLOW_CASES = {
     "slow-headers": Case(answers("slow-headers", times=1, header_bytes_per_second=1, **CHARGED), "cutout", 2, 2),
     "slow-body": Case(answers("slow-body", times=1, bytes_per_second=1, **CHARGED), "cutout", 2, 2),
@@ -207,7 +207,7 @@ QUEUE: dict[str, Any] = {"resource": "UploadQueue"}
 NOTHING_PAID = ("storage_unavailable", 0, 0, "no")
 MAPPING = "UpdateEventSourceMapping"  # its path has the mapping's id only: the resource is filled in
 
-# Each of these has a stack to itself.
+# Each of these has its own stack.
 OWN_CASES = {
     # The API key
     "secret-once": Case(own("GetSecretValue", "secret-once"), "cutout", 1, 1),
@@ -221,8 +221,8 @@ OWN_CASES = {
     "slot-times-out": Case(own("UpdateItem", "slot-times-out", SLOT, **TIMES_OUT_AFTER), "cutout", 1, 1),
     "slot-killed": Case(own("UpdateItem", "slot-killed", SLOT, **KILLED_AFTER), "cutout", 1, 1),
     "slot-lost": Case(own("UpdateItem", "slot-lost", SLOT, **LOST), "cutout", 1, 1),
-    # The new message for an upload that is retried. It may be doubled, and the cutout is not. Where it cannot be sent,
-    # the old one comes back after the queue's visibility timeout.
+    # The new message for an upload that is retried. It may be sent twice; the cutout is made once. If it cannot be
+    # sent, the old one returns after the queue's visibility timeout.
     **{
         f"back-{name}": Case(
             own("SendMessage", f"back-{name}", **QUEUE, **how),
@@ -232,7 +232,7 @@ OWN_CASES = {
             "once": {}, "always": ALWAYS, "times-out": TIMES_OUT, "killed": KILLED_AFTER, "lost": LOST
         }.items()
     },
-    # The pause of the intake. Where it always fails, the upload asks on at each of its back-offs, and has no end.
+    # The pause of the intake. If it always fails, the upload is retried after each backoff, without an end.
     **{
         f"pause-{name}": Case(
             own("UpdateItem", f"pause-{name}", PAUSE, **how),
@@ -240,7 +240,7 @@ OWN_CASES = {
         )
         for name, how in {"once": {}, "times-out": TIMES_OUT_AFTER, "killed": KILLED_AFTER, "lost": LOST}.items()
     },
-    # The mapping follows the pause and the reopening, whatever becomes of the call that switches it.
+    # The mapping follows the pause and the reopening, whatever happens to the call that switches it.
     **{
         f"reopen-{name}": Case(
             AwsFault(MAPPING, **how),

@@ -70,7 +70,7 @@ def test_with_an_api_key_pixelcut_is_sent_the_image_itself(pixelcut: StandIn, ph
     assert charge["source"] is None  # no URL of a bucket that Pixelcut could not reach
 
 
-def test_nothing_is_spent_unless_it_was_agreed_to(pixelcut: StandIn, photo: Path, tmp_path: Path) -> None:
+def test_nothing_is_spent_without_consent(pixelcut: StandIn, photo: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["demo", str(photo), "--out", str(tmp_path / "out")])
 
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""A stack that is attached to buckets which were there before it."""
+"""A stack attached to buckets that existed before it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ def test_one_bucket_for_uploads_and_cutouts_kept_apart_by_a_prefix(
         time.sleep(0.1)
     assert len(stand_in.state()["charges"]) == 1
     assert len(keys(cloud, "mine")) == 3
-    # Neither the cutout nor what lies elsewhere came through the queue.
+    # Neither the cutout nor objects elsewhere came through the queue.
     assert cloud.calls()["PutObject"] == 1
 
 

@@ -1,6 +1,6 @@
 """Every step of an upload's life, and what becomes of the upload when that step goes wrong: see fault_cases.py.
 
-All cases run at the same time, each with an upload of its own, on stacks whose times are scaled down (see `scaled`).
+All cases run at the same time, each with its own upload, on stacks whose times are scaled down (see `scaled`).
 """
 
 import io
@@ -90,7 +90,7 @@ class Stack:
         self.cloud.client("s3").put_object(Bucket=self.outputs["InputBucketName"], Key=key, Body=body)
 
     def endings(self) -> Iterator[tuple[str, str, str]]:
-        """Name, how it ended and what was billed, of uploads that have ended; letters only once."""
+        """Name, outcome and billing of the uploads that have ended; letters only once."""
         listing = self.cloud.client("s3").list_objects_v2(Bucket=self.outputs["OutputBucketName"])
         for cutout in listing.get("Contents", []):
             yield cutout["Key"].removesuffix(".png"), "cutout", ""
@@ -99,13 +99,13 @@ class Stack:
 
     @property
     def is_paused(self) -> bool:
-        """As its item says; the mapping follows when ReopenIntake runs."""
+        """By its item; the mapping follows when ReopenIntake runs."""
         (table,) = self._named("dynamodb", "list_tables", "TableNames", "Ledger")
         answer = self.cloud.client("dynamodb").get_item(TableName=table, Key={"id": {"S": "intake"}})
         return "paused_by" in answer.get("Item", {})
 
     def reopen_intake(self) -> None:
-        """Run ReopenIntake beside the test, again and again, as its schedule does."""
+        """Run ReopenIntake again and again during the test, as its schedule does."""
         if self.reopening is None or not self.reopening.is_alive():
             self.reopening = threading.Thread(target=self._reopen, name=f"reopen-{self.name}")
             self.reopening.start()
@@ -133,7 +133,7 @@ class Played:
 
 
 def selected(request: pytest.FixtureRequest) -> dict[str, Case]:
-    """The cases whose tests are to run: a few take less time than all."""
+    """The cases whose tests are selected: a few take less time than all."""
     items = [item for item in request.session.items if item.path == request.path]
     names = {item.callspec.params["name"] for item in items if hasattr(item, "callspec")}
     if any(item.name == test_no_slow_peer_stops_an_invocation.__name__ for item in items):
@@ -179,7 +179,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 
 
 def await_endings(stacks: Mapping[str, Stack]) -> dict[str, tuple[str, str]]:
-    """Outcome and what was billed, by the name of the case."""
+    """Outcome and billing, by the name of the case."""
     found: dict[str, tuple[str, str]] = {}
     deadline = time.monotonic() + SECONDS
     while len(found) < len(stacks) and time.monotonic() < deadline:

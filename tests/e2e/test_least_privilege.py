@@ -1,7 +1,7 @@
 """Every permission that the template grants is used.
 
-That each one that is needed is granted, all end-to-end tests show: the local cloud refuses a call of a function that
-the policies of its role do not allow.
+All end-to-end tests show that every needed permission is granted: the local cloud refuses a function's call unless the
+policies of its role allow it.
 """
 
 import json
@@ -14,7 +14,7 @@ from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from cutout.local.aws.permissions import Use
 from cutout.local.pixelcut.faults import Rule
 
-# What no call of a function shows: Lambda's own work, under the function's role.
+# Permissions that Lambda itself uses, under the function's role.
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
 USED_BY_LAMBDA_ITSELF = {
@@ -25,7 +25,7 @@ USED_BY_LAMBDA_ITSELF = {
 
 @pytest.fixture(scope="module")
 def uses(deployed: Any, make_picture: Callable[..., bytes]) -> set[Use]:  # noqa: ANN401
-    """What the functions do while everything happens to uploads that can happen."""
+    """What the functions do while everything that can happen to uploads happens."""
     stack, functions = deployed, deployed.cloud.client("lambda")
     bucket, queue = stack.outputs["InputBucketName"], stack.outputs["UploadQueueUrl"]
     (reopen,) = (f["FunctionName"] for f in functions.list_functions()["Functions"] if "Reopen" in f["FunctionName"])

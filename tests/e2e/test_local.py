@@ -44,7 +44,7 @@ def read_until_ready(process: subprocess.Popen[str]) -> str:
 
 
 def client(service: str, said: str) -> Any:  # noqa: ANN401 its type depends on the service
-    """As a client of AWS is when the variables that were printed are exported."""
+    """An AWS client as after exporting the printed variables."""
     environment = dict(re.findall(r"(AWS_\w+)=(\S+)", said))
     make: Any = boto3.client
     return make(

@@ -1,4 +1,4 @@
-"""Uploads of every kind, from the input bucket to a cutout or a letter, through the deployed template."""
+"""Uploads of every kind, from the input bucket to a cutout or a letter, on the deployed template."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ PHOTO = (Path(__file__).parents[2] / "samples" / "astronaut.jpg").read_bytes()
 
 
 def picture(width: int, height: int, format_: str = "PNG", *, seed: int = 0) -> bytes:
-    """A picture with some texture: one of a single colour has no foreground."""
+    """A picture with some texture: a single colour has no foreground."""
     rows = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(rows).resize((width, height)).save(file, format_)
@@ -77,7 +77,7 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def uploaded(deployed: Stack) -> Stack:
-    """Uploaded together, since each test would wait for a batch of its own."""
+    """Uploaded together: otherwise each test would wait for its own batch."""
     for number, key in enumerate(KEYS):
         deployed.upload(key, picture(200, 100, seed=100 + number))
     for width, height in LIMITS:

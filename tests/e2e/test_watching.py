@@ -1,4 +1,4 @@
-"""What the alarms and the dashboard look at is what the functions write."""
+"""The alarms and the dashboard watch what the functions write."""
 
 import hashlib
 import json
@@ -55,7 +55,7 @@ def written(folder: Path) -> Iterator[Metric]:
 
 @pytest.fixture(scope="module")
 def all_ends(deployed: Any, make_picture: Callable[..., bytes]) -> Any:  # noqa: ANN401
-    """The stack, after an upload has come to each end that there is."""
+    """The stack after one upload has reached each possible end."""
     stack, cloud = deployed, deployed.cloud
     bucket = stack.outputs["InputBucketName"]
     functions = cloud.client("lambda")
@@ -93,10 +93,10 @@ def test_each_metric_that_is_watched_is_written(all_ends: Any) -> None:  # noqa:
     ours = {metric for metric in watched if metric[0] == "Cutout"}
     assert len(ours) == 12
     all_ends.wait_until(lambda: ours <= set(written(all_ends.log.parent)), f"metrics {ours}")
-    assert ours == set(written(all_ends.log.parent))  # nor is one written that nobody looks at
+    assert ours == set(written(all_ends.log.parent))  # nor is a metric written that is not watched
 
 
-def test_what_is_watched_of_aws_is_there(all_ends: Any) -> None:  # noqa: ANN401
+def test_each_metric_of_aws_that_is_watched_exists(all_ends: Any) -> None:  # noqa: ANN401
     watched = {metric for metric in alarmed(all_ends.cloud) | shown(all_ends.cloud) if metric[0] != "Cutout"}
     assert {metric[:3] for metric in watched} == OF_AWS
     queues = {url.rsplit("/", 1)[1] for url in all_ends.sqs.list_queues()["QueueUrls"]}

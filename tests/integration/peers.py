@@ -1,4 +1,4 @@
-"""A server on raw sockets: it can answer in every way that a client must outlast."""
+"""A server on raw sockets: it can misbehave in every way that a client must survive."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-# Does something to a connection, and looks at the event between two waits: once set, the test is over.
+# Does something to a connection, and checks the event between two waits: once it is set, the test is over.
 Step = Callable[[socket.socket, threading.Event], None]
 
 # Longest that a connection is kept, should a test go wrong.
@@ -34,7 +34,7 @@ def trickle(data: bytes, seconds: float = 0.05) -> Step:
 
 
 def endlessly(data: bytes, most: int = 2**40) -> Step:
-    """The same again and again, until the client goes away, or `most` bytes are sent."""
+    """Sends the same again and again, until the client leaves, or `most` bytes are sent."""
 
     def step(connection: socket.socket, over: threading.Event) -> None:
         block = data * (1 + _SLICE // len(data))
@@ -51,7 +51,7 @@ def wait(seconds: float) -> Step:
 
 
 def hang(connection: socket.socket, over: threading.Event) -> None:
-    """Says nothing more, until the client goes away."""
+    """Sends nothing more, until the client leaves."""
     while not over.is_set():
         with suppress(TimeoutError):
             connection.settimeout(0.1)
@@ -69,14 +69,14 @@ def reset(connection: socket.socket, _: threading.Event) -> None:
 
 
 def not_tls(connection: socket.socket, _: threading.Event) -> None:
-    """Breaks into a TLS connection with bytes that are none of its records."""
+    """Sends bytes in a TLS connection that are not TLS records."""
     with _raw(connection) as raw:
         raw.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9)
     raise ConnectionAbortedError
 
 
 def _raw(connection: socket.socket) -> socket.socket:
-    """What is under a TLS connection; of its own, so that another thread can use it."""
+    """The TCP connection under a TLS connection, duplicated so that another thread can use it."""
     return socket.socket(fileno=os.dup(connection.fileno()))
 
 

@@ -1,6 +1,6 @@
-"""Bad answers, systematically: `bad_answers` has the table; each row's end, code, charge and number of requests hold.
+"""Bad answers, systematically: `bad_answers` has the table of outcomes, codes, charges and numbers of requests.
 
-All rows run at the same time through one function's connections, beside a neighbour that must not notice.
+All rows run at the same time through one function's connections, together with a good call that must not be affected.
 """
 
 import gc
@@ -29,14 +29,14 @@ SERVICE = {f"service-{number}": row for number, row in enumerate(service_rows())
 RESULTS = {f"result-{number}": row for number, row in enumerate(result_rows())}
 ROWS = SERVICE | RESULTS
 THREADS = 16
-# What ten uploads at a time may need beside all else in a function of 512 MB; six rows run at a time here.
+# The memory left for ten uploads at a time in a function of 512 MB; six rows run at a time here.
 LARGE_AT_A_TIME = 6
 MOST_BYTES = 30_000_000
 
 
 @dataclass
 class Ends:
-    """How each row ended: a CutoutError, another exception (which is a fault), or what was got."""
+    """How each row ended: a CutoutError, another exception (which is a bug), or the result."""
 
     by_row: dict[str, object] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def test_the_table_has_the_rows_it_should() -> None:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=f"{name} {row.name}") for name, row in ROWS.items()])
-def test_a_bad_answer_comes_to_its_end(ends: Ends, name: str) -> None:
+def test_a_bad_answer_has_the_expected_outcome(ends: Ends, name: str) -> None:
     row, end = ROWS[name], ends.by_row[name]
     if row.error is None:
         assert end == (PNG if name in RESULTS else RESULT_URL)
@@ -133,18 +133,18 @@ def assert_can_be_told(error: CutoutError) -> None:
     assert error.__suppress_context__ or error.__context__ is None or isinstance(error.__context__, CutoutError)
 
 
-def test_a_neighbour_notices_nothing(ends: Ends) -> None:
+def test_other_calls_at_the_same_time_succeed(ends: Ends) -> None:
     assert len(ends.neighbour) > 20
     assert set(ends.neighbour) == {RESULT_URL, PNG}
 
 
-def test_no_cookie_of_an_answer_is_in_a_later_request(ends: Ends) -> None:
+def test_cookies_are_not_sent_in_later_requests(ends: Ends) -> None:
     assert len(ends.bodies) > len(ROWS)
     assert not any(b"\r\ncookie:" in body.lower() for body in ends.bodies)
 
 
-def test_what_is_large_is_not_kept() -> None:
-    """The rows whose answers have no end, or grow when they are unpacked, six at a time."""
+def test_large_answers_are_not_kept_in_memory() -> None:
+    """The rows with endless answers, or answers that grow when decompressed; six at a time."""
     large = {name: row for name, row in ROWS.items() if row.large}
     assert len(large) > 10
     over, most = threading.Event(), 0

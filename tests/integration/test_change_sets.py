@@ -1,4 +1,4 @@
-"""The local cloud's CloudFormation answers as `sam deploy` and `sam delete` need it."""
+"""The local cloud's CloudFormation answers as `sam deploy` and `sam delete` expect."""
 
 import io
 import json
@@ -108,7 +108,7 @@ def changes(change_set: dict[str, Any]) -> set[tuple[str, str, str]]:
     }
 
 
-def test_a_change_set_makes_the_stack_that_the_transform_stands_for(client: Client) -> None:
+def test_a_change_set_creates_the_stack_of_the_expanded_template(client: Client) -> None:
     change_set = client.propose("CREATE", Marker="made")
     assert (change_set["Status"], change_set["ExecutionStatus"]) == ("CREATE_COMPLETE", "AVAILABLE")
     assert client.describe()["StackStatus"] == "REVIEW_IN_PROGRESS"
@@ -149,7 +149,7 @@ def test_a_changed_parameter_changes_what_refers_to_it(client: Client) -> None:
     assert wait_for(lambda: client.markers(stack["Outputs"]["Function"])) == ["second"]
 
 
-def test_what_a_new_template_lacks_is_deleted_and_no_longer_polled(client: Client) -> None:
+def test_a_resource_that_left_the_template_is_deleted_and_no_longer_polled(client: Client) -> None:
     client.create()
     wait_for(lambda: any(thread.name.startswith("poller") for thread in threading.enumerate()))
     before, after = client.template.index("      Events:"), client.template.index("Outputs:")
@@ -161,7 +161,7 @@ def test_what_a_new_template_lacks_is_deleted_and_no_longer_polled(client: Clien
     wait_for(lambda: not any(thread.name.startswith("poller") for thread in threading.enumerate()))
 
 
-def test_a_change_set_without_a_change_has_failed_and_says_so(client: Client) -> None:
+def test_a_change_set_without_changes_fails_and_says_so(client: Client) -> None:
     client.create(Marker="same")
     change_set = client.propose("UPDATE")
     assert (change_set["Status"], change_set["ExecutionStatus"]) == ("FAILED", "UNAVAILABLE")
@@ -174,7 +174,7 @@ def test_a_template_that_cannot_be_expanded_is_refused_with_the_reason(client: C
         client.propose("CREATE", client.template.replace("Runtime: python3.13", "Nonsense: 1"))
 
 
-def test_a_stack_that_cannot_be_made_is_gone_and_its_name_free(client: Client) -> None:
+def test_a_stack_that_cannot_be_created_is_removed_and_its_name_is_free(client: Client) -> None:
     change_set = client.propose("CREATE", client.template.replace("!GetAtt Letters.Arn", "!GetAtt Missing.Arn"))
     with pytest.raises(ClientError, match="Missing"):
         client.execute(change_set)
@@ -183,14 +183,14 @@ def test_a_stack_that_cannot_be_made_is_gone_and_its_name_free(client: Client) -
     assert client.create()["StackStatus"] == "CREATE_COMPLETE"
 
 
-def test_a_stack_in_review_makes_way_for_a_new_change_set_and_a_made_one_does_not(client: Client) -> None:
+def test_only_a_stack_in_review_makes_way_for_a_new_change_set(client: Client) -> None:
     client.propose("CREATE", Marker="declined")
     assert client.create(Marker="accepted")["StackStatus"] == "CREATE_COMPLETE"
     with pytest.raises(ClientError, match="already exists"):
         client.propose("CREATE")
 
 
-def test_a_stack_whose_bucket_holds_something_is_not_deleted(client: Client) -> None:
+def test_a_stack_with_objects_in_its_bucket_is_not_deleted(client: Client) -> None:
     bucket = client.create()["Outputs"]["Bucket"]
     put = client.s3.put_object(Bucket=bucket, Key="photo.jpg", Body=b"image")
     client.cloudformation.delete_stack(StackName=NAME)

@@ -1,4 +1,4 @@
-"""What the command imports, and what importing it changes in the process; each in a process of its own."""
+"""What the command imports, and what importing it changes in the process. Each test uses its own process."""
 
 import re
 import subprocess

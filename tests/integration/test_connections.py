@@ -1,4 +1,4 @@
-"""What the function's HTTP connections do with real sockets: TLS, private addresses, requests that go wrong."""
+"""The function's HTTP connections on real sockets: TLS, private addresses, failed requests."""
 
 import socket
 import ssl
@@ -137,7 +137,7 @@ def test_the_ca_bundle_is_read_once_for_all_connections_to_aws(
     assert (tls_server.connections, bundles) == (3, [str(certificate)])
 
 
-def test_a_certificate_that_nobody_trusts_ends_before_anything_is_sent(tls_server: Server) -> None:
+def test_an_untrusted_certificate_is_refused_before_anything_is_sent(tls_server: Server) -> None:
     with pytest.raises(ServiceUnavailable) as caught:
         pay(Connections(threads=1), f"https://127.0.0.1:{tls_server.port}")
     assert caught.value.billed is Billed.NO
@@ -145,7 +145,7 @@ def test_a_certificate_that_nobody_trusts_ends_before_anything_is_sent(tls_serve
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::ffff:127.0.0.1]"])
-def test_a_result_on_a_private_address_is_refused_before_anything_is_asked(
+def test_a_result_on_a_private_address_is_refused_before_any_request(
     tls_server: Server, connections: Connections, host: str
 ) -> None:
     results = Results(connections, "https://api.example.com")
@@ -184,7 +184,7 @@ def test_a_request_that_may_have_arrived_is_never_sent_again(server: Server, con
     assert len(server.requests) == 1
 
 
-def test_an_answer_that_is_cut_short_is_not_asked_for_again(server: Server, connections: Connections) -> None:
+def test_a_truncated_answer_is_not_requested_again(server: Server, connections: Connections) -> None:
     server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"]
     with pytest.raises(ServiceUnavailable) as caught:
         pay(connections, f"http://127.0.0.1:{server.port}", seconds=0.4)
@@ -192,7 +192,7 @@ def test_an_answer_that_is_cut_short_is_not_asked_for_again(server: Server, conn
     assert len(server.requests) == 1
 
 
-def test_a_connection_that_cannot_be_opened_is_tried_once_more(
+def test_a_connection_that_cannot_be_opened_is_retried_once(
     connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[object] = []
@@ -215,7 +215,7 @@ def test_a_service_that_does_not_answer_in_time_may_have_billed(server: Server, 
     assert caught.value.billed is Billed.MAYBE
 
 
-def test_a_download_that_is_cut_short_is_asked_for_again(
+def test_a_truncated_download_is_retried(
     server: Server, connections: Connections, make_png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("remove_background.results.READ_SECONDS", 0.3)
@@ -242,7 +242,7 @@ def test_a_download_that_never_comes_is_unavailable(
     assert caught.value.__suppress_context__
 
 
-def test_the_environment_gives_no_proxy_and_no_password(
+def test_proxies_and_passwords_of_the_environment_are_ignored(
     server: Server, connections: Connections, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password 5ec4e7")

@@ -1,7 +1,7 @@
-"""A closed intake always has an owner: whoever is killed, wherever, and whoever does what in between.
+"""A closed intake always has an owner, whoever is killed at whatever point, and whatever others do in between.
 
 Each external call of ReopenIntake, `cutout pause` and `cutout resume` is a point at which it may be killed, or at which
-another of them may run from its beginning to its end. What is left must be in order after one more run of ReopenIntake.
+another of them may run from start to end. The state that is left must be consistent after one more run of ReopenIntake.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,11 +19,11 @@ from tests.unit.fakes import Clock, EventSourceMapping
 
 
 class KilledError(BaseException):
-    """As if the process had ended: nobody catches it."""
+    """As if the process had ended: nothing catches it."""
 
 
 class Credits:
-    """Pixelcut is well."""
+    """Pixelcut is healthy."""
 
     def read_credits(self) -> float | None:
         return None
@@ -118,7 +118,7 @@ def world(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def interrupt(world: World, one: str, other: str, how: str, before: int) -> bool:
-    """One of them runs and is interrupted or killed before one of its calls. Whether it came to that call."""
+    """Runs one of them, interrupted or killed before one of its calls. Returns whether it reached that call."""
 
     def happen() -> None:
         if how != "killed":

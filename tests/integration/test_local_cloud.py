@@ -1,4 +1,4 @@
-"""The local cloud does what S3, SQS, CloudFormation and Lambda do, as far as a stack relies on it."""
+"""The local cloud behaves like S3, SQS, CloudFormation and Lambda, as far as the stack relies on them."""
 
 import json
 import os
@@ -130,7 +130,7 @@ def records_of(stack: Stack) -> list[dict[str, Any]]:
     return [record for body in stack.bodies() for record in json.loads(body)["Records"]]
 
 
-def test_an_upload_reaches_the_function_in_the_words_of_s3_and_sqs(deploy: Deploy) -> None:
+def test_the_function_receives_an_upload_as_s3_and_sqs_send_it(deploy: Deploy) -> None:
     stack = deploy()
     bucket = stack.outputs["Bucket"]
     s3 = stack.cloud.client("s3")
@@ -182,14 +182,14 @@ def test_message_attributes_are_passed_on(deploy: Deploy) -> None:
     assert attributes["Bytes"]["binaryValue"] == "AAE="
 
 
-def test_s3_tries_a_new_notification_out(deploy: Deploy) -> None:
+def test_s3_sends_a_test_event_for_a_new_notification(deploy: Deploy) -> None:
     stack = deploy()
     (record,) = stack.printed()[0]["records"]
     assert json.loads(record["body"])["Event"] == "s3:TestEvent"
     assert json.loads(record["body"])["Bucket"] == stack.outputs["Bucket"]
 
 
-def test_an_upload_in_parts_and_a_copy_are_one_event_each(deploy: Deploy) -> None:
+def test_a_multipart_upload_and_a_copy_send_one_event_each(deploy: Deploy) -> None:
     stack = deploy()
     s3 = stack.cloud.client("s3")
     upload = {"Bucket": stack.outputs["Bucket"], "Key": "parts.jpg"}
@@ -213,7 +213,7 @@ def test_an_upload_in_parts_and_a_copy_are_one_event_each(deploy: Deploy) -> Non
         (EventFault("bare", empty=("versionId",), without=("sequencer",)), {"versionId": ""}),
     ],
 )
-def test_an_event_may_lack_what_not_every_bucket_has(
+def test_an_event_may_lack_fields_that_not_every_bucket_has(
     deploy: Deploy, cloud: LocalCloud, fault: EventFault, expected: dict[str, str]
 ) -> None:
     stack = deploy()
@@ -246,7 +246,7 @@ def test_a_batching_window_lets_a_batch_fill_up(deploy: Deploy) -> None:
     assert len(stack.batches()) == 1
 
 
-def test_only_what_is_reported_as_failed_comes_back_and_ends_as_a_letter(deploy: Deploy) -> None:
+def test_only_reported_failures_return_to_the_queue_and_become_letters(deploy: Deploy) -> None:
     stack = deploy(VisibilityTimeout="1")
     stack.send("fine", "fail")
     assert wait_for(stack.letters) == {"fail"}
@@ -268,7 +268,7 @@ def test_a_function_that_raises_fails_its_whole_batch(deploy: Deploy) -> None:
     assert "[ERROR] RuntimeError: told to raise" in stack.log.read_text()
 
 
-def test_an_answer_counts_as_lambda_documents_it(deploy: Deploy) -> None:
+def test_an_answer_is_read_as_lambda_documents(deploy: Deploy) -> None:
     stack = deploy(VisibilityTimeout="1", BatchSize="1")
     successes = ["null", "{}", '{"batchItemFailures":null}', '{"batchItemFailures":[]}']
     failures = [
@@ -350,7 +350,7 @@ def test_what_a_function_prints_is_delivered_to_its_log_group(deploy: Deploy, ow
     }
 
 
-def test_each_environment_has_a_log_stream_of_its_own(deploy: Deploy) -> None:
+def test_each_environment_has_its_own_log_stream(deploy: Deploy) -> None:
     stack = deploy()
     group = f"/aws/lambda/{stack.outputs['Function']}"
     stack.invoke("exit")
@@ -361,7 +361,7 @@ def test_each_environment_has_a_log_stream_of_its_own(deploy: Deploy) -> None:
     assert len(streams) == 2
 
 
-def test_a_log_stream_that_was_deleted_with_its_group_is_not_made_again(deploy: Deploy) -> None:
+def test_a_log_stream_deleted_with_its_group_is_not_recreated(deploy: Deploy) -> None:
     stack = deploy()
     group = f"/aws/lambda/{stack.outputs['Function']}"
     wait_for(lambda: events_of(stack, group))
@@ -374,7 +374,7 @@ def test_a_log_stream_that_was_deleted_with_its_group_is_not_made_again(deploy: 
     assert "lost" not in "".join(e["message"] for e in events_of(stack, group))
 
 
-def test_a_warm_environment_is_used_again(deploy: Deploy) -> None:
+def test_a_warm_environment_is_reused(deploy: Deploy) -> None:
     stack = deploy()
     pids = set()
     for body in "abc":
@@ -402,12 +402,12 @@ def test_no_more_batches_run_at_once_than_allowed(deploy: Deploy) -> None:
     assert most == 2
 
 
-def test_a_mapping_that_is_disabled_leaves_messages_in_the_queue(deploy: Deploy) -> None:
+def test_a_disabled_mapping_leaves_messages_in_the_queue(deploy: Deploy) -> None:
     stack = deploy()
     client = stack.cloud.client("lambda")
     mapping = stack.mapping()
     client.update_event_source_mapping(UUID=mapping, Enabled=False)
-    time.sleep(2)  # nothing tells that the last poll has ended
+    time.sleep(2)  # there is no sign that the last poll has ended
     stack.send("waits")
     time.sleep(1)
     enabled_at = time.time() * 1000
@@ -417,7 +417,7 @@ def test_a_mapping_that_is_disabled_leaves_messages_in_the_queue(deploy: Deploy)
     assert int(attributes["ApproximateFirstReceiveTimestamp"]) >= enabled_at
 
 
-def test_deploying_again_changes_what_exists(deploy: Deploy) -> None:
+def test_deploying_again_updates_the_stack(deploy: Deploy) -> None:
     stack = deploy()
     changed = deploy(stack.name, Marker="second", Suffix=".png", ready=False)
     assert changed.outputs == stack.outputs
@@ -445,7 +445,7 @@ def test_an_environment_sees_its_function_and_nothing_of_this_machine(
     assert Path(given["file"]).parent != TEMPLATE.parent
 
 
-def test_an_artefact_that_is_in_s3_already_is_used_as_it_is(cloud: LocalCloud, deploy: Deploy, tmp_path: Path) -> None:
+def test_an_artefact_that_is_already_in_s3_is_used_unchanged(cloud: LocalCloud, deploy: Deploy, tmp_path: Path) -> None:
     stack = deploy()
     artefacts = cloud.client("s3").list_objects_v2(Bucket="local-artefacts")["Contents"]
     assert len(artefacts) == 1  # the same code is the same artefact
@@ -473,12 +473,12 @@ def test_a_wrong_template_is_refused_with_the_reason(
         cloud.deploy(template, stack_name="wrong")
 
 
-def test_what_is_printed_without_end_does_not_stop_the_timeout(deploy: Deploy) -> None:
+def test_endless_output_does_not_prevent_the_timeout(deploy: Deploy) -> None:
     stack = deploy(Handler="endless.handle", Timeout="1", ready=False)
     assert "timed out" in stack.invoke("anything")["payload"]["errorMessage"]
 
 
-def test_one_of_many_conditional_writes_wins(cloud: LocalCloud) -> None:
+def test_exactly_one_of_many_conditional_writes_succeeds(cloud: LocalCloud) -> None:
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="conditional-writes")
     answers = []
@@ -508,7 +508,7 @@ def test_an_empty_object_can_be_uploaded(cloud: LocalCloud) -> None:
 @pytest.mark.parametrize(
     "key", ["a b/ü.jpg", "100%.jpg", "%41.jpg", "a+b.jpg", "a?b&c=#d.jpg", "a//b.jpg", 'it\'s "q" 😀']
 )
-def test_any_key_and_its_metadata_come_back_as_they_were(cloud: LocalCloud, key: str) -> None:
+def test_any_key_and_its_metadata_are_returned_unchanged(cloud: LocalCloud, key: str) -> None:
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="any-keys")
     s3.put_object(Bucket="any-keys", Key=key, Body=key.encode(), Metadata={"source-key": "a%20b", "UPPER": "x"})
@@ -519,7 +519,7 @@ def test_any_key_and_its_metadata_come_back_as_they_were(cloud: LocalCloud, key:
     assert "Contents" not in s3.list_objects_v2(Bucket="any-keys")
 
 
-def test_connections_that_are_kept_open_keep_nobody_out(cloud: LocalCloud) -> None:
+def test_idle_connections_do_not_block_new_ones(cloud: LocalCloud) -> None:
     port = int(cloud.endpoint_url.rsplit(":", 1)[1])
     with ExitStack() as idle:
         for _ in range(300):

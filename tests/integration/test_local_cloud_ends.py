@@ -53,7 +53,7 @@ def wait_until_gone(pid: int) -> None:
         time.sleep(0.02)
 
 
-def test_ending_is_quick_and_the_next_one_starts_empty(tmp_path: Path) -> None:
+def test_it_ends_quickly_and_the_next_one_starts_empty(tmp_path: Path) -> None:
     threads = set(threading.enumerate())
     with LocalCloud(log_dir=tmp_path) as cloud:
         outputs = cloud.deploy(TEMPLATE)

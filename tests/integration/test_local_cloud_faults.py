@@ -1,4 +1,4 @@
-"""The local cloud counts what functions call, makes it go wrong when told to, and runs their schedules."""
+"""The local cloud counts the functions' calls, makes them fail on demand, and runs the schedules."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from cutout.local.aws.middleware import AwsFault
 from cutout.local.cloud import LocalCloud
 
 TEMPLATE = Path(__file__).parent / "functions" / "caller.yaml"
-SPEED = 120  # rate(1 minute) is every half second
+SPEED = 120  # so rate(1 minute) means every half second
 
 
 def wait_for(look: Callable[[], Any], seconds: float = 20) -> Any:  # noqa: ANN401 whatever is found
@@ -90,7 +90,7 @@ def stack(deployed: Stack) -> Iterator[Stack]:
 
 @pytest.fixture
 def deploy(cloud: LocalCloud, log_dir: Path) -> Iterator[Deploy]:
-    """Makes or changes a stack of the test's own."""
+    """Creates or updates the test's own stack."""
 
     def deploy(**parameters: str) -> Stack:
         outputs = cloud.deploy(TEMPLATE, stack_name="own", parameters=parameters)
@@ -133,7 +133,7 @@ def test_any_call_of_a_function_can_go_wrong(
     assert stack.cloud.calls() == {}
 
 
-def test_an_answer_without_a_body_has_the_status_only(stack: Stack) -> None:
+def test_an_answer_without_a_body_has_only_the_status(stack: Stack) -> None:
     stack.put("a.png")
     stack.cloud.set_faults(AwsFault("HeadObject", status=503))
     assert stack.invoke("s3", "head_object", Bucket=stack.outputs["Bucket"], Key="a.png")["error"] == "503"
@@ -153,7 +153,7 @@ def test_only_calls_for_the_resource_go_wrong(stack: Stack) -> None:
     assert [stack.put(key)["error"] for key in ("a.png", "b.png", "b.png", "b.png")] == [None, "First", "Second", None]
 
 
-def test_the_retries_of_the_sdk_are_calls_of_their_own(stack: Stack) -> None:
+def test_each_retry_of_the_sdk_counts_as_a_call(stack: Stack) -> None:
     stack.cloud.set_faults(AwsFault("PutObject", times=2))
     assert stack.put("a.png", attempts=3)["error"] is None
     assert stack.cloud.calls() == {"PutObject": 3}
@@ -174,7 +174,7 @@ def test_a_proxy_may_answer_instead_of_the_service(stack: Stack) -> None:
     assert stack.invoke("s3", "list_objects_v2", Bucket=stack.outputs["Bucket"])["error"] == "500"
 
 
-def test_a_share_of_the_calls_goes_wrong_as_the_seed_draws(stack: Stack) -> None:
+def test_the_seed_decides_which_calls_go_wrong(stack: Stack) -> None:
     def errors(seed: int) -> list[str | None]:
         stack.cloud.set_faults(AwsFault("PutObject", times=None, rate=0.5), seed=seed)
         return [stack.put("a.png")["error"] for _ in range(12)]
@@ -185,7 +185,7 @@ def test_a_share_of_the_calls_goes_wrong_as_the_seed_draws(stack: Stack) -> None
     assert errors(1) == first != errors(2)
 
 
-def test_an_answer_may_be_lost_after_its_call_took_effect_and_the_sdk_repeats_it(stack: Stack) -> None:
+def test_the_sdk_repeats_a_call_whose_answer_is_lost_after_it_took_effect(stack: Stack) -> None:
     create: dict[str, Any] = {"Bucket": stack.outputs["Bucket"], "Body": "x", "IfNoneMatch": "*"}
     stack.cloud.set_faults(AwsFault("PutObject", after=True, drop=True))
     assert stack.invoke("s3", "put_object", attempts=2, Key="a.png", **create)["error"] == "PreconditionFailed"
@@ -195,7 +195,7 @@ def test_an_answer_may_be_lost_after_its_call_took_effect_and_the_sdk_repeats_it
     assert stack.invoke("s3", "put_object", Key="b.png", **create)["error"] == "ConnectionClosedError"
 
 
-def test_an_update_whose_answer_is_lost_is_repeated_and_meets_its_own_effect(stack: Stack) -> None:
+def test_a_repeated_update_meets_its_own_effect_after_a_lost_answer(stack: Stack) -> None:
     key = {"id": {"S": "claimed"}}
     claim: dict[str, Any] = {"TableName": stack.outputs["Table"], "Key": key, "UpdateExpression": "SET x = :x"}
     claim |= {"ConditionExpression": "attribute_not_exists(x)", "ExpressionAttributeValues": {":x": {"S": "mine"}}}
@@ -214,7 +214,7 @@ def test_an_update_whose_answer_is_lost_is_repeated_and_meets_its_own_effect(sta
         ("dynamodb", "UpdateItem", 400, "ThrottlingException"),
     ],
 )
-def test_a_service_may_answer_with_an_error_of_its_busy_days(
+def test_a_service_may_answer_with_a_conflict_or_a_throttling_error(
     stack: Stack, service: str, action: str, status: int, code: str
 ) -> None:
     def call() -> object:
@@ -227,7 +227,7 @@ def test_a_service_may_answer_with_an_error_of_its_busy_days(
 
 
 @pytest.mark.parametrize(("after", "keys"), [(False, []), (True, ["a.png"])])
-def test_an_answer_that_is_held_back_is_a_time_out(stack: Stack, *, after: bool, keys: list[str]) -> None:
+def test_an_answer_that_is_held_back_times_out(stack: Stack, *, after: bool, keys: list[str]) -> None:
     stack.cloud.set_faults(AwsFault("PutObject", after=after, delay_seconds=60))
     assert stack.put("a.png")["error"] == "ReadTimeoutError"
     assert stack.stored() == keys
@@ -243,7 +243,7 @@ def test_the_environment_is_killed_once_its_call_has_taken_effect(stack: Stack) 
     assert stack.put("c.png")["pid"] != pid
 
 
-def test_calls_of_others_are_left_alone(stack: Stack) -> None:
+def test_calls_that_are_not_the_functions_succeed(stack: Stack) -> None:
     bucket = stack.outputs["Bucket"]
     stack.put("a.png")
     stack.cloud.clear_calls()
@@ -270,7 +270,7 @@ def test_a_schedule_invokes_its_function_at_its_rate_while_it_is_enabled(deploy:
     assert stack.ticks()[0]["resources"] == [events.describe_rule(Name=stack.outputs["Rule"])["Arn"]]
 
     events.disable_rule(Name=stack.outputs["Rule"])
-    time.sleep(0.5)  # nothing tells that the last look at the rules has ended
+    time.sleep(0.5)  # there is no sign that the last look at the rules has ended
     disabled = len(stack.ticks())
     time.sleep(1.5)
     assert len(stack.ticks()) == disabled
@@ -286,7 +286,7 @@ def test_a_schedule_invokes_its_function_at_its_rate_while_it_is_enabled(deploy:
 
 @pytest.mark.parametrize("schedule", ["cron(0 12 * * ? *)", "rate(5 minute)", "rate(1 hours)", "rate(0 minutes)"])
 def test_a_schedule_that_is_not_a_rate_is_refused(cloud: LocalCloud, schedule: str) -> None:
-    with pytest.raises(DeployError, match="is no rate"):
+    with pytest.raises(DeployError, match="is not a rate"):
         cloud.deploy(TEMPLATE, stack_name="refused", parameters={"Schedule": schedule})
 
 
@@ -299,7 +299,7 @@ def test_a_file_that_is_not_a_template_is_refused(cloud: LocalCloud, tmp_path: P
         cloud.deploy(tmp_path / "template.yaml", stack_name="refused")
 
 
-def test_a_mapping_that_the_function_has_disabled_stays_so_when_the_stack_changes(deploy: Deploy) -> None:
+def test_a_mapping_that_the_function_disabled_stays_disabled_when_the_stack_changes(deploy: Deploy) -> None:
     stack = deploy()
     mapping = stack.outputs["Mapping"]
     assert stack.invoke("lambda", "update_event_source_mapping", UUID=mapping, Enabled=False)["error"] is None

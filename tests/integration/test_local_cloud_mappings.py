@@ -1,4 +1,4 @@
-"""An event source mapping changes its state in a while, hands over what it received, and delivers at least once."""
+"""An event source mapping takes time to change, delivers what it received, and delivers at least once."""
 
 import json
 import time
@@ -108,7 +108,7 @@ def stack(cloud: LocalCloud) -> Iterator[Stack]:
         ({"Enabled": False}, {"BatchSize": 5}, "Updating", "Disabled"),
     ],
 )
-def test_a_change_takes_a_while_and_another_one_is_refused_meanwhile(
+def test_a_change_takes_time_and_another_one_is_refused_meanwhile(
     stack: Stack, first: dict[str, Any] | None, changes: dict[str, Any], between: str, after: str
 ) -> None:
     if first:
@@ -126,7 +126,7 @@ def test_a_change_takes_a_while_and_another_one_is_refused_meanwhile(
     stack.update(Enabled=True)
 
 
-def test_a_mapping_is_created_and_deleted_in_a_while_too(stack: Stack) -> None:
+def test_creating_and_deleting_a_mapping_takes_time_too(stack: Stack) -> None:
     stack.cloud.mapping_seconds = SLOW
     assert stack.functions.delete_event_source_mapping(UUID=stack.mapping)["State"] == "Deleting"
     assert stack.state == "Deleting"
@@ -175,14 +175,14 @@ def test_settings_that_lambda_refuses_are_refused(stack: Stack, settings: dict[s
     assert stack.state == "Enabled"
 
 
-def test_messages_are_taken_until_a_mapping_is_disabled(stack: Stack) -> None:
+def test_messages_are_received_until_the_mapping_is_disabled(stack: Stack) -> None:
     stack.cloud.mapping_seconds = SLOW
     stack.update(Enabled=False)
     stack.send("while it is disabling")
     wait_for(lambda: stack.deliveries("while it is disabling"))
     assert stack.state == "Disabling"
     wait_for(lambda: stack.state == "Disabled")
-    time.sleep(1.5)  # nothing tells that the last poll has ended
+    time.sleep(1.5)  # there is no sign that the last poll has ended
     stack.update(Enabled=True)
     stack.send("while it is enabling")
     while stack.state == "Enabling":
@@ -191,9 +191,9 @@ def test_messages_are_taken_until_a_mapping_is_disabled(stack: Stack) -> None:
     wait_for(lambda: stack.deliveries("while it is enabling"))
 
 
-def test_what_was_received_before_a_mapping_was_disabled_is_handed_over_and_so_is_one_more_poll(stack: Stack) -> None:
+def test_a_disabled_mapping_delivers_what_it_has_received_and_one_more_poll(stack: Stack) -> None:
     stack.cloud.deploy(TEMPLATE, stack_name="mapped", parameters={"BatchSize": "1", "VisibilityTimeout": "30"})
-    time.sleep(1.5)  # nothing tells that the poller with the old settings has ended
+    time.sleep(1.5)  # there is no sign that the poller with the old settings has ended
     bodies = [f"sleep 3.{number}" for number in range(6)]
     stack.send(*bodies)
 
@@ -210,7 +210,7 @@ def test_what_was_received_before_a_mapping_was_disabled_is_handed_over_and_so_i
     assert not stack.is_empty
 
 
-def test_a_mapping_is_polled_again_though_it_was_enabled_before_its_last_batch_had_ended(stack: Stack) -> None:
+def test_polling_resumes_when_a_mapping_is_enabled_before_its_last_batch_has_ended(stack: Stack) -> None:
     stack.send("sleep 4")
     wait_for(lambda: stack.deliveries("sleep 4"))
     stack.update(Enabled=False)
@@ -223,7 +223,7 @@ def test_a_mapping_is_polled_again_though_it_was_enabled_before_its_last_batch_h
     wait_for(lambda: stack.deliveries("later"), seconds=5)
 
 
-def test_a_batch_that_is_throttled_was_received_and_comes_back(stack: Stack) -> None:
+def test_a_throttled_batch_counts_as_received_and_returns_to_the_queue(stack: Stack) -> None:
     stack.cloud.set_delivery_faults(DeliveryFault("throttled", contains="throttled", times=1))
     begun = time.monotonic()
     stack.send("throttled")
@@ -233,7 +233,7 @@ def test_a_batch_that_is_throttled_was_received_and_comes_back(stack: Stack) -> 
     assert stack.cloud.delivery_faults_fired() == [1]
 
 
-def test_receives_that_are_throttled_count_until_sqs_moves_the_message(stack: Stack) -> None:
+def test_throttled_receives_count_until_sqs_moves_the_message(stack: Stack) -> None:
     stack.cloud.set_delivery_faults(DeliveryFault("throttled", contains="never handed over"))
     stack.send("never handed over")
     url = stack.outputs["Letters"]
@@ -242,7 +242,7 @@ def test_receives_that_are_throttled_count_until_sqs_moves_the_message(stack: St
     assert stack.deliveries("never handed over") == []
 
 
-def test_a_message_that_was_deleted_may_be_delivered_again(stack: Stack) -> None:
+def test_a_deleted_message_may_be_delivered_again(stack: Stack) -> None:
     stack.cloud.set_delivery_faults(DeliveryFault("repeated", contains="twice", times=1))
     stack.send("twice", "once")
     wait_for(lambda: len(stack.deliveries("twice")) == 2)
@@ -250,7 +250,7 @@ def test_a_message_that_was_deleted_may_be_delivered_again(stack: Stack) -> None
     assert stack.deliveries("once") == [1]
 
 
-def test_a_share_of_the_messages_is_disturbed_as_the_seed_draws() -> None:
+def test_the_seed_decides_which_messages_are_disturbed() -> None:
     def draw(seed: int) -> list[bool]:
         faults = DeliveryFaults(DeliveryFault("throttled", rate=0.3), DeliveryFault("repeated", rate=0.3), seed=seed)
         return [

@@ -1,4 +1,4 @@
-"""A lock holds on any day: the Makefiles' own rules install from an index on the disk that has newer releases.
+"""Locks hold whatever is released later: the Makefiles' rules install from a local index with newer releases.
 
 pip 23.2.1, which Python 3.11.7 and 3.12.1 bring, refuses a newer release of a package that another wants with an extra.
 """
@@ -48,7 +48,7 @@ def index(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lock(index: Path) -> str:
-    """Of plugin, which wants coverage with an extra and pytest without; the index has newer releases of both."""
+    """A lock of plugin, which needs coverage with an extra, and pytest. The index has newer releases of both."""
     coverage = ["Provides-Extra: toml", 'Requires-Dist: toml; extra == "toml"']
     locked = [
         make_wheel(index, "coverage", "1.0", coverage),
@@ -90,7 +90,7 @@ def make(folder: Path, index: Path, *arguments: str) -> subprocess.CompletedProc
 
 
 def versions(folder: Path) -> dict[str, str]:
-    """Of the packages of the lock that are installed somewhere under a folder."""
+    """Versions of the lock's packages that are installed under a folder."""
     found = (path.name.removesuffix(".dist-info").split("-") for path in folder.rglob("*.dist-info"))
     return {name: version for name, version in found if name in ("coverage", "pytest", "toml", "plugin", "botocore")}
 
@@ -107,7 +107,7 @@ def test_run_and_dev_take_the_locked_releases(checkout: Path, index: Path, lock:
     assert (done.returncode, versions(checkout / ".venv")) == (0, LOCKED), done.stdout
 
 
-def test_an_environment_of_its_own_takes_the_locked_releases(checkout: Path, index: Path, lock: str) -> None:
+def test_a_separate_environment_takes_the_locked_releases(checkout: Path, index: Path, lock: str) -> None:
     (checkout / "requirements-sam.txt").write_text(lock)
 
     done = make(checkout, index, ".venv-sam/ready")
@@ -115,7 +115,7 @@ def test_an_environment_of_its_own_takes_the_locked_releases(checkout: Path, ind
     assert (done.returncode, versions(checkout / ".venv-sam")) == (0, LOCKED), done.stdout
 
 
-def test_an_environment_is_made_anew_for_another_lock(checkout: Path, index: Path, lock: str) -> None:
+def test_a_changed_lock_rebuilds_its_environment(checkout: Path, index: Path, lock: str) -> None:
     (checkout / "requirements-sam.txt").write_text(lock)
     assert make(checkout, index, ".venv-sam/ready").returncode == 0
     (checkout / "requirements-sam.txt").write_text(make_wheel(index, "toml", "1.1"))

@@ -1,4 +1,4 @@
-"""What `make run` hands to the command."""
+"""What `make run` passes to the command."""
 
 import subprocess
 from pathlib import Path

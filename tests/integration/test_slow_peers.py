@@ -1,4 +1,4 @@
-"""No peer, however slow, takes more than its own upload down: each read and each send keeps to the deadline."""
+"""A slow peer harms only its own upload: each read and each send keeps to the deadline."""
 
 import socket
 import ssl
@@ -18,7 +18,7 @@ from remove_background.pixelcut import Pixelcut
 from remove_background.results import Results
 from tests.integration.peers import Peer, Step, answer, hang, say, serving, trickle, wait
 
-# Of the deadline; what a call may take beside it, on a busy machine, is less than a peer's patience.
+# How late a call may end on a busy machine: less than a peer waits.
 SECONDS = 2.0
 LATE_SECONDS = 1.0
 
@@ -82,7 +82,7 @@ def all_at_once(work: Callable[[str], tuple[CutoutError | str, float]]) -> dict[
     return ends
 
 
-def test_a_slow_service_loses_its_own_answer_only(peer: Peer, connections: Connections) -> None:
+def test_a_slow_service_loses_only_its_own_answer(peer: Peer, connections: Connections) -> None:
     peer.rows = {row.replace(" ", "-"): [steps] for row, steps in SLOW.items()}
     peer.rows["quick"] = [[say(answer("200 OK", RESULT_URL))]]
 
@@ -108,7 +108,7 @@ def test_a_slow_service_loses_its_own_answer_only(peer: Peer, connections: Conne
     assert {end for end, _ in quick} == {"https://assets.example.com/a.png"}
 
 
-def test_a_slow_host_loses_its_own_result_only(
+def test_a_slow_host_loses_only_its_own_result(
     peer: Peer, connections: Connections, make_png: Callable[..., bytes]
 ) -> None:
     peer.rows = {row.replace(" ", "-"): [steps] for row, steps in SLOW.items()}
@@ -135,7 +135,7 @@ def test_a_slow_host_loses_its_own_result_only(
     assert {end for end, _ in quick} == {"fetched"}
 
 
-def test_a_peer_that_does_not_read_the_image_loses_that_upload_only(peer: Peer, connections: Connections) -> None:
+def test_a_peer_that_does_not_read_the_image_loses_only_that_upload(peer: Peer, connections: Connections) -> None:
     peer.rows["deaf"] = [[wait(20)]]
     peer.unread.add("deaf")
     started = time.monotonic()
@@ -149,7 +149,7 @@ def test_a_peer_that_does_not_read_the_image_loses_that_upload_only(peer: Peer, 
 def test_a_peer_that_reads_slowly_is_waited_for(
     peer: Peer, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow line is no failure while there is time: the timeout for connecting is not that for sending."""
+    """A slow line is not a failure while there is time: connecting and sending have different timeouts."""
     monkeypatch.setattr("remove_background.pixelcut.CONNECT_SECONDS", 0.3)
 
     def read_late(connection: socket.socket, over: threading.Event) -> None:
@@ -164,7 +164,7 @@ def test_a_peer_that_reads_slowly_is_waited_for(
     assert pixelcut.remove_background_of_image([bytes(1_000_000)] * 20, "jpeg", Deadline(20))
 
 
-def test_a_handshake_that_does_not_come_ends_before_anything_is_sent(connections: Connections) -> None:
+def test_a_handshake_that_hangs_times_out_before_anything_is_sent(connections: Connections) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"
@@ -189,7 +189,7 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(
     assert caught.value.billed is Billed.NO
 
 
-def test_many_addresses_that_do_not_answer_are_one_connection(
+def test_many_silent_addresses_share_one_connect_timeout(
     connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nobody accepts from this queue, and it is full: the next connection waits.
@@ -208,7 +208,7 @@ def test_many_addresses_that_do_not_answer_are_one_connection(
         assert caught.value.billed is Billed.NO
 
 
-def test_the_deadline_of_one_thread_is_not_that_of_another(peer: Peer, connections: Connections) -> None:
+def test_each_thread_has_its_own_deadline(peer: Peer, connections: Connections) -> None:
     peer.rows["late"] = [[wait(SECONDS), say(answer("200 OK", RESULT_URL))]]
     pixelcut = Pixelcut(connections.api, f"{peer.url}/late", lambda _: "key", no_slot)
     with connections_module.call(Deadline(0.1), reserve=0):

@@ -17,7 +17,8 @@ import requests
 from PIL import Image
 
 from cutout.local.pixelcut.faults import Rule
-from cutout.local.pixelcut.server import API_KEY, MAX_IMAGE_BYTES, Settings, StandIn
+from cutout.local.pixelcut.removal_request import MAX_IMAGE_BYTES
+from cutout.local.pixelcut.server import API_KEY, Settings, StandIn
 from cutout.local.pixelcut.switches import FAULTS
 
 KEY = {"X-API-KEY": API_KEY}
@@ -34,7 +35,7 @@ def session() -> Iterator[requests.Session]:
 
 @pytest.fixture
 def post(stand_in: StandIn, session: requests.Session, photo: bytes) -> Post:
-    """Asks for a removal; without a body of its own it uploads the photo."""
+    """Asks for a removal; without a body it uploads the photo."""
 
     def send(*, headers: dict[str, str] | None = None, **body: object) -> requests.Response:
         url = f"{stand_in.url}/v1/remove-background"
@@ -79,7 +80,7 @@ def refusal(response: requests.Response) -> tuple[int, str]:
     return response.status_code, content["error_code"]
 
 
-def test_json_brings_the_url_of_a_png(post: Post, site: str, session: requests.Session, stand_in: StandIn) -> None:
+def test_json_holds_the_url_of_a_png(post: Post, site: str, session: requests.Session, stand_in: StandIn) -> None:
     answer = post(json={"image_url": f"{site}/photo.jpg", "format": "png"})
     assert answer.status_code == 200
     assert set(answer.json()) == {"result_url"}
@@ -90,7 +91,7 @@ def test_json_brings_the_url_of_a_png(post: Post, site: str, session: requests.S
     assert (cutout.format, cutout.mode, cutout.size) == ("PNG", "RGBA", (512, 512))
 
 
-def test_an_upload_brings_the_same_cutout_as_its_url(post: Post, site: str) -> None:
+def test_an_uploaded_image_gives_the_same_cutout_as_its_url(post: Post, site: str) -> None:
     fetched = post(json={"image_url": f"{site}/photo.jpg"}, headers={"Accept": "image/*"})
     assert fetched.content.startswith(PNG)
     assert post(headers={"Accept": "image/*"}).content == fetched.content
@@ -158,14 +159,14 @@ def test_says_what_is_wrong_with_a_request(post: Post, stand_in: StandIn, code: 
 @pytest.mark.parametrize(
     ("size", "code"), [((63, 64), "invalid_parameter"), ((6001, 64), "resolution_too_high"), ((64, 64), None)]
 )
-def test_keeps_to_the_limits_of_the_resolution(post: Post, size: tuple[int, int], code: str | None) -> None:
+def test_enforces_the_limits_of_the_resolution(post: Post, size: tuple[int, int], code: str | None) -> None:
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize(size).save(buffer, "PNG")
     answer = post(files={"image": ("a.png", buffer.getvalue())})
     assert answer.status_code == 200 if code is None else refusal(answer) == (400, code)
 
 
-def test_takes_the_largest_image(post: Post, photo: bytes) -> None:
+def test_accepts_the_largest_image(post: Post, photo: bytes) -> None:
     padded = photo + bytes(MAX_IMAGE_BYTES - len(photo))
     assert post(files={"image": ("a.jpg", padded)}).status_code == 200
 
@@ -180,7 +181,7 @@ def test_an_image_of_one_colour_has_an_unknown_foreground(post: Post) -> None:
     ("path", "code"),
     [("/secret", "invalid_parameter"), ("/loop", "invalid_parameter"), ("/endless", "file_size_too_large")],
 )
-def test_says_what_it_cannot_fetch_without_its_url(post: Post, site: str, path: str, code: str) -> None:
+def test_reports_a_failed_fetch_without_the_url(post: Post, site: str, path: str, code: str) -> None:
     answer = post(json={"image_url": f"{site}{path}?X-Amz-Signature=abc"})
     assert refusal(answer) == (400, code)
     assert "abc" not in answer.text
@@ -191,7 +192,7 @@ def test_follows_a_redirect(post: Post, site: str) -> None:
     assert post(json={"image_url": f"{site}/moved"}).status_code == 200
 
 
-def test_needs_a_key_that_it_knows(post: Post, stand_in: StandIn, session: requests.Session) -> None:
+def test_requires_a_known_key(post: Post, stand_in: StandIn, session: requests.Session) -> None:
     assert refusal(post(headers={"X-API-KEY": "wrong"})) == (401, "invalid_auth_token")
     assert refusal(session.get(f"{stand_in.url}/v1/credits", timeout=10)) == (401, "invalid_auth_token")
     stand_in.change_settings(keys={API_KEY: "forbidden", "other": "good"})
@@ -280,7 +281,7 @@ def test_unknown_paths_and_methods_are_answered_in_json(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
-def test_can_fail_for_so_many_answers(post: Post, stand_in: StandIn, status: int) -> None:
+def test_can_fail_a_number_of_answers(post: Post, stand_in: StandIn, status: int) -> None:
     stand_in.set_faults(Rule(on="removal", times=2, status=status, headers={"Retry-After": "7"}))
     answers = [post() for _ in range(3)]
     assert [answer.status_code for answer in answers] == [status, status, 200]
@@ -290,7 +291,7 @@ def test_can_fail_for_so_many_answers(post: Post, stand_in: StandIn, status: int
     assert stand_in.state()["answers"] == {"removal": {str(status): 2, "200": 1}}
 
 
-def test_can_fail_at_a_rate_that_a_seed_repeats(stand_in: StandIn, session: requests.Session) -> None:
+def test_can_fail_at_a_rate_that_a_seed_reproduces(stand_in: StandIn, session: requests.Session) -> None:
     def statuses(seed: int) -> list[int]:
         stand_in.set_faults(Rule(on="credits", rate=0.5, status=500), seed=seed)
         return [session.get(f"{stand_in.url}/v1/credits", headers=KEY, timeout=10).status_code for _ in range(40)]
@@ -329,9 +330,7 @@ def test_can_drop_a_connection_before_or_after_the_charge(
     assert post().status_code == 200
 
 
-def test_an_answer_that_does_not_come_in_time_ends_with_a_reset(
-    post: Post, stand_in: StandIn, session: requests.Session
-) -> None:
+def test_a_reset_sends_an_answer_that_is_held_back(post: Post, stand_in: StandIn, session: requests.Session) -> None:
     stand_in.set_faults(Rule(on="credits", delay_seconds=60))
     with pytest.raises(requests.ReadTimeout):
         session.get(f"{stand_in.url}/v1/credits", headers=KEY, timeout=0.2)
@@ -370,7 +369,7 @@ def test_latency_delays_every_answer(stand_in: StandIn, session: requests.Sessio
     assert time.monotonic() - started >= 0.2
 
 
-def test_is_switched_over_http(stand_in: StandIn, session: requests.Session) -> None:
+def test_the_switches_work_over_http(stand_in: StandIn, session: requests.Session) -> None:
     def switch(method: str, name: str, content: object = None) -> requests.Response:
         return session.request(method, f"{stand_in.url}/_stand_in/{name}", json=content, timeout=10)
 
@@ -387,7 +386,7 @@ def test_is_switched_over_http(stand_in: StandIn, session: requests.Session) -> 
 
 @pytest.fixture
 def press(stand_in: StandIn, session: requests.Session) -> Post:
-    """Presses a button of the page of switches; answers with what the browser then shows."""
+    """Presses a button on the page of switches; returns the page that follows."""
 
     def send(button: str, **fields: object) -> requests.Response:
         return session.post(f"{stand_in.url}/_stand_in/", data={"do": button, **fields}, timeout=10)
@@ -462,7 +461,7 @@ def test_answers_quickly_enough_for_load_tests(post: Post) -> None:
     assert min(seconds() for _ in range(10)) < 0.1
 
 
-def test_runs_as_a_process_that_removes_backgrounds(photo: bytes) -> None:
+def test_runs_as_a_process_that_cuts_a_person_out_of_a_photo(photo: bytes) -> None:
     command = [sys.executable, "-m", "cutout.local.pixelcut.server", "--key", "k", "--credits", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -474,5 +473,10 @@ def test_runs_as_a_process_that_removes_backgrounds(photo: bytes) -> None:
         finally:
             process.terminate()
         assert process.wait(timeout=10) == 0
-    alpha = np.asarray(Image.open(io.BytesIO(answer.content)))[..., 3]
+    cutout = Image.open(io.BytesIO(answer.content))
+    alpha = np.asarray(cutout)[..., 3]
+    height, width = alpha.shape
+    assert cutout.size == Image.open(io.BytesIO(photo)).size
+    assert alpha[height // 4, int(width * 0.44)] == 255, "the face is missing"
+    assert alpha[: height // 3, int(width * 0.7) :].mean() < 10, "the wall is still there"
     assert 0.2 < (alpha > 127).mean() < 0.7

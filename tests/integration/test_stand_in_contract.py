@@ -14,7 +14,7 @@ def test_schemathesis_finds_no_violation(stand_in: StandIn, photo: bytes) -> Non
         f"{stand_in.url}/v1/remove-background", headers={"X-API-KEY": API_KEY}, files={"image": photo}, timeout=10
     )
     url = answer.json()["result_url"]
-    # Else no image_url could be fetched and no image decoded: not one valid request would get its 200.
+    # Otherwise no image_url could be fetched and no image decoded: no valid request would get its 200.
     schemathesis.openapi.format("uri", strategies.just(url))
     schemathesis.openapi.format("binary", strategies.just(photo))
     config = SchemathesisConfig.from_dict(
@@ -29,7 +29,7 @@ def test_schemathesis_finds_no_violation(stand_in: StandIn, photo: bytes) -> Non
     schema = schemathesis.openapi.from_url(f"{stand_in.url}/openapi.yaml", config=config)
 
     def is_fine_after_all(check: str, body: object) -> bool:
-        """schemathesis takes one spoilt alternative of an anyOf for an invalid body, though the other one is whole."""
+        """schemathesis counts a body as invalid if one alternative of an anyOf is, although the other is valid."""
         if check != "negative_data_rejection" or not isinstance(body, dict) or body.get("format", "png") != "png":
             return False
         return body.get("image_url") == url or getattr(body.get("image"), "data", None) == photo

@@ -15,7 +15,7 @@ from cutout.local.pixelcut.server import API_KEY, StandIn
 
 @dataclass
 class Arrival:
-    """What came over a socket, and when: seconds since the request was sent."""
+    """What was received on a socket, and when, in seconds since the request."""
 
     moments: list[tuple[float, bytes]] = field(default_factory=list)
     closed_after: float | None = None
@@ -33,7 +33,7 @@ class Arrival:
         return self.content.partition(b"\r\n\r\n")[2]
 
     def seconds_until(self, count: int) -> float:
-        """When so many bytes had come."""
+        """When this many bytes had arrived."""
         total = 0
         for moment, data in self.moments:
             total += len(data)
@@ -43,7 +43,7 @@ class Arrival:
 
 
 def watch(url: str, path: str, *, seconds: float) -> Arrival:
-    """Read for so long, or until the connection is closed."""
+    """Read for this long, or until the connection is closed."""
     parts = urlsplit(url)
     begun, arrival = time.monotonic(), Arrival()
     with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
@@ -104,7 +104,7 @@ def test_a_body_stops_and_the_connection_stays_open(stand_in: StandIn, path: str
     assert arrival.closed_after is None
 
 
-def test_a_body_may_be_slow_and_stop_then(stand_in: StandIn, path: str) -> None:
+def test_a_body_may_be_slow_and_then_stop(stand_in: StandIn, path: str) -> None:
     stand_in.set_faults(rule(path, bytes_per_second=10, stall_after=3))
     arrival = watch(stand_in.url, path, seconds=1.2)
     assert len(arrival.body) == 3
@@ -119,7 +119,7 @@ def test_a_connection_is_lost_between_the_headers_and_the_body(stand_in: StandIn
     assert arrival.closed_after is not None
 
 
-def test_only_what_the_rule_is_about_is_slow(stand_in: StandIn, path: str) -> None:
+def test_only_what_the_rule_matches_is_slow(stand_in: StandIn, path: str) -> None:
     stand_in.set_faults(rule(path, times=1, bytes_per_second=1))
     watch(stand_in.url, path, seconds=0.5)
     with requests.get(f"{stand_in.url}{path}", headers={"X-API-KEY": API_KEY}, timeout=2) as answer:
@@ -157,7 +157,7 @@ def test_a_charged_answer_may_be_slow_too(stand_in: StandIn, photo: bytes) -> No
     assert stand_in.state()["credits_charged"] == 1
 
 
-def test_a_success_may_name_its_url_otherwise_and_is_charged(stand_in: StandIn, photo: bytes) -> None:
+def test_a_success_with_another_name_for_its_url_is_charged(stand_in: StandIn, photo: bytes) -> None:
     body = json.dumps({"resultUrl": "https://example.invalid/a.png"})
     stand_in.set_faults(Rule(on="removal", after=True, status=200, body=body))
     url = f"{stand_in.url}/v1/remove-background"
@@ -166,7 +166,7 @@ def test_a_success_may_name_its_url_otherwise_and_is_charged(stand_in: StandIn, 
     assert stand_in.state()["credits_charged"] == 1
 
 
-def test_a_page_of_a_firewall_may_forbid_one_image(stand_in: StandIn) -> None:
+def test_a_firewall_page_may_refuse_one_image(stand_in: StandIn) -> None:
     page = "<html><h1>403 Forbidden</h1></html>"
     forbidden = Rule(on="removal", source="/bad.jpg", status=403, body=page, headers={"Content-Type": "text/html"})
     stand_in.set_faults(forbidden)

@@ -1,4 +1,4 @@
-"""Fakes of what unit tests cannot wait for: time, and Lambda's event source mappings."""
+"""Fakes of what takes time: the clock, and Lambda's event source mappings."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from botocore.exceptions import ClientError
 
 
 class Clock:
-    """In place of the module `time`, in a module under test: time passes only by sleeping."""
+    """Replaces the module `time` in a module under test: time passes only by sleeping."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
@@ -41,7 +41,7 @@ class EventSourceMapping:
         self._end_if_over()
 
     def finish(self) -> None:
-        """As if the transition had had all the time that it needs."""
+        """Ends the transition."""
         self._left = 0
         self._end_if_over()
 

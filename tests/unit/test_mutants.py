@@ -1,4 +1,4 @@
-"""What `make mutants` compares: the mutants that mutmut left in its folder, and those of the list."""
+"""What `make mutants` compares: the mutants in mutmut's folder with the list."""
 
 import json
 from pathlib import Path

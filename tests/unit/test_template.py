@@ -1,4 +1,4 @@
-"""What the template lets through, the function accepts."""
+"""The function accepts everything that the template allows."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def test_the_function_gets_every_setting_that_it_reads() -> None:
     assert ReopenConfig.from_environment(reopening | api).reopen_seconds == 300
 
 
-def test_numbers_that_depend_on_each_other_do() -> None:
+def test_numbers_that_depend_on_each_other_agree() -> None:
     queue, letters = RESOURCES["UploadQueue"]["Properties"], RESOURCES["DeadLetterQueue"]["Properties"]
     variables, source = FUNCTION["Environment"]["Variables"], FUNCTION["Events"]["Uploads"]["Properties"]
     assert queue["VisibilityTimeout"] == 6 * FUNCTION["Timeout"]
@@ -60,7 +60,7 @@ def test_numbers_that_depend_on_each_other_do() -> None:
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
-def test_lambda_does_not_end_what_goes_round_on_purpose() -> None:
+def test_lambda_does_not_stop_our_deliberate_loop() -> None:
     assert FUNCTION["RecursiveLoop"] == "Allow"
 
 
@@ -69,7 +69,7 @@ QUEUES = {name: resource for name, resource in RESOURCES.items() if resource["Ty
 
 
 def statements_about(kind: str, field: str, name: str) -> list[dict[str, Any]]:
-    """Of the one resource policy that is about this bucket or queue."""
+    """The statements of the one resource policy for this bucket or queue."""
     (policy,) = (
         resource["Properties"]
         for resource in RESOURCES.values()
@@ -100,7 +100,7 @@ def test_a_bucket_is_private_and_outlives_its_stack(name: str) -> None:
         *(("AWS::SQS::QueuePolicy", "Queues", name, "sqs:*") for name in QUEUES),
     ],
 )
-def test_nobody_may_come_without_tls_and_only_services_of_this_account_may_send(
+def test_access_needs_tls_and_only_services_of_this_account_may_send(
     kind: str, field: str, name: str, action: str
 ) -> None:
     denied = [statement for statement in statements_about(kind, field, name) if statement["Effect"] == "Deny"]
@@ -110,7 +110,7 @@ def test_nobody_may_come_without_tls_and_only_services_of_this_account_may_send(
     for statement in allowed:
         assert statement["Action"] == "sqs:SendMessage"
         (service,) = statement["Principal"].values()
-        # A service acts for whoever asks it to; the source says for whom.
+        # A service acts on behalf of any caller; the source says of which one.
         assert "aws:SourceArn" in json.dumps(statement["Condition"])
         assert service == "events.amazonaws.com" or "aws:SourceAccount" in json.dumps(statement["Condition"])
 
@@ -120,7 +120,7 @@ def test_the_key_is_in_no_setting_and_no_resource() -> None:
     assert not any("KEY" in name and "SECRET" not in name and name != "OUTPUT_KEY" for name in VARIABLES)
 
 
-def test_logs_end() -> None:
+def test_logs_expire() -> None:
     groups = [resource for resource in RESOURCES.values() if resource["Type"] == "AWS::Logs::LogGroup"]
     functions = [resource for resource in RESOURCES.values() if resource["Type"] == "AWS::Serverless::Function"]
     assert len(groups) == len(functions)
@@ -145,27 +145,27 @@ def test_the_function_says_that_the_intake_is_paused_and_switches_nothing() -> N
     assert "sqs:ChangeMessageVisibility" not in actions
 
 
-def test_reopen_intake_may_do_what_it_does_and_no_more() -> None:
+def test_reopen_intake_may_do_only_what_it_does() -> None:
     assert actions_of("ReopenIntakeRole") == {
         "logs:CreateLogStream", "logs:PutLogEvents", "lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping",
         "dynamodb:GetItem", "dynamodb:UpdateItem", "secretsmanager:GetSecretValue",
     }  # fmt: skip
 
 
-def test_whoever_switches_the_mapping_has_the_time_and_is_given_up_only_after_it() -> None:
-    # It may settle twice, and asks for the credits in between.
+def test_a_switch_of_the_mapping_fits_into_its_timeout_and_its_token_outlives_it() -> None:
+    # It may settle twice, and reads the credits in between.
     assert 2 * SETTLE_SECONDS + 20 < REOPENING["Timeout"] < SWITCHING_SECONDS
     assert REOPENING["Events"]["Look"]["Properties"]["Schedule"] == "rate(5 minutes)"
     assert MOST_WAIT_SECONDS == 3600
 
 
-def test_the_alarm_of_a_paused_intake_does_not_ring_before_there_is_a_figure() -> None:
+def test_the_alarm_of_a_paused_intake_does_not_ring_without_data() -> None:
     alarm = RESOURCES["IntakePaused"]["Properties"]
     assert alarm["TreatMissingData"] == "ignore"  # at the first deployment none has come yet
     assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == (
         "Maximum", 0, "GreaterThanThreshold",
     )  # fmt: skip
-    assert alarm["Period"] >= 300  # ReopenIntake says it every five minutes
+    assert alarm["Period"] >= 300  # ReopenIntake writes it every five minutes
     fails = RESOURCES["ReopenIntakeErrors"]["Properties"]  # so that its silence is noticed
     assert (fails["MetricName"], fails["Dimensions"]) == (
         "Errors", [{"Name": "FunctionName", "Value": {"Ref": "ReopenIntake"}}],

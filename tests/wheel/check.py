@@ -1,6 +1,6 @@
-"""The wheel is built twice, and used as an operator does, without a checkout, git or make: `make wheel-check`.
+"""Builds the wheel twice, and uses it as an operator does, without a checkout, git or make: `make wheel-check`.
 
-What it needs is resolved from the ranges that it names, on an index that has the locked releases and no others.
+Its dependencies are resolved from the ranges that it names, on an index with exactly the locked releases.
 """
 
 import json
@@ -23,7 +23,7 @@ NEEDS_EXTRA = "Error: This needs the extra `local`, which is not installed: pip 
 
 
 class Folder:
-    """An empty folder, where nothing is on the path but `bin`, and no settings are those of the caller."""
+    """An empty folder, with only `bin` on the path, and none of the caller's settings."""
 
     def __init__(self, path: Path, bin_: Path) -> None:
         path.mkdir()
@@ -31,7 +31,7 @@ class Folder:
         self.environment = {"PATH": str(bin_), "HOME": str(path), "TMPDIR": str(path.parent)}
 
     def run(self, *command: str | Path, code: int = 0) -> str:
-        """What it prints. Raises Failed."""
+        """The output of the command. Raises Failed."""
         return run(command, self.path, self.environment, code)
 
     def cutout(self, *arguments: str, code: int = 0) -> Any:  # noqa: ANN401  # JSON
@@ -58,7 +58,7 @@ def run(command: Sequence[str | Path], folder: Path, environment: Mapping[str, s
 
 
 def build_twice(folder: Path) -> Path:
-    """Raises Failed unless the bytes are the same where the files' times and modes differ."""
+    """Raises Failed unless files with other times and modes give the same bytes."""
     copy = folder / "copy"
     shutil.copytree(ROOT, copy, ignore=MADE_BY_TOOLS)
     shutil.copy(ROOT / ".gitignore", copy)
@@ -78,7 +78,7 @@ def build_twice(folder: Path) -> Path:
 
 
 def install(folder: Path, requirement: str) -> Path:
-    """Into a virtual environment of its own; the folder of its programs."""
+    """Installs into a new virtual environment; returns the folder of its programs."""
     run([sys.executable, "-m", "venv", folder], folder.parent, dict(os.environ))
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     settings = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}

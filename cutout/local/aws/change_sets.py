@@ -1,6 +1,6 @@
 """What moto 5.2.5's CloudFormation lacks for `sam deploy`: the SAM transform, and change sets that make whole stacks.
 
-tests/unit/cutout/local/test_moto_without_patches.py fails when a newer moto has it.
+A test in tests/unit/cutout/local/moto_without_patches/ fails when a newer moto has it.
 """
 
 import json
@@ -22,9 +22,9 @@ SAM_TRANSFORM = "AWS::Serverless-2016-10-31"
 class Stack(models.Stack):
     """Its `template` is the client's text, its `template_dict` is expanded, its `parameters` are complete.
 
-    moto expands no transform, and takes a parameter that is given its default for a change.
+    moto does not expand transforms, and counts a parameter that is set to its default as a change.
 
-    It keeps its name: in it, moto finds which attribute answers which field.
+    The class keeps its name: by it, moto finds which attribute answers which field.
     """
 
     def __init__(self, *, template: Untyped, parameters: Mapping[str, Untyped], **rest: Untyped) -> None:
@@ -53,7 +53,7 @@ class ChangeSet(models.ChangeSet):
         self.template_dict = _expanded(self.template, self.parameters, self.stack.region_name)
 
     def diff(self) -> list[models.Change]:
-        """Also what only refers to a changed parameter, which moto leaves out."""
+        """Includes resources that only refer to a changed parameter; moto leaves those out."""
         old, new = self.stack.template_dict.get("Resources", {}), self.template_dict["Resources"]
         names = self.stack.resource_map.build_resource_diff(self.template_dict, self.parameters)
         return [
@@ -63,7 +63,7 @@ class ChangeSet(models.ChangeSet):
         ]
 
     def apply(self) -> None:
-        """The stack's resources, and with them all else that describes it; moto changes the resources alone."""
+        """Changes the stack's resources and everything that describes it; moto changes only the resources."""
         super().apply()
         self.stack.template_dict = self.template_dict
         self.stack.description = self.template_dict.get("Description")
@@ -81,7 +81,7 @@ def _complete(template: Untyped, given: Mapping[str, Untyped]) -> dict[str, str]
 
 
 def _text(value: Untyped) -> str:
-    """Of a number, a boolean or a list, as moto hands them on."""
+    """Accepts a number, a boolean or a list, as moto passes them."""
     if isinstance(value, list):
         return ",".join(_text(one) for one in value)
     return value if isinstance(value, str) else json.dumps(value)
@@ -95,14 +95,14 @@ def _expanded(template: Untyped, parameters: Mapping[str, str], region: str) -> 
         except DeployError as error:
             raise ValidationError(message=f"Transform {SAM_TRANSFORM} failed with: {error}") from error
     for resource in body.get("Resources", {}).values():
-        resource.setdefault("Properties", {})  # moto does so when it makes one, and would take that for a change
+        resource.setdefault("Properties", {})  # as moto does at creation: it would count them as a change later
     return body
 
 
 def forget_what_is_in_review(original: Untyped) -> Untyped:
     """A stack that exists only as a change set is not in the way of another; moto would keep two of one name.
 
-    One that was made is; moto would make another of its name.
+    A stack that was created is in the way; moto would create another one of the same name.
     """
 
     def create_change_set(
@@ -119,9 +119,9 @@ def forget_what_is_in_review(original: Untyped) -> Untyped:
 
 
 def forget_what_failed(original: Untyped) -> Untyped:
-    """Words any error as CloudFormation's, with the reason; a stack that could not be made is gone.
+    """Reports any error as CloudFormation does, with the reason, and removes a stack that could not be created.
 
-    moto would answer with the error of the resource's service, and keep the stack in review.
+    moto would report the error of the resource's service, and keep the stack in review.
     """
 
     def execute_change_set(backend: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A SAM template becomes a stack: its code is packaged, its transform expanded, the rest is CloudFormation's."""
+"""Deploys a SAM template: packages its code, expands its transform, and leaves the rest to CloudFormation."""
 
 import hashlib
 import io
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ARTEFACTS = "local-artefacts"  # the bucket that `sam deploy` names with --s3-bucket
-UNCHANGING = (1980, 1, 1, 0, 0, 0)  # a time of file that leaves an artefact's hash to its content
+UNCHANGING = (1980, 1, 1, 0, 0, 0)  # a fixed file time, so that an artefact's hash depends only on its content
 
 
 class DeployError(Exception):
@@ -39,7 +39,7 @@ def deploy(
     cloudformation: "CloudFormationClient",
     storage: "S3Client",
 ) -> dict[str, str]:
-    """Makes or changes the stack, as `sam deploy` would; returns its Outputs.
+    """Creates or updates the stack, as `sam deploy` would. Returns its Outputs.
 
     A parameter that is not given keeps its value. Raises DeployError.
     """
@@ -54,7 +54,7 @@ def deploy(
     change = cloudformation.update_stack if _exists(stack_name, cloudformation) else cloudformation.create_stack
     try:
         change(**request)
-    except (ClientError, ResponseParserError) as error:  # moto words some errors of resources as their own service does
+    except (ClientError, ResponseParserError) as error:  # moto passes on some errors of a resource's service
         raise DeployError(str(error)) from error
     stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
@@ -84,13 +84,13 @@ def expand(body: dict[str, Any], parameters: Mapping[str, str], region: str) -> 
     """Without its SAM transform. Changes `body`; raises DeployError."""
     metrics = Metrics("local", DummyMetricsPublisher())
     session = SimpleNamespace(region_name=region)  # all that the translator asks of it
-    # Without a map of AWS's managed policies, whose names IAM would have to look up: the templates name none.
+    # The empty map is that of AWS's managed policies: the templates name none, so IAM need not be asked.
     try:
         expanded = Translator({}, Parser(), boto_session=session, metrics=metrics).translate(body, dict(parameters))
     except InvalidDocumentException as error:
         raise DeployError(f"{error}: {'; '.join(str(cause) for cause in error.causes)}") from error
     finally:
-        metrics.publish()  # to nowhere: it complains of those that were not
+        metrics.publish()  # discards them: unpublished metrics cause a warning
     return json.loads(json.dumps(expanded))  # plain dictionaries instead of the translator's
 
 
@@ -112,7 +112,7 @@ def _package(body: dict[str, Any], folder: Path, storage: "S3Client") -> None:
 
 
 def _zip(folder: Path) -> bytes:
-    """The same content is the same artefact, so that deploying it again keeps warm environments warm."""
+    """The same content gives the same artefact, so deploying it again keeps warm environments."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for file in sorted(folder.rglob("*")):

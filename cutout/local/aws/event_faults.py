@@ -1,4 +1,4 @@
-"""Rules by which S3 words its events as it does on a bad day."""
+"""Rules that make S3's events lack what they may lack on AWS."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class EventFault:
-    """S3's events about keys that hold `key` lack these fields of the object, or have them with nothing in them.
+    """Events about keys that contain `key` lack these fields of the object, or have them empty.
 
     `versionId` is absent in a bucket without versions, and empty in public samples of events.
     """

@@ -1,4 +1,4 @@
-"""CloudWatch Logs, as Lambda writes to it: with a stream for each environment, in a log group made if need be."""
+"""Writes to CloudWatch Logs as Lambda does: one stream per environment, in a log group created if needed."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,9 +15,9 @@ class LogStreams:
         self._opened: set[tuple[str, str]] = set()
 
     def put(self, group: str, stream: str, events: Sequence[Mapping[str, int | str]]) -> None:
-        """A stream that was deleted, alone or with its group, is not made again: its events are lost, as with Lambda.
+        """A stream that was deleted, alone or with its group, is not recreated: its events are lost, as with Lambda.
 
-        Not safe to be called by several threads.
+        Not thread-safe.
         """
         with suppress(ResourceNotFoundException):
             if (group, stream) not in self._opened:

@@ -1,10 +1,10 @@
-"""The states of an event source mapping, each with a duration: moto 5.2.5 changes a mapping at once.
+"""The states of an event source mapping, and how long each lasts: moto 5.2.5 changes a mapping at once.
 
-It also takes settings that Lambda refuses, and answers a call about a mapping that does not exist with nothing.
-tests/unit/cutout/local/test_moto_without_patches.py fails when a newer moto does any of it right.
+It also accepts settings that Lambda refuses, and reports no error for a mapping that does not exist.
+A test in tests/unit/cutout/local/moto_without_patches/ fails when a newer moto does any of it right.
 
 On AWS a call starts a transition (Creating, Enabling, Disabling, Updating, Deleting) and returns. While it lasts,
-another change is refused. How long that is AWS does not document.
+another change is refused. AWS does not document how long that takes.
 https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html
 """
 
@@ -50,7 +50,7 @@ class _Transition:
 
 
 class MappingStates:
-    """What replaces moto's methods. A mapping carries its own transition, so that a reset of moto forgets it."""
+    """The replacements of moto's methods. A mapping holds its own transition, so a reset of moto forgets it."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         """`seconds`: how long a transition lasts, asked when it starts."""
@@ -88,7 +88,7 @@ class MappingStates:
         return get_configuration
 
     def _create(self, original: Untyped) -> Untyped:
-        """Moto's queues invoke the function themselves, message by message, beside our poller.
+        """Moto's queues invoke the function themselves, message by message, in addition to our poller.
 
         Since https://github.com/getmoto/moto/pull/2376
         """
@@ -175,7 +175,7 @@ class MappingStates:
     def _delete_by_stack(self, original: Untyped) -> Untyped:
         def delete(mapping: EventSourceMapping, account_id: str, region_name: str) -> None:
             _await_end(mapping)
-            with suppress(_NotFound):  # somebody has deleted it already
+            with suppress(_NotFound):  # it is deleted already
                 original(mapping, account_id, region_name)
             _await_end(mapping)
 

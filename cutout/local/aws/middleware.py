@@ -1,6 +1,6 @@
-"""The calls that functions make to AWS: they are counted, need a permission, and rules can make them go wrong.
+"""The calls that functions make to AWS: each is counted and needs a permission, and rules can make it go wrong.
 
-What others call is left alone: tests, and the event source mapping. A presigned URL may do what its function may.
+Calls of tests and of the event source mapping are left alone. A presigned URL may do what its function may.
 """
 
 import json
@@ -35,7 +35,7 @@ _RESOURCES = ("QueueUrl", "TableName", "SecretId")  # what names the resource in
 class AwsFault:
     """One way in which calls go wrong: without effect, answered with an error.
 
-    `after` and `drop` together are an answer that is lost: the call took effect, and the SDK repeats it.
+    `after` and `drop` together make a lost answer: the call takes effect, and the SDK repeats it.
 
     `action` is the API's name for it ("PutObject", "UpdateItem"). `resource` is a part of the path of an S3 or Lambda
     call (/bucket/key), of the queue's URL, or of the name of the table or the secret.
@@ -45,19 +45,19 @@ class AwsFault:
     resource: str = ""
     contains: tuple[str, ...] = ()  # parts of the body of a call that is JSON, such as an item's key
     times: int | None = 1  # calls, each retry of the SDK being one; None: all
-    rate: float = 1  # the share of them, drawn by the seed
+    rate: float = 1  # the share of them that the seed picks
     status: int = 503
     code: str = "ServiceUnavailable"
-    page: str = ""  # what a proxy answers, as HTML, instead of the error in the service's words
-    after: bool = False  # the call takes effect all the same
-    delay_seconds: float = 0  # for which the error is held back: a client that waits less long sees a time-out
+    page: str = ""  # a proxy's HTML answer instead of the service's error
+    after: bool = False  # the call takes effect nevertheless
+    delay_seconds: float = 0  # until the error is sent: a client that waits less long sees a timeout
     drop: bool = False  # the connection is closed instead of an answer
-    kill: bool = False  # before it is answered, the environment gets SIGKILL
+    kill: bool = False  # the environment gets SIGKILL before the answer
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that a function made, or that somebody made with a URL which the function has presigned."""
+    """A call made by a function, or with a URL that the function presigned."""
 
     access_key: str
     service: str
@@ -85,12 +85,12 @@ class Call:
 
 
 class FunctionCalls:
-    """Stands before the services; the first fault that applies to a call decides."""
+    """Runs before the services. The first fault that matches a call applies."""
 
     def __init__(self, kill: Callable[[str], object], may: Callable[[Call], bool]) -> None:
-        """`kill` is given the access key id of an environment, and returns when its process has ended.
+        """`kill` takes the access key id of an environment, and returns when its process has ended.
 
-        `may` says whether the role of a call's function allows it.
+        `may` says whether the role of a call's function allows the call.
         """
         self._kill = kill
         self._may = may
@@ -102,7 +102,7 @@ class FunctionCalls:
         self._pause = Pause()
 
     def set_faults(self, *faults: AwsFault, seed: int = 0) -> None:
-        """Replaces all of them; answers that are held back leave now."""
+        """Replaces all faults; answers that are held back are sent now."""
         with self._lock:
             self._faults = faults
             self._draw = random.Random(seed)  # noqa: S311
@@ -110,7 +110,7 @@ class FunctionCalls:
         self._pause.wake()
 
     def fired(self) -> list[int]:
-        """How often each fault has fired, in their order."""
+        """How often each fault has fired, in order."""
         with self._lock:
             return list(self._fired)
 

@@ -1,17 +1,15 @@
-"""What moto 5.2.5 leaves out, gets wrong or is slow at, and the local cloud needs: patched while `applied` lasts.
+"""Fixes for what moto 5.2.5 leaves out, gets wrong or does slowly: in force while `applied` lasts.
 
-Beside each patch stands what is wrong. tests/unit/cutout/local/test_moto_without_patches.py shows it on moto as it is,
-and fails when a newer moto does it itself. Four patches are for speed only: `list_of_moto_modules` and
+Beside each patch stands what is wrong. tests/unit/cutout/local/moto_without_patches/ shows it on moto as it is: a test
+there fails when a newer moto does it right. Four patches are for speed only: `list_of_moto_modules` and
 `is_message_valid_based_on_retention_period`, and, without such a test, `unix_time_millis` and `had_receipt_handle`.
 """
 
 import functools
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
-from urllib.parse import urlparse
 
 from moto import backends
 from moto.awslambda.models import LambdaFunction
@@ -23,14 +21,11 @@ from moto.events.exceptions import ValidationException
 from moto.events.models import EventsBackend
 from moto.iam.models import Role
 from moto.s3.exceptions import BucketNotEmpty
-from moto.sqs import models as queues
-from moto.sqs.exceptions import ReceiptHandleIsInvalid
-from moto.sqs.models import Message, Queue, SQSBackend
 
-from cutout.local.aws import change_sets, s3_patches
+from cutout.local.aws import change_sets, s3_patches, sqs_patches
 from cutout.local.aws.event_faults import EventFault
 from cutout.local.aws.mappings import MappingStates
-from cutout.local.lambda_runtime.runtime import Outcome
+from cutout.local.lambda_runtime.runtime_api import Outcome
 from cutout.local.lambda_runtime.schedules import period
 
 Untyped: TypeAlias = Any  # of moto, which has no types, or of JSON
@@ -46,24 +41,18 @@ def applied(
     uploaded: Callable[[str, int], None],
     suffix: str | None = None,
 ) -> Iterator[None]:
-    """`invoke` is given the ARN of a function and the event, `uploaded` the key and the size in each event of S3.
+    """`invoke` takes the ARN of a function and the event, `uploaded` the key and the size in each event of S3.
 
     With `suffix`, names that CloudFormation gives end with it, instead of random characters.
 
     `mapping_seconds`: see `MappingStates`.
     """
     replacements = [
-        # Speed: lists its modules at each call, counts a queue's messages for each that is received, and more.
+        # Speed: moto lists its modules at each call.
         (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),
-        (SQSBackend, "is_message_valid_based_on_retention_period", _check_retention),
-        (queues, "unix_time_millis", lambda _: lambda: time.time() * 1000),
-        (Message, "had_receipt_handle", lambda _: _had_receipt),
-        # SQS: not safe with several callers, and a deletion replaces the queue by a copy.
-        (Queue, "pending_message_groups", lambda _: property(_pending_groups)),
-        (Queue, "delete_message", _delete_in_place),
+        *sqs_patches.replacements(endpoint_url),
         *s3_patches.replacements(event_faults, uploaded),
-        # CloudFormation gives queues URLs of AWS, tables no time to live, stacks no changes to look at,
-        (Queue, "physical_resource_id", lambda _: _queue_url(endpoint_url)),
+        # CloudFormation gives tables no time to live, stacks no changes to look at,
         (Table, "create_from_cloudformation_json", _create_table),
         (models, "Stack", lambda _: change_sets.Stack),
         (models, "ChangeSet", lambda _: change_sets.ChangeSet),
@@ -72,7 +61,7 @@ def applied(
         (CloudFormationBackend, "delete_stack", _keep_stack_that_holds_objects),
         (CloudFormationBackend, "create_change_set", change_sets.forget_what_is_in_review),
         (CloudFormationBackend, "execute_change_set", change_sets.forget_what_failed),
-        # and forgets a resource of a kind that it cannot change.
+        # and forgets a resource of a kind that it cannot update.
         (parsing, "parse_and_update_resource", _keep_what_cannot_change),
         (parsing, "random_suffix", lambda original: (lambda: suffix) if suffix else original),
         # EventBridge takes schedules that are none, IAM keeps a policy as Python's notation.
@@ -102,10 +91,10 @@ def _replaced(owner: object, name: str, replacement: Callable[[Any], object]) ->
 
 
 def _keep_stack_that_holds_objects(original: Untyped) -> Untyped:
-    """DELETE_FAILED, with the reason; moto would forget the stack, and fail the call."""
+    """Sets DELETE_FAILED with the reason; moto would forget the stack, and fail the call."""
 
     def delete_stack(backend: CloudFormationBackend, name_or_stack_id: str) -> None:
-        stack: Untyped = backend.stacks.get(name_or_stack_id)  # None of a name: moto looks up its ID, and comes back
+        stack: Untyped = backend.stacks.get(name_or_stack_id)  # None for a name: moto calls this again with the ID
         try:
             original(backend, name_or_stack_id)
         except BucketNotEmpty as error:
@@ -114,55 +103,6 @@ def _keep_stack_that_holds_objects(original: Untyped) -> Untyped:
             stack._add_stack_event("DELETE_FAILED", resource_status_reason=str(error))  # noqa: SLF001 as moto does
 
     return delete_stack
-
-
-def _check_retention(_original: Untyped) -> Untyped:
-    """For each message received moto would count all those of the queue, three times over."""
-
-    def is_message_valid(backend: SQSBackend, queue_name: str, message: Message) -> bool:
-        queue: Untyped = backend.get_queue(queue_name)
-        return bool(queue.message_retention_period + (message.sent_timestamp or 0) / 1000 > time.time())
-
-    return is_message_valid
-
-
-def _had_receipt(message: Message, receipt_handle: str) -> bool:
-    """Asked of each message of a queue, for each that is deleted: moto would make a list each time."""
-    return receipt_handle == message.receipt_handle or receipt_handle in message._old_receipt_handles  # noqa: SLF001
-
-
-def _pending_groups(queue: Queue) -> set[str]:
-    """Only FIFO queues have groups. moto goes through a set that other calls change meanwhile, and fails."""
-    return (
-        {message.group_id for message in list(queue.pending_messages) if message.group_id}
-        if queue.fifo_queue
-        else set()
-    )
-
-
-def _delete_in_place(_original: Untyped) -> Untyped:
-    """Moto would replace the queue by a copy without the message: two at a time bring back what the other deleted."""
-
-    def delete_message(queue: Queue, receipt_handle: str) -> None:
-        for message in list(queue._messages):  # noqa: SLF001
-            if message.had_receipt_handle(receipt_handle):
-                queue.pending_messages.discard(message)
-                queue.deleted_messages.update(handle for handle in message.all_receipt_handles if handle)
-                with suppress(ValueError):  # another call has deleted it meanwhile
-                    queue._messages.remove(message)  # noqa: SLF001
-                return
-        if receipt_handle not in queue.deleted_messages:
-            raise ReceiptHandleIsInvalid
-
-    return delete_message
-
-
-def _queue_url(endpoint_url: str) -> property:
-    """For SDKs that send their calls to the URL of the queue; moto's would lead them to AWS.
-
-    Since https://github.com/getmoto/moto/pull/4864
-    """
-    return property(lambda queue: queue.url(urlparse(endpoint_url)))
 
 
 def _create_table(original: Untyped) -> Untyped:
@@ -180,7 +120,7 @@ def _create_table(original: Untyped) -> Untyped:
 
 
 def _forget_failed_stack(original: Untyped) -> Untyped:
-    """A stack that could not be made is gone: moto would keep it, and then fail to describe any."""
+    """Removes a stack that could not be created: moto would keep it, and then fail to describe any stack."""
 
     def create_stack(backend: CloudFormationBackend, *args: Untyped, **properties: Untyped) -> Untyped:
         known = set(backend.stacks)
@@ -195,7 +135,7 @@ def _forget_failed_stack(original: Untyped) -> Untyped:
 
 
 def _keep_what_cannot_change(original: Untyped) -> Untyped:
-    """A changed resource of a kind that moto cannot change stays as it was; moto would forget it.
+    """Keeps a changed resource of a kind that moto cannot update; moto would forget it.
 
     https://github.com/getmoto/moto/issues/793
     """
@@ -207,7 +147,7 @@ def _keep_what_cannot_change(original: Untyped) -> Untyped:
 
 
 def _keep_policy_as_json(original: Untyped) -> Untyped:
-    """A policy of a template: moto keeps its Python, and answers with the notation of that."""
+    """Keeps a policy of a template as JSON; moto would keep it in Python's notation."""
 
     def put_policy(role: Role, name: str, document: Untyped) -> None:
         original(role, name, document if isinstance(document, str) else json.dumps(document))
@@ -216,7 +156,7 @@ def _keep_policy_as_json(original: Untyped) -> Untyped:
 
 
 def _check_schedule(original: Untyped) -> Untyped:
-    """Refuses what is not a schedule, such as rate(0 minutes), which moto takes, and what schedules.py cannot run."""
+    """Refuses invalid schedules that moto accepts, such as rate(0 minutes), and those that schedules.py cannot run."""
 
     def put_rule(backend: EventsBackend, *args: Untyped, **properties: Untyped) -> Untyped:
         if expression := properties["scheduled_expression"]:
@@ -253,7 +193,7 @@ def _keep_logging(original: Untyped) -> Untyped:
 
 
 def _tell_logging(original: Untyped) -> Untyped:
-    """Adds the log group, which by default goes by the function's name."""
+    """Adds the log group, which is named after the function by default."""
 
     def get_configuration(function: Untyped, on_create: bool = False) -> Untyped:
         default = {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{function.function_name}"}

@@ -1,6 +1,6 @@
-"""Resources that moto 5.2.5's CloudFormation does not know; it finds them as the direct subclasses of its model.
+"""Resources that moto 5.2.5's CloudFormation lacks. It finds them as the direct subclasses of its model.
 
-tests/unit/cutout/local/test_moto_without_patches.py fails when a newer moto knows one.
+A test in tests/unit/cutout/local/moto_without_patches/ fails when a newer moto has one.
 """
 
 import json
@@ -16,7 +16,7 @@ Json: TypeAlias = Any
 
 
 class _Resource:
-    """Is made by `_make`, which returns its physical id; an update makes it again under the same name."""
+    """Created by `_make`, which returns its physical id; an update creates it again under the same name."""
 
     TYPE: ClassVar[str] = ""
     NAME: ClassVar[str] = ""  # the property that names it, where there is one
@@ -56,7 +56,7 @@ class _Resource:
 
     @classmethod
     def _delete(cls, name: str, account_id: str, region_name: str) -> None:
-        """What belongs to another resource goes with it."""
+        """Nothing to do: it is deleted with the resource that it belongs to."""
 
     @classmethod
     def delete_from_cloudformation_json(
@@ -82,7 +82,7 @@ class QueuePolicy(_Resource, CloudFormationModel):
 
 
 class BucketPolicy(_Resource, CloudFormationModel):
-    """Without effect: moto would enforce it, but without its conditions, and so deny everything to everybody."""
+    """Without effect: moto would enforce the policy without its conditions, and so deny everything."""
 
     TYPE = "AWS::S3::BucketPolicy"
 

@@ -1,7 +1,7 @@
-"""What a function may do: calls that the policies of its role do not allow are refused, as AWS refuses them.
+"""Least privilege: calls that the policies of a function's role do not allow are refused, as on AWS.
 
-moto's own access control would also ask for the policies of whoever tests, and knows no bucket in a path. Its matcher
-of policies is used.
+moto's own access control would also require policies for the tests, and does not recognise a bucket in a path. Only its
+matcher of policies is used.
 """
 
 import functools
@@ -46,7 +46,7 @@ class Permissions:
             return False
         if call.service == "s3" and call.action in ("GetObject", "HeadObject"):
             bucket, _, key = call.path.lstrip("/").partition("/")
-            # Who may not list a bucket is told 403, not 404, of what is not there.
+            # Without permission to list the bucket, S3 answers 403, not 404, for an object that does not exist.
             if not _exists(bucket, key):
                 return self._allows(function, "s3:ListBucket", f"arn:{_PARTITION}:s3:::{bucket}")
         return True
@@ -107,4 +107,4 @@ def _exists(bucket: str, key: str) -> bool:
 
 @functools.cache
 def _policy(document: str) -> IAMPolicy:
-    return IAMPolicy(document.replace("?", "."))  # the matcher knows `*` only, and takes a pattern for a regular one
+    return IAMPolicy(document.replace("?", "."))  # the matcher knows only `*`, and reads regular expressions

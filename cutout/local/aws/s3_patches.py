@@ -1,6 +1,6 @@
 """What moto 5.2.5 gets wrong about S3's events and about buckets in a template.
 
-tests/unit/cutout/local/test_moto_without_patches.py fails when a newer moto does it right.
+A test in tests/unit/cutout/local/moto_without_patches/ fails when a newer moto does it right.
 """
 
 import itertools
@@ -25,11 +25,11 @@ def replacements(
     event_faults: Callable[[], Sequence[EventFault]], uploaded: Callable[[str, int], None]
 ) -> list[tuple[object, str, Callable[[Untyped], object]]]:
     return [
-        # One event too many for an upload in parts, no sequencer and no version, other names in EventBridge's.
+        # moto sends one event too many for a multipart upload, no sequencer, no version, and EventBridge other names.
         (notifications, "send_event", _send_event_once),
         (notifications, "_get_s3_event", lambda original: _complete_event(original, event_faults, uploaded)),
         (notifications, "_send_event_bridge_message", _send_to_event_bridge),
-        # CloudFormation ignores versioning and notifications, and keeps a bucket that it should fail to delete.
+        # CloudFormation ignores versioning and notifications, and does not fail to delete a bucket with objects.
         (FakeBucket, "create_from_cloudformation_json", _create_bucket),
         (FakeBucket, "update_from_cloudformation_json", _update_bucket),
         (FakeBucket, "delete_from_cloudformation_json", _refuse_to_delete_objects),
@@ -82,9 +82,9 @@ def _next_sequencer() -> str:
 
 
 def _send_to_event_bridge(_original: Untyped) -> Untyped:
-    """Creations only; moto sends an event about tags with each.
+    """Sends events about created objects only; moto adds an event about tags to each.
 
-    In moto's event the ETag has another name than S3's, the reason and a version that is none have other values,
+    In moto's event the ETag has another name than S3's, the reason and a missing version have other values,
     and all have one sequencer and one id.
 
     https://github.com/getmoto/moto/issues/7363
@@ -175,7 +175,7 @@ def _filter_of(queue: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_to_delete_objects(original: Untyped) -> Untyped:
-    """A bucket that is not empty fails the deletion of its stack; moto would keep it and say nothing."""
+    """Fails the deletion of a stack whose bucket is not empty; moto would keep the bucket silently."""
 
     def delete_from_cloudformation_json(
         resource_name: str, cloudformation_json: Untyped, account_id: str, region_name: str

@@ -20,24 +20,24 @@ from waitress.task import WSGITask
 
 from cutout.local.aws.middleware import Application, Environ, FunctionCalls
 
-# moto checks a condition (If-None-Match, a ConditionExpression) and then writes; these services do both at once.
+# moto checks a condition (If-None-Match, a ConditionExpression) and then writes; these services do both atomically.
 ONE_CALL_AT_A_TIME = {"s3", "dynamodb"}
 THREADS = 32
-CONNECTIONS = 2000  # environments keep theirs open: ten threads, each with one to each service
-CALL_ENDS_SECONDS = 1  # for a call that still runs when the server stops
+CONNECTIONS = 2000  # environments keep theirs open: ten threads, each with one connection per service
+CALL_ENDS_SECONDS = 1  # grace for a call that runs when the server stops
 _one_in_a_process = threading.Lock()
 
 
 @contextmanager
 def serving(port: int, calls: FunctionCalls) -> Iterator[int]:
-    """Empty services on `port` of 127.0.0.1 (0: one that is free), which is handed out; `calls` stands before them.
+    """Serves empty services on `port` of 127.0.0.1 (0: a free one), behind `calls`, and yields the port.
 
-    Raises RuntimeError when this process serves them already: moto's state is the process's.
+    Raises RuntimeError when this process serves them already: moto's state belongs to the process.
     """
     if not _one_in_a_process.acquire(blocking=False):
         raise RuntimeError("a local cloud runs in this process already")
     try:
-        moto_api_backend.reset()  # of what else has used moto in this process
+        moto_api_backend.reset()  # whatever else used moto in this process
         with _server(port, calls) as effective_port:
             yield effective_port
     finally:
@@ -47,7 +47,7 @@ def serving(port: int, calls: FunctionCalls) -> Iterator[int]:
 
 @contextmanager
 def _server(port: int, calls: FunctionCalls) -> Iterator[int]:
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a call that waits for a thread is no news
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a call that waits for a thread is not worth a warning
     sockets: dict[int, Any] = {}
     server: Any = create_server(
         _application(calls),
@@ -65,13 +65,13 @@ def _server(port: int, calls: FunctionCalls) -> Iterator[int]:
         yield int(server.effective_port)
     finally:
         server.task_dispatcher.shutdown(timeout=CALL_ENDS_SECONDS)
-        with suppress(OSError):  # when the loop was quicker, it has closed the trigger with the rest
+        with suppress(OSError):  # the loop may have closed the trigger with the rest already
             server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
         loop.join()
 
 
 class _Parser(HTTPRequestParser):
-    """Waitress answers `Expect: 100-continue` and then waits for a body, also for that of an empty object."""
+    """Waitress answers `Expect: 100-continue` and then waits for a body, even for an empty object."""
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
@@ -103,7 +103,7 @@ def _application(calls: FunctionCalls) -> Application:
         return answer
 
     def application(environ: Environ, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
-        environ["RAW_URI"] = environ["REQUEST_URI"]  # where moto looks for a key that holds %, ? or #
+        environ["RAW_URI"] = environ["REQUEST_URI"]  # where moto looks for a key that contains %, ? or #
         return calls.answer(serve, environ, start_response)
 
     return application

@@ -1,4 +1,4 @@
-"""Rules by which an event source mapping delivers messages as AWS does on a bad day."""
+"""Rules that make an event source mapping deliver messages as badly as AWS may."""
 
 import random
 import threading
@@ -8,9 +8,9 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFault:
-    """`throttled`: no concurrency is free, so a batch that was received, which SQS counts, is not handed over.
+    """`throttled`: no concurrency is free, so a received batch, which SQS counts, does not reach the function.
 
-    `repeated`: SQS delivers a message again though it was deleted, after up to `delay_seconds`.
+    `repeated`: SQS delivers a deleted message again, after up to `delay_seconds`.
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues-at-least-once-delivery.html
     """
@@ -19,12 +19,12 @@ class DeliveryFault:
     queue: str = ""  # a part of its ARN
     contains: str = ""  # a part of the body of a message; of any message of the batch
     times: int | None = None  # batches or messages; None: all
-    rate: float = 1  # the share of them, drawn by the seed
+    rate: float = 1  # the share of them that the seed picks
     delay_seconds: float = 1
 
 
 class DeliveryFaults:
-    """The faults in force; the first that applies decides."""
+    """The faults in force. The first that matches applies."""
 
     def __init__(self, *faults: DeliveryFault, seed: int = 0) -> None:
         self._faults = faults
@@ -36,7 +36,7 @@ class DeliveryFaults:
         return self._next("throttled", queue, bodies) is not None
 
     def repeats_after(self, queue: str, body: str) -> float | None:
-        """Seconds until a message that is to be deleted is delivered again; None: never."""
+        """Seconds until a message that is about to be deleted is delivered again; None: never."""
         fault = self._next("repeated", queue, [body])
         if fault is None:
             return None
@@ -44,7 +44,7 @@ class DeliveryFaults:
             return self._draw.uniform(0, fault.delay_seconds)
 
     def fired(self) -> list[int]:
-        """How often each fault has fired, in their order."""
+        """How often each fault has fired, in order."""
         with self._lock:
             return list(self._fired)
 

@@ -10,17 +10,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutout.local.lambda_runtime.runtime import Environment, Function, Outcome
+from cutout.local.lambda_runtime.runtime import Environment
+from cutout.local.lambda_runtime.runtime_api import Function, Outcome
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
-# Each execution environment signs with an access key id of its own.
+# Each execution environment signs with its own access key id.
 ACCESS_KEY_PREFIX = "environment-"
 
 
 class Environments:
-    """Unpacks artefacts in `folder`; what a function prints goes to `log_dir`/<function name>.log and to `deliver`."""
+    """Unpacks artefacts in `folder`; a function's output goes to `log_dir`/<function name>.log and to `deliver`."""
 
     def __init__(
         self,
@@ -31,7 +32,7 @@ class Environments:
         log_dir: Path,
         deliver: Callable[[str, str, str], None],
     ) -> None:
-        """`read_code` answers the ARN of a function with its artefact; for `deliver` see Environment."""
+        """`read_code` returns the artefact of the function with that ARN; for `deliver` see Environment."""
         self._client = client
         self._read_code = read_code
         self._services = services
@@ -58,7 +59,7 @@ class Environments:
         return outcome
 
     def kill(self, access_key: str | None = None) -> int:
-        """SIGKILL to every environment, or to the one that signs with this key; answers how many there were."""
+        """Sends SIGKILL to every environment, or to the one that signs with this key; returns how many there were."""
         with self._lock:
             return self._kill(access_key)
 
@@ -116,7 +117,7 @@ class Environments:
             code=self._unpack(arn, configuration["CodeSha256"]),
             log_group=configuration["LoggingConfig"]["LogGroup"],
             variables={
-                # moto keeps the numbers and booleans of a template; CloudFormation makes text of them
+                # moto keeps the numbers and booleans of a template; CloudFormation converts them to text
                 name: value if isinstance(value, str) else json.dumps(value)
                 for name, value in configuration.get("Environment", {}).get("Variables", {}).items()
             },

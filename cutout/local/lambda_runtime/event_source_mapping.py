@@ -1,7 +1,7 @@
 """SQS event source mappings: poll a queue, invoke the function with a batch, delete what succeeded, as Lambda does.
 
-What was received before a mapping was disabled is still handed over, and so is what one more poll brings: AWS promises
-no less, and its pollers are many machines.
+After a mapping was disabled, what it had received is still delivered, and so is what one more poll brings: AWS promises
+nothing better, and its pollers are many machines.
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from cutout.local.lambda_runtime.delivery_faults import DeliveryFaults
-from cutout.local.lambda_runtime.runtime import Outcome
+from cutout.local.lambda_runtime.runtime_api import Outcome
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef, MessageTypeDef
 
 LOOK_SECONDS = 0.2  # how often the mappings are read
-POLL_SECONDS = 1  # how long a poll waits for messages, and so how long one lasts that is no longer wanted
+POLL_SECONDS = 1  # how long a poll waits for messages, and so how long a superfluous one lasts
 MOST_AT_ONCE = 10  # Lambda goes to 1,000; this is one machine
 GONE = {"AWS.SimpleQueueService.NonExistentQueue", "ResourceNotFoundException"}  # the queue; the function
 MOST_MESSAGES = 10  # of ReceiveMessage and of DeleteMessageBatch
-POLLED = {"Enabled", "Disabling", "Updating"}  # a poller that is there goes on
+POLLED = {"Enabled", "Disabling", "Updating"}  # an existing poller goes on
 NO_SETTINGS = {"State", "StateTransitionReason", "LastModified"}
 
 
 class EventSources:
-    """Follows the mappings in a thread of its own: each that is enabled is polled, with the settings it has now."""
+    """Follows the mappings in its own thread: polls each enabled one, with its current settings."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class EventSources:
         self._thread.start()
 
     def stop(self) -> None:
-        """No batch is begun from now on; `join` waits for those that run."""
+        """Begins no more batches; `join` waits for those that run."""
         self._stopped.set()
         self._thread.join()
         for poller in self._pollers.values():
@@ -73,9 +73,9 @@ class EventSources:
                 continue
             mappings = {m["UUID"]: m for m in self._functions.list_event_source_mappings()["EventSourceMappings"]}
             for uuid, poller in list(self._pollers.items()):
-                if poller.stopped or not poller.serves(mappings.get(uuid)):  # once stopped, it does not begin anew
+                if poller.stopped or not poller.serves(mappings.get(uuid)):  # once stopped, it does not start again
                     poller.stop()
-                    if poller.ended:  # only then another may begin, or there would be more at once than allowed
+                    if poller.ended:  # only then another may begin: there would be more at once than allowed
                         del self._pollers[uuid]
             for uuid, mapping in mappings.items():
                 if uuid not in self._pollers and mapping["State"] == "Enabled":
@@ -83,7 +83,7 @@ class EventSources:
 
 
 class _Poller:
-    """As many threads as batches may run at once; one of them collects the next batch while the others work."""
+    """Runs as many threads as batches may run at once; one collects the next batch while the others work."""
 
     def __init__(
         self,
@@ -117,11 +117,11 @@ class _Poller:
         return self._stopped.is_set()
 
     def serves(self, mapping: "EventSourceMappingConfigurationTypeDef | None") -> bool:
-        """Whether it may go on: the mapping is neither disabled nor deleted nor changed."""
+        """False once the mapping was disabled, deleted or changed."""
         return mapping is not None and mapping["State"] in POLLED and _settings(mapping) == _settings(self.mapping)
 
     def stop(self, *, at_once: bool = False) -> None:
-        """What is received is still handed over, and so is what one more poll brings, unless it is to end `at_once`."""
+        """Delivers what is received, and what one more poll brings, unless it is to end `at_once`."""
         if at_once:
             self._last_poll.acquire(blocking=False)
         self._stopped.set()
@@ -143,7 +143,7 @@ class _Poller:
                 self._stopped.wait(LOOK_SECONDS)  # the stack is being deleted, and the mapping with it
 
     def _collect(self) -> "list[MessageTypeDef]":
-        """Up to a batch of messages; with a batching window, waits that long for more once there is one."""
+        """Up to a batch of messages. With a batching window, waits that long after the first message for more."""
         batch: list[MessageTypeDef] = []
         size = self.mapping["BatchSize"]
         window_ends = None
@@ -171,7 +171,7 @@ class _Poller:
     def _run(self, batch: "Sequence[MessageTypeDef]") -> None:
         faults = self._faults()
         if faults.throttles(self.mapping["EventSourceArn"], [message["Body"] for message in batch]):
-            return  # they come back after the visibility timeout
+            return  # they return to the queue after the visibility timeout
         event = {"Records": [self._record(message) for message in batch]}
         outcome = self._invoke(self.mapping["FunctionArn"], event)
         failed = self._failed(outcome, {message["MessageId"] for message in batch})
@@ -183,7 +183,7 @@ class _Poller:
             )
 
     def _repeats(self, message: "MessageTypeDef", faults: DeliveryFaults) -> bool:
-        """Whether the deletion of a message is forgotten, as by a server of SQS that was away meanwhile."""
+        """Whether the deletion of a message is lost, as on a server of SQS that was unavailable."""
         seconds = faults.repeats_after(self.mapping["EventSourceArn"], message["Body"])
         if seconds is None:
             return False
@@ -193,7 +193,7 @@ class _Poller:
         return True
 
     def _failed(self, outcome: Outcome, ids: set[str]) -> set[str]:
-        """Which messages stay in the queue. An answer that is not understood fails the whole batch, as Lambda has it.
+        """The messages that stay in the queue. As with Lambda, an answer that cannot be read fails the whole batch.
 
         https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting
         """

@@ -1,4 +1,4 @@
-"""What functions print, delivered to CloudWatch Logs: a moment later and many lines in a call, as Lambda does."""
+"""Delivers what functions print to CloudWatch Logs: a moment later, many lines per call, as Lambda does."""
 
 import threading
 import time
@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 DELIVER_SECONDS = 0.5
-MOST_LINES = 10_000  # that wait, as many as PutLogEvents takes; of a function that prints without end, the rest is lost
+MOST_LINES = 10_000  # waiting lines, as many as PutLogEvents accepts; more than that are lost
 
-Event: TypeAlias = Mapping[str, int | str]  # as PutLogEvents takes it
+Event: TypeAlias = Mapping[str, int | str]  # what PutLogEvents accepts
 
 
 class LogDelivery:
-    """`put` is called with a log group, one of its streams, and events of that, from one thread only."""
+    """`put` is called with a log group, a stream and its events, always from the same thread."""
 
     def __init__(self, put: Callable[[str, str, Sequence[Event]], None]) -> None:
         self._put = put
@@ -26,7 +26,7 @@ class LogDelivery:
         self._lines.append((group, stream, {"timestamp": int(time.time() * 1000), "message": f"{line}\n"}))
 
     def stop(self) -> None:
-        """Returns when all that was added is delivered."""
+        """Returns when everything that was added is delivered."""
         self._stopped.set()
         self._thread.join()
 
@@ -41,5 +41,5 @@ class LogDelivery:
             group, stream, event = self._lines.popleft()
             streams[group, stream].append(event)
         for (group, stream), events in streams.items():
-            # In order also when the clock was set back.
+            # In order even if the clock was set back.
             self._put(group, stream, sorted(events, key=lambda event: event["timestamp"]))

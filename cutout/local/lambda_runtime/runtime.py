@@ -1,8 +1,7 @@
-"""An execution environment of a function: a process of AWS's own runtime client, and the Runtime API that it asks.
+"""An execution environment of a function: a process of AWS's own runtime client.
 
 The process is `python -m awslambdaric HANDLER` with the Python that runs the local cloud, whatever Runtime the template
-names. What the function's artefact does not carry (boto3, Powertools, ...) comes from that Python's packages.
-The Runtime API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+names. Packages that the function's artefact lacks (boto3, Powertools, ...) come from that Python.
 """
 
 import contextlib
@@ -18,102 +17,18 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import IO, cast
 
+from cutout.local.lambda_runtime.runtime_api import Function, Outcome, RuntimeApi
+
 INIT_SECONDS = 10  # Lambda's own limit for the time before the first event is asked for
 OUTPUT_BYTES = 1 << 20  # more than a pipe holds
-GLANCE_SECONDS = 0.1  # how often a process that keeps silent is looked at
-
-
-@dataclass(frozen=True)
-class Function:
-    """A function as it is configured now; an environment made for another configuration is outdated."""
-
-    name: str
-    arn: str
-    handler: str
-    runtime: str
-    timeout: int  # seconds
-    memory: int  # MB
-    code: Path  # the unpacked artefact
-    log_group: str
-    variables: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    payload: bytes  # JSON: what the handler returned, or the error as Lambda words it
-    failed: bool
-
-
-class _RuntimeApi(HTTPServer):
-    """Hands out one invocation and takes its outcome, one request at a time."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _RuntimeApiRequest)
-        self.event: bytes = b""
-        self.headers: dict[str, str] = {}
-        self.seconds = 0
-        self.taken_at: float | None = None  # on the monotonic clock
-        self.outcome: Outcome | None = None
-
-    def offer(self, function: Function, request_id: str, event: object) -> None:
-        self.event = json.dumps(event).encode()
-        self.headers = {
-            "Lambda-Runtime-Aws-Request-Id": request_id,
-            "Lambda-Runtime-Invoked-Function-Arn": function.arn,
-            "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0",
-        }
-        self.seconds = function.timeout
-        self.taken_at = None
-        self.outcome = None
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # the process was killed, and whoever waits looks at that
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-    def take(self) -> dict[str, str]:
-        self.taken_at = time.monotonic()
-        return {**self.headers, "Lambda-Runtime-Deadline-Ms": str(int((time.time() + self.seconds) * 1000))}
-
-
-class _RuntimeApiRequest(BaseHTTPRequestHandler):
-    wbufsize = -1  # headers and body leave in one write: two cost 40 ms of delayed acknowledgement
-    timeout = 10
-    server: _RuntimeApi
-
-    def do_GET(self) -> None:
-        if self.path.endswith("/runtime/invocation/next"):
-            self._answer(200, self.server.event, self.server.take())
-        else:
-            self._answer(404, b"{}")
-
-    def do_POST(self) -> None:
-        length = int(self.headers["Content-Length"])
-        body = self.rfile.read(length)
-        if len(body) < length:
-            raise ConnectionError("the process was killed while it answered")
-        self.server.outcome = Outcome(body, failed=not self.path.endswith("/response"))
-        self._answer(202, b"{}")
-
-    def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name that http.server gives
-        """Nothing: START, END and REPORT lines say it."""
+GLANCE_SECONDS = 0.1  # how often a silent process is checked
 
 
 class Environment:
-    """One process, which runs one invocation at a time; what it prints goes to `log`, line by line."""
+    """One process, which runs one invocation at a time. Its output goes to `log`, line by line."""
 
     def __init__(
         self,
@@ -123,21 +38,21 @@ class Environment:
         log: Path,
         deliver: Callable[[str, str, str], None],
     ) -> None:
-        """`access_key` is the id of the one that it signs with; `services` leads the AWS SDK to the local cloud.
+        """`access_key` is the id of the key that it signs with; `services` leads the AWS SDK to the local cloud.
 
-        `deliver` is given each line of the log too, with the log group and the environment's stream in it.
+        `deliver` takes each line of the log as well, with the log group and the environment's stream.
         """
         self.function = function
         self.access_key = access_key
         self._log_stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{uuid.uuid4().hex}"
         self._deliver = functools.partial(deliver, function.log_group, self._log_stream)
-        self._log = log.open("ab", buffering=0)  # environments share the file: a line is one system call
+        self._log = log.open("ab", buffering=0)  # environments share the file, so a line is one system call
         self._partial_line = b""
         self._started_at = time.monotonic()
         self._warm = False
-        # Its own temporary folder, as each environment has its own /tmp, and no home with settings for the SDK.
+        # Each environment has its own /tmp, and no home directory with settings for the SDK.
         self._temporary = tempfile.TemporaryDirectory(prefix="cutout-environment-", ignore_cleanup_errors=True)
-        self._api = _RuntimeApi()
+        self._api = RuntimeApi()
         self._process = subprocess.Popen(  # noqa: S603 the handler is the template's own
             [sys.executable, "-m", "awslambdaric", function.handler],
             cwd=function.code,
@@ -184,12 +99,12 @@ class Environment:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """SIGKILL to the process and those that it started; returns when it has ended.
+        """Sends SIGKILL to the process and to those that it started; returns when it has ended.
 
-        Safe beside `invoke`, whose invocation then fails.
+        Safe while `invoke` runs: its invocation then fails.
         """
         if self.alive:
-            with contextlib.suppress(ProcessLookupError):  # it has ended in this moment
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
@@ -203,7 +118,7 @@ class Environment:
         self._temporary.cleanup()
 
     def invoke(self, event: object) -> Outcome:
-        """Runs the handler once. After a failure look at `alive`: Lambda ends what overran its time."""
+        """Runs the handler once. After a failure check `alive`: Lambda kills what exceeds its timeout."""
         request_id = str(uuid.uuid4())
         offered_at = time.monotonic()
         self._api.offer(self.function, request_id, event)
@@ -260,11 +175,11 @@ class Environment:
         self._write("\t".join(fields))
 
     def _read_output(self) -> None:
-        """Passes on what waits in the pipe, once: a process that never stops printing must not keep us."""
+        """Reads the pipe once and passes the lines on: a process that never stops printing must not hold us up."""
         chunk = self._output.read(OUTPUT_BYTES)
         if chunk is None:  # nothing for now
             return
-        if not chunk:  # and nothing ever after
+        if not chunk:  # the end of the output
             if self._output in self._selector.get_map():
                 self._selector.unregister(self._output)
             return
@@ -274,7 +189,7 @@ class Environment:
             self._write(line.decode(errors="replace"))
 
     def _end_output(self) -> None:
-        """Passes on what was printed up to now, with a last line that is not ended."""
+        """Passes on everything printed so far, including a last line without its end."""
         self._read_output()
         if self._partial_line:
             self._write(self._partial_line.decode(errors="replace"))

@@ -1,4 +1,4 @@
-"""EventBridge's rules with a schedule: each invokes its functions at its rate, for as long as it is enabled."""
+"""EventBridge's scheduled rules: each invokes its functions at its rate while it is enabled."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from cutout.local.lambda_runtime.runtime import Outcome
+from cutout.local.lambda_runtime.runtime_api import Outcome
 
 LOOK_SECONDS = 0.2  # how often the rules are read
 SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
@@ -21,16 +21,16 @@ def period(expression: str) -> int:
     """The seconds of a rate(...). Raises ValueError for any other expression."""
     rate = _RATE.fullmatch(expression)
     if rate is None:
-        raise ValueError(f"the schedule {expression!r} is no rate(...), which is all that the local cloud knows")
+        raise ValueError(f"the schedule {expression!r} is not a rate(...), the only kind that the local cloud supports")
     one, number, many = rate.groups()
     return int(number or 1) * SECONDS[one or many]
 
 
 class Schedules:
-    """Follows the rules in a thread of its own. What fails is not tried again: the next time comes."""
+    """Follows the rules in its own thread. A failed invocation is not retried: the next one follows."""
 
     def __init__(self, events: Any, invoke: Callable[[str, object], Outcome], speed: float) -> None:  # noqa: ANN401
-        """`events` is a client of EventBridge; `speed`, how many times as fast as a rule says."""
+        """`events` is a client of EventBridge; schedules run `speed` times as fast."""
         self._events = events
         self._invoke = invoke
         self._speed = speed
@@ -40,7 +40,7 @@ class Schedules:
         self._thread.start()
 
     def stop(self) -> None:
-        """Nothing is invoked from now on; `join` waits for what runs."""
+        """Begins no more invocations; `join` waits for those that run."""
         self._stopped.set()
         self._thread.join()
 
@@ -66,7 +66,7 @@ class Schedules:
     def _fire(self, rule: dict[str, Any]) -> None:
         try:
             targets = self._events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
-        except self._events.exceptions.ResourceNotFoundException:  # it was deleted in this moment
+        except self._events.exceptions.ResourceNotFoundException:  # it has just been deleted
             return
         self._running = [thread for thread in self._running if thread.is_alive()]
         for target in targets:

@@ -1,4 +1,4 @@
-"""Rules by which the stand-in misbehaves on purpose: which answers, how many of them, and in what way."""
+"""Rules that make the stand-in misbehave: which answers, how many, and in what way."""
 
 import random
 import threading
@@ -22,7 +22,7 @@ _ERROR_CODES = {
 
 
 class Rule(BaseModel, extra="forbid", frozen=True, strict=True):
-    """One way to misbehave. What is left out stays as it would have been.
+    """One way to misbehave. Fields that are left out change nothing.
 
     A 503 with a page: `{"on": "removal", "times": 2, "status": 503, "headers": {"Content-Type": "text/html"},
     "body": "<h1>Busy</h1>"}`. A connection lost after the credit is spent: `{"on": "removal", "after": true, "drop":
@@ -58,7 +58,7 @@ class Rule(BaseModel, extra="forbid", frozen=True, strict=True):
         return not self.drop and any(speed is not None for speed in speeds)
 
     def replacement(self) -> Response | None:
-        """What is answered in place of the work's own answer, if anything is."""
+        """The answer that replaces the real one, if any."""
         if self.drop:
             return Response(hang_up())
         if self.status is None:
@@ -82,7 +82,7 @@ class Rule(BaseModel, extra="forbid", frozen=True, strict=True):
 
 
 class Pause:
-    """A sleep that `wake` ends early, so that a stop or a reset does not wait for slow answers."""
+    """A sleep that `wake` ends early, so a stop or a reset need not wait for slow answers."""
 
     def __init__(self) -> None:
         self._woken = threading.Event()
@@ -97,13 +97,13 @@ class Pause:
             self._woken.wait(seconds)
 
     def wake(self) -> None:
-        """Ends the sleeps of now; the next ones sleep again."""
+        """Ends the current sleeps; later ones sleep again."""
         woken, self._woken = self._woken, threading.Event()
         woken.set()
 
 
 class Faults(BaseModel, extra="forbid"):
-    """The rules in force. The first one that fires decides; the same seed and order of answers draw the same."""
+    """The rules in force. The first one that fires applies. The same seed and order of answers give the same result."""
 
     seed: int = 0
     rules: list[Rule] = []
@@ -127,7 +127,7 @@ class Faults(BaseModel, extra="forbid"):
         return None
 
     def fired(self) -> list[int]:
-        """How often each rule has fired, in their order."""
+        """How often each rule has fired, in order."""
         with self._lock:
             return list(self._fired)
 

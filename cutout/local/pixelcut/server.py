@@ -34,30 +34,27 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import unquote, urlsplit
 
-import requests
-import urllib3
-from flask import Flask, Request, Response, jsonify, redirect, request, send_file, url_for
+from flask import Flask, Response, jsonify, redirect, request, send_file, url_for
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
-from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, RequestEntityTooLarge
-from werkzeug.formparser import FormDataParser
+from werkzeug.exceptions import BadRequest, HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from cutout.local.pixelcut import switches
-from cutout.local.pixelcut.background import ImageError, remove_background
-from cutout.local.pixelcut.faults import Endpoint, Faults, Pause, Rule, default_error_code
+from cutout.local.pixelcut.background import remove_background
+from cutout.local.pixelcut.errors import ApiError, answer_http_error, answer_wrong_switch, error_answer, no_credits
+from cutout.local.pixelcut.faults import Endpoint, Faults, Pause, Rule
+from cutout.local.pixelcut.picture import ImageError
+from cutout.local.pixelcut.removal_request import MAX_IMAGE_BYTES, StrictRequest, read_image, source_of
 from cutout.local.pixelcut.trickle import SLOW, Slow, SlowChannel
 
 API_KEY = "local-api-key"
-MAX_IMAGE_BYTES = 26_214_400
 
 _MULTIPART_OVERHEAD = 1_048_576  # bytes of a body that are not its image
-_FETCH_SECONDS = 20
-_THREADS = 32  # callers wait in slow answers
+_THREADS = 32  # each slow answer occupies one
 _CONNECTIONS = 1000  # clients keep theirs open; waitress would stop at 100
 _JSON_OBJECT = TypeAdapter(dict[str, Any])
 
@@ -70,14 +67,6 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     latency_seconds: float = Field(default=0, ge=0, description="added to every answer of the API but refusals")
     requests_per_second: int | None = Field(default=None, ge=1, description="of the whole account; null: no limit")
     result_seconds: float = Field(default=3600, ge=0, description="how long a result_url works; those given before too")
-
-
-class ApiError(Exception):
-    """An error answer of the API; the message is the `error` in its body."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code = status, code
 
 
 class StandIn:
@@ -105,7 +94,7 @@ class StandIn:
             port=port,
             threads=_THREADS,
             connection_limit=_CONNECTIONS,
-            channel_request_lookahead=1,  # so that a client that leaves is noticed while its answer is slow
+            channel_request_lookahead=1,  # notices a client that leaves during a slow answer
         )
         self._server = TcpWSGIServer(self._app(), map=self._sockets, adj=adjustments)
         self._server.channel_class = SlowChannel
@@ -129,7 +118,7 @@ class StandIn:
             wasyncore.loop(map=self._sockets, count=1)
 
     def state(self) -> dict[str, Any]:
-        """What it is set to, what it has answered, and what it has charged for."""
+        """Its settings, its answers so far, and its charges."""
         with self._lock:
             return {
                 "settings": self._settings.model_dump(),
@@ -141,7 +130,7 @@ class StandIn:
             }
 
     def change_settings(self, **changes: Any) -> None:  # noqa: ANN401 (Settings checks them)
-        """Raises ValidationError, and changes nothing, when one is unknown or out of range."""
+        """Raises ValidationError, and changes nothing, if one is unknown or out of range."""
         with self._lock:
             self._settings = Settings.model_validate(self._settings.model_dump() | changes)
 
@@ -167,11 +156,11 @@ class StandIn:
 
     def _app(self) -> Flask:
         app = Flask(__name__, static_folder=None)
-        app.request_class = _StrictRequest
+        app.request_class = StrictRequest
         app.config["MAX_CONTENT_LENGTH"] = MAX_IMAGE_BYTES + _MULTIPART_OVERHEAD
         app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-        app.register_error_handler(HTTPException, _answer_http_error)
-        app.register_error_handler(ValidationError, _answer_wrong_switch)
+        app.register_error_handler(HTTPException, answer_http_error)
+        app.register_error_handler(ValidationError, answer_wrong_switch)
         app.add_url_rule(
             "/v1/remove-background", "removal", self._answers_to("removal", self._removal), methods=["POST"]
         )
@@ -187,13 +176,13 @@ class StandIn:
         return app
 
     def _answers_to(self, endpoint: Endpoint, work: Callable[..., Response]) -> Callable[..., Response]:
-        """A view that gives the work's own answer, unless a rule has something else in store."""
+        """A view that returns the answer of `work`, unless a rule replaces it."""
 
         def work_or_error(**path: str) -> Response:
             try:
                 return work(**path)
             except ApiError as error:
-                return _error(error.status, error.code, str(error))
+                return error_answer(error.status, error.code, str(error))
 
         def view(**path: str) -> Response:
             source = self._sources.get(path["name"], "") if endpoint == "download" else source_of(request)
@@ -214,8 +203,8 @@ class StandIn:
     def _removal(self) -> Response:
         self._authorise()
         if self._settings.credits < 1:
-            raise _no_credits()
-        image, source = _read_image()
+            raise no_credits()
+        image, source = read_image()
         try:
             result = remove_background(image, quick=self._quick)
         except ImageError as error:
@@ -231,12 +220,12 @@ class StandIn:
         return jsonify(credits_remaining=self._settings.credits)
 
     def _authorise(self) -> None:
-        """Raises the 401, 403 or 429 with which a request is refused whatever it asks for, and that at once."""
+        """Raises the 401, 403 or 429 that refuses a request at once, whatever it asks for."""
         state = self._settings.keys.get(request.headers.get("X-API-KEY", ""))
         if state is None:
             raise ApiError(401, "invalid_auth_token", "API Token not found")
         if state == "forbidden":
-            raise _no_credits()
+            raise no_credits()
         with self._lock:
             now = time.monotonic()
             while self._recent and self._recent[0] <= now - 1:
@@ -255,8 +244,8 @@ class StandIn:
             "result_sha256": hashlib.sha256(result).hexdigest(),
         }
         with self._lock:
-            if self._settings.credits < 1:  # others have spent the last ones meanwhile
-                raise _no_credits()
+            if self._settings.credits < 1:  # other requests spent the last ones meanwhile
+                raise no_credits()
             self._settings = self._settings.model_copy(update={"credits": self._settings.credits - 1})
             self._charges.append(charge)
 
@@ -319,115 +308,8 @@ class StandIn:
         return self.state()
 
 
-class _StrictRequest(Request):
-    """A request whose broken multipart body is an error instead of an empty form."""
-
-    def make_form_data_parser(self) -> FormDataParser:
-        parser = super().make_form_data_parser()
-        parser.silent = False
-        return parser
-
-
-def _read_image() -> tuple[bytes, str | None]:
-    """The bytes of the request's image and, if they were fetched, the path of their URL."""
-    parameters = _read_parameters()
-    if parameters.get("format", "png") != "png":
-        raise ApiError(400, "invalid_parameter", "format must be png")
-    if upload := request.files.get("image"):
-        image = upload.read()
-        if len(image) > MAX_IMAGE_BYTES:
-            raise _too_large()
-        return image, None
-    if request.mimetype == "multipart/form-data" and "image" in parameters:
-        raise ApiError(400, "invalid_parameter", "image must be a file, with a file name")
-    if "image_url" not in parameters:
-        raise ApiError(400, "missing_parameter", "image_url or image is required")
-    try:
-        return _fetch(parameters["image_url"])
-    except (OSError, ValueError, urllib3.exceptions.HTTPError):
-        # Without its cause, whose text holds the URL.
-        raise ApiError(400, "invalid_parameter", "image_url could not be fetched") from None
-
-
-def _read_parameters() -> dict[str, Any]:
-    if not request.content_length:
-        raise ApiError(400, "invalid_request_body", "The request body is empty")
-    try:
-        if request.mimetype == "application/json":
-            return _JSON_OBJECT.validate_json(request.get_data())
-        if request.mimetype == "multipart/form-data":
-            return request.form.to_dict()
-    except ValueError as error:
-        raise ApiError(400, "invalid_request_body", "The request body cannot be read") from error
-    except RequestEntityTooLarge as error:
-        raise _too_large() from error
-    raise ApiError(400, "unsupported_content_type", "Send application/json or multipart/form-data")
-
-
-def _fetch(url: object) -> tuple[bytes, str]:
-    """The body behind a URL and the URL's path; not being able to raises OSError, ValueError or HTTPError (urllib3)."""
-    if not isinstance(url, str):
-        raise ValueError("The URL must be a string")  # noqa: TRY004 (as any other URL that is none)
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("Only http and https are fetched")
-    deadline = time.monotonic() + _FETCH_SECONDS
-    content = bytearray()
-    with requests.Session() as session:
-        session.trust_env = False  # neither a proxy nor a .netrc: what is asked for, and nothing else
-        session.max_redirects = 3
-        with session.get(url, stream=True, timeout=(5, 10)) as response:
-            response.raise_for_status()
-            while chunk := response.raw.read1(65_536):
-                content += chunk
-                if len(content) > MAX_IMAGE_BYTES:
-                    raise _too_large()
-                if time.monotonic() > deadline:
-                    raise TimeoutError("The URL took too long")
-    return bytes(content), parts.path
-
-
-def source_of(request: Request) -> str:
-    """Path of the image_url that is asked for; nothing for an image that is sent, and for what cannot be read."""
-    if request.mimetype != "application/json":
-        return ""
-    try:
-        body = request.get_json(silent=True)
-        url = body.get("image_url") if isinstance(body, dict) else None
-        return unquote(urlsplit(url).path) if isinstance(url, str) else ""
-    except (ValueError, RecursionError, RequestEntityTooLarge):
-        return ""
-
-
 def _description() -> Response:
     return send_file(Path(__file__).with_name("openapi.yaml"), "application/yaml")
-
-
-def _no_credits() -> ApiError:
-    return ApiError(403, "insufficient_api_credits", "Insufficient credits available")
-
-
-def _too_large() -> ApiError:
-    return ApiError(400, "file_size_too_large", "File size too large")
-
-
-def _error(status: int, code: str, message: str) -> Response:
-    answer = jsonify(error=message, error_code=code)
-    answer.status_code = status
-    return answer
-
-
-def _answer_http_error(error: HTTPException) -> Response:
-    """In JSON, with the headers of the original answer (`Allow`)."""
-    status = error.code or 500
-    answer = _error(status, default_error_code(status), error.description or error.name)
-    if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        answer.headers["Allow"] = ", ".join(error.valid_methods)
-    return answer
-
-
-def _answer_wrong_switch(error: ValidationError) -> Response:
-    return _error(400, "invalid_switch", str(error))
 
 
 def main() -> None:

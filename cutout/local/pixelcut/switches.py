@@ -1,4 +1,4 @@
-"""The page of the stand-in's switches: what it has answered, what goes wrong on purpose, and buttons to change that."""
+"""The page of the stand-in's switches: its answers so far, its faults, and buttons to change them."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 from cutout.local.pixelcut.faults import Rule
 
-# The faults that have a button. What else a rule can say is sent as JSON.
+# The faults that have a button. Other rules can be sent as JSON.
 FAULTS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "unavailable": ("Answer 503 instead of a cutout", {"on": "removal", "status": 503}),
@@ -24,13 +24,13 @@ SETTINGS = ("credits", "latency_seconds", "requests_per_second")
 
 
 def rule(fault: str, times: int | None) -> Rule:
-    """Raises KeyError for a fault without a button, ValidationError for a number that cannot be."""
+    """Raises KeyError for a fault without a button, ValidationError for an impossible number."""
     _, fields = FAULTS[fault]
     return Rule(**fields, times=times)
 
 
 def render(state: Mapping[str, Any]) -> str:
-    """As HTML, of what `StandIn.state` says."""
+    """The page as HTML, from `StandIn.state`."""
     settings, faults = state["settings"], state["faults"]
     buttons = "\n".join(
         f'<button name="do" value="{name}">{escape(label)}</button>' for name, (label, _) in FAULTS.items()
@@ -80,7 +80,7 @@ def _word_answers(answers: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def _word_rules(rules: list[dict[str, Any]], fired: list[int]) -> list[str]:
-    """Each rule as the JSON that makes it, and how often it has fired."""
+    """Each rule as JSON, and how often it has fired."""
     words = []
     for fields, number in zip(rules, fired, strict=True):
         given = Rule(**fields).model_dump(exclude_defaults=True)

@@ -1,4 +1,4 @@
-"""Answers that come slowly: waitress sends what it is given at once, headers and the first of the body together."""
+"""Slow answers. waitress by itself sends at once, headers and the start of the body together."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from waitress.task import WSGITask
 from cutout.local.pixelcut.faults import Pause, Rule
 
 SLOW = "cutout.slow"  # in the environ of a request: the Slow of its answer
-GLANCE_SECONDS = 0.2  # how often a client that may have left is looked for
+GLANCE_SECONDS = 0.2  # how often it checks whether the client has left
 
 
 class Slow:
@@ -17,7 +17,7 @@ class Slow:
 
     def __init__(self, rule: Rule, pause: Pause) -> None:
         self._rule = rule
-        self._woken = pause.woken  # of now, so that a reset is not missed between two waits
+        self._woken = pause.woken  # taken now, so that a reset between two waits is not missed
         self._sent = 0
 
     def send_header(self, channel: HTTPChannel, header: bytes) -> None:
@@ -50,7 +50,7 @@ class Slow:
 
 
 class SlowTask(WSGITask):
-    """Its header leaves before there is anything of the body."""
+    """Sends the header before any of the body."""
 
     def write(self, data: bytes) -> None:
         slow: Slow | None = self.environ.get(SLOW) if self.environ else None
@@ -71,7 +71,7 @@ class SlowChannel(HTTPChannel):
 
 
 def _pieces(data: bytes, bytes_per_second: int | None) -> Iterator[tuple[bytes, float]]:
-    """Each with the seconds to wait after it; ten a second, or one byte at a time."""
+    """Chunks, each with the seconds to wait after it: ten per second, or single bytes."""
     step = len(data) if bytes_per_second is None else max(1, bytes_per_second // 10)
     for start in range(0, len(data), step or 1):
         yield data[start : start + step], 0 if bytes_per_second is None else step / bytes_per_second

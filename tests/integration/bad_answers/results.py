@@ -1,4 +1,4 @@
-"""What a result's host and its redirects can do wrong, and what each of it comes to."""
+"""What a result host and its redirects can do wrong, and the outcome of each."""
 
 import gzip
 import zlib
@@ -172,7 +172,7 @@ def _redirects() -> Iterator[Row]:
 
 
 def result_rows() -> list[Row]:
-    # What a host sends without an end is a body here, or headers beyond their number: no try is slow.
+    # What a host sends without an end is a body here, or too many headers: no attempt is slow.
     return [
         *_result_statuses(),
         *_result_bodies(),

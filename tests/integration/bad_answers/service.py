@@ -1,4 +1,4 @@
-"""What a service can answer in place of a result_url, and what each answer comes to."""
+"""What a service can answer instead of a result_url, and the outcome of each answer."""
 
 import gzip
 import json
@@ -67,7 +67,7 @@ def _service_statuses() -> Iterator[Row]:
     for status in STATUSES:
         line, number = f"{status} Whatever", int(status)
         coded = _of_status(number, "of_tomorrow")
-        lost = number in (502, 504, 520, 524)  # what a gateway says when the answer did not come
+        lost = number in (502, 504, 520, 524)  # what a gateway says when no answer came
         yield Row(f"{status} and nothing", [[say(answer(line))]], *_of_status(number), lost=lost)
         yield Row(f"{status} and a page", [[say(answer(line, HTML)), close]], *_of_status(number), lost=lost)
         yield Row(f"{status} and a code", [[say(answer(line, said)), close]], *coded, lost=lost)

@@ -53,7 +53,7 @@ TEMPLATE = {
 
 @dataclass(frozen=True)
 class Call:
-    """How a call of the command ended, and what it printed."""
+    """The result and the output of a call of the command."""
 
     code: int
     out: str
@@ -69,7 +69,7 @@ _make_client = deployment._make_client
 
 @functools.cache
 def make_client(service: str) -> Any:  # noqa: ANN401
-    """Made once: to make a client takes longer than most tests. What they reach is new for each test."""
+    """Made once: making a client takes longer than most tests. What the clients reach is new for each test."""
     return _make_client(boto3.Session(), service, None)
 
 

@@ -84,7 +84,9 @@ def queued(deployed: Deployment) -> list[Upload]:
     return [upload for upload in found if upload]
 
 
-def test_what_has_no_current_cutout_is_enqueued_as_the_function_reads_it(deployed: Deployment, cutout: Cutout) -> None:
+def test_an_input_without_a_current_cutout_is_enqueued_as_the_function_reads_it(
+    deployed: Deployment, cutout: Cutout
+) -> None:
     put_cutout(deployed, put(deployed, "done.jpg"))
     put_cutout(deployed, put(deployed, "stale.jpg", b"older"))
     stale, missing = put(deployed, "stale.jpg", b"newer"), put(deployed, "missing.jpg")
@@ -124,19 +126,19 @@ def test_nothing_is_enqueued_without_yes(deployed: Deployment, cutout: Cutout) -
     assert queued(deployed) == []
 
 
-def test_nothing_is_to_be_done_where_all_have_their_cutout(deployed: Deployment, cutout: Cutout) -> None:
+def test_nothing_is_left_to_do_when_every_input_has_its_cutout(deployed: Deployment, cutout: Cutout) -> None:
     put_cutout(deployed, put(deployed, "done.jpg"))
     assert cutout("backfill", "--yes").out == "1 of 1 inputs have a current cutout.\n"
 
 
 @pytest.mark.parametrize("options", [[], ["--yes"], ["--prefix", "other/", "--yes"]])
-def test_a_bucket_without_inputs_is_told(deployed: Deployment, cutout: Cutout, options: list[str]) -> None:
+def test_a_bucket_without_inputs_is_reported(deployed: Deployment, cutout: Cutout, options: list[str]) -> None:
     call = cutout("backfill", *options)
     assert (call.code, call.out, call.err) == (0, "There are no such inputs.\n", "")
     assert cutout("backfill", *options, "--json").json["inputs"] == 0
 
 
-def test_what_has_its_cutout_by_then_is_not_enqueued_again(deployed: Deployment, cutout: Cutout) -> None:
+def test_an_input_that_has_its_cutout_by_then_is_not_enqueued_again(deployed: Deployment, cutout: Cutout) -> None:
     uploads = [put(deployed, f"{number}.jpg") for number in range(4)]
     assert cutout("backfill", "--yes").out.splitlines()[-1] == "4 of 4 were enqueued."
     queued(deployed)
@@ -145,7 +147,7 @@ def test_what_has_its_cutout_by_then_is_not_enqueued_again(deployed: Deployment,
     assert cutout("backfill", "--yes").out.splitlines()[-1] == "1 of 1 were enqueued."
 
 
-def test_every_page_of_the_listing_is_looked_at(
+def test_every_page_of_the_listing_is_read(
     deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
@@ -157,7 +159,7 @@ def test_every_page_of_the_listing_is_looked_at(
     assert Counter(upload.key for upload in queued(deployed)) == Counter(upload.key for upload in uploads[1::2])
 
 
-def test_folders_and_what_is_under_another_prefix_are_not_inputs(deployed: Deployment, cutout: Cutout) -> None:
+def test_folders_and_objects_under_another_prefix_are_not_inputs(deployed: Deployment, cutout: Cutout) -> None:
     put(deployed, "photos/", b"")
     for key in ("photos/a.jpg", "other/b.jpg"):
         put(deployed, key)
@@ -171,7 +173,9 @@ def test_an_input_with_bytes_may_have_a_key_that_ends_in_a_slash(deployed: Deplo
     assert [found.key for found in queued(deployed)] == [upload.key]
 
 
-def test_what_the_function_would_reject_is_told_and_not_enqueued(deployed: Deployment, cutout: Cutout) -> None:
+def test_an_input_that_the_function_would_reject_is_reported_and_not_enqueued(
+    deployed: Deployment, cutout: Cutout
+) -> None:
     put_cutout(deployed, put(deployed, "taken.jpg"))
     put(deployed, "taken.gif")
     put(deployed, "mine\x1b[31m.jpg")
@@ -187,7 +191,7 @@ def test_what_the_function_would_reject_is_told_and_not_enqueued(deployed: Deplo
     assert f"allows: {'k' * 60}[...]\n" in out
 
 
-def test_what_has_a_letter_is_told_and_not_enqueued(deployed: Deployment, cutout: Cutout) -> None:
+def test_an_input_with_a_letter_is_reported_and_not_enqueued(deployed: Deployment, cutout: Cutout) -> None:
     for number, key in enumerate(ODD_KEYS):
         write_letter(deployed, put(deployed, key), moved=bool(number % 2))
     put_cutout(deployed, put(deployed, "done.jpg"))
@@ -210,7 +214,7 @@ def note_rejected(deployed: Deployment, upload: Upload, etag: str | None = None)
     deployed.dynamodb.put_item(TableName="ledger", Item={name: {"S": value} for name, value in item.items()})
 
 
-def test_what_was_rejected_for_good_is_left_out_unless_it_is_to_be_retried(
+def test_an_input_rejected_for_good_is_left_out_unless_it_is_to_be_retried(
     deployed: Deployment, cutout: Cutout
 ) -> None:
     for key in ODD_KEYS:
@@ -229,7 +233,7 @@ def test_what_was_rejected_for_good_is_left_out_unless_it_is_to_be_retried(
     assert {upload.key for upload in queued(deployed)} == {"mended.jpg", *ODD_KEYS}
 
 
-def test_what_has_a_letter_counts_as_that(deployed: Deployment, cutout: Cutout) -> None:
+def test_a_rejected_input_with_a_letter_counts_as_a_letter(deployed: Deployment, cutout: Cutout) -> None:
     upload = put(deployed, "photo.jpg")
     note_rejected(deployed, upload)
     write_letter(deployed, upload)
@@ -237,7 +241,7 @@ def test_what_has_a_letter_counts_as_that(deployed: Deployment, cutout: Cutout) 
     assert (found["letters"], found["rejected"]) == (1, 0)
 
 
-def test_the_ledger_is_asked_for_what_has_no_cutout_a_hundred_at_a_time(
+def test_the_ledger_is_read_for_a_hundred_inputs_at_a_time(
     deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
@@ -261,7 +265,7 @@ def test_the_ledger_is_asked_for_what_has_no_cutout_a_hundred_at_a_time(
     assert sizes == [100, 1, 2, 1]
 
 
-def test_a_ledger_that_stays_too_busy_ends_it_before_anything_is_enqueued(
+def test_a_ledger_that_stays_throttled_ends_it_before_anything_is_enqueued(
     deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(deployed, "photo.jpg")
@@ -277,7 +281,7 @@ def test_a_ledger_that_stays_too_busy_ends_it_before_anything_is_enqueued(
     assert queued(deployed) == []
 
 
-def test_letters_that_another_command_reads_are_told(deployed: Deployment, cutout: Cutout) -> None:
+def test_letters_that_another_command_reads_are_reported(deployed: Deployment, cutout: Cutout) -> None:
     write_letter(deployed, put(deployed, "photo.jpg"))
     deployed.sqs.receive_message(QueueUrl=deployed.dead_letter_queue)
     call = cutout("backfill", "--json")
@@ -285,14 +289,14 @@ def test_letters_that_another_command_reads_are_told(deployed: Deployment, cutou
     assert "1 letter could not be looked at" in call.err
 
 
-def test_of_many_only_the_first_are_told(deployed: Deployment, cutout: Cutout) -> None:
+def test_only_the_first_of_many_are_named(deployed: Deployment, cutout: Cutout) -> None:
     for number in range(4):
         put(deployed, f"{number}.jpg")
         deployed.s3.put_object(Bucket="output", Key=f"{number}.png", Body=b"no cutout")
     assert "is not a cutout: 0.jpg, 1.jpg, 2.jpg, ...\n" in cutout("backfill").out
 
 
-def test_what_is_archived_is_not_enqueued_unless_it_was_restored(
+def test_an_archived_input_is_not_enqueued_unless_it_was_restored(
     deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(deployed, "archived.jpg", StorageClass="DEEP_ARCHIVE")
@@ -324,7 +328,7 @@ def test_the_pattern_of_the_deployed_stack_names_the_cutouts(deployed: Deploymen
 
 
 @pytest.mark.parametrize(("prefix", "code", "inputs"), [("", 0, 2), ("in/a", 0, 1), ("in", 0, 2), ("out/", 2, 0)])
-def test_only_what_the_stack_takes_is_looked_at(
+def test_only_inputs_that_the_stack_accepts_are_compared(
     deployed: Deployment, cutout: Cutout, prefix: str, code: int, inputs: int
 ) -> None:
     deployed.lambda_.update_function_configuration(
@@ -351,7 +355,7 @@ def test_nothing_is_enqueued_for_a_function_that_refuses_to_work(
         assert (call.code, "an OutputKey" in call.err, len(queued(deployed))) == (code, code == 1, 1 - code)
 
 
-def test_too_few_credits_and_a_queue_that_is_not_empty_are_told(
+def test_too_few_credits_and_a_queue_that_is_not_empty_are_reported(
     deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
@@ -364,9 +368,7 @@ def test_too_few_credits_and_a_queue_that_is_not_empty_are_told(
     assert "3 messages are in the queue already" in out
 
 
-def test_credits_that_cannot_be_known_hold_nothing_up(
-    deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_credits_do_not_stop_it(deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(balance, "read", lambda _: "Pixelcut does not answer.")
     put(deployed, "photo.jpg")
     call = cutout("backfill", "--yes", "--json")
@@ -420,7 +422,9 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], bool]],
     return refuse_if
 
 
-def test_what_sqs_refuses_out_of_a_batch_is_sent_again(deployed: Deployment, cutout: Cutout, refuse: Refuse) -> None:
+def test_a_message_that_sqs_refuses_out_of_a_batch_is_sent_again(
+    deployed: Deployment, cutout: Cutout, refuse: Refuse
+) -> None:
     seen: set[str] = set()
 
     def refuse_some_once(body: str) -> bool:
@@ -436,7 +440,7 @@ def test_what_sqs_refuses_out_of_a_batch_is_sent_again(deployed: Deployment, cut
     assert Counter(upload.key for upload in queued(deployed)) == Counter(upload.key for upload in uploads)
 
 
-def test_what_sqs_refuses_for_good_is_counted(deployed: Deployment, cutout: Cutout, refuse: Refuse) -> None:
+def test_a_message_that_sqs_refuses_for_good_is_counted(deployed: Deployment, cutout: Cutout, refuse: Refuse) -> None:
     for number in range(12):
         put(deployed, f"{number}.jpg")
     sizes = refuse(lambda body: '"7.jpg"' in body)
@@ -451,7 +455,7 @@ def test_what_sqs_refuses_for_good_is_counted(deployed: Deployment, cutout: Cuto
     ("error", "code"),
     [(KeyboardInterrupt(), 130), (ClientError({"Error": {"Code": "Throttled"}}, "SendMessageBatch"), 1)],
 )
-def test_one_that_is_ended_tells_how_many_were_enqueued(
+def test_a_backfill_that_is_ended_says_how_many_were_enqueued(
     deployed: Deployment, cutout: Cutout, refuse: Refuse, error: BaseException, code: int
 ) -> None:
     def end(body: str) -> bool:
@@ -571,7 +575,7 @@ def test_nothing_stale_wins_when_the_newer_is_done_first(
 
 
 @SEQUENCERS
-def test_nothing_stale_wins_when_the_newer_comes_and_is_done_while_the_older_is_paid(
+def test_nothing_stale_wins_when_the_newer_arrives_and_is_done_while_the_older_is_paid(
     clients: Clients, service: Service, process: Process, first: str | None, second: str | None
 ) -> None:
     def overwrite() -> None:

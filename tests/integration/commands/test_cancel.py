@@ -1,4 +1,4 @@
-"""Messages as S3 sends them wait in the queue; what the function works on, nobody can receive."""
+"""Messages as S3 sends them wait in the queue; messages in flight cannot be received."""
 
 import json
 import shlex
@@ -41,7 +41,7 @@ def receive(deployed: Deployment, number: int = 10, seconds: int = 30) -> list[s
     return sorted(upload.key for upload in uploads if upload)
 
 
-def test_all_that_waits_is_removed(deployed: Deployment, cutout: Callable[..., Any], send: Send) -> None:
+def test_every_waiting_upload_is_removed(deployed: Deployment, cutout: Callable[..., Any], send: Send) -> None:
     for key in ("a.jpg", "b c.jpg", "trip/d.jpg"):
         send(key)
     call = cutout("cancel", "--all", "--yes")
@@ -60,7 +60,7 @@ def test_all_that_waits_is_removed(deployed: Deployment, cutout: Callable[..., A
         (["a b.jpg", "trip/d.jpg"], ["c.jpg", "trip2/e.jpg"]),
     ],
 )
-def test_others_stay_and_are_visible_at_once(
+def test_other_messages_stay_and_are_visible_at_once(
     deployed: Deployment, cutout: Callable[..., Any], send: Send, arguments: list[str], left: list[str]
 ) -> None:
     for key in ("a+b.jpg", "c.jpg", "trip/d.jpg", "trip2/e.jpg"):
@@ -69,7 +69,7 @@ def test_others_stay_and_are_visible_at_once(
     assert receive(deployed) == left
 
 
-def test_nothing_is_removed_unasked(deployed: Deployment, cutout: Callable[..., Any], send: Send) -> None:
+def test_nothing_is_removed_without_consent(deployed: Deployment, cutout: Callable[..., Any], send: Send) -> None:
     send("a.jpg")
     call = cutout("cancel", "--all")
     assert call.code == 2
@@ -78,18 +78,18 @@ def test_nothing_is_removed_unasked(deployed: Deployment, cutout: Callable[..., 
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all", "a.jpg"], ["--prefix", "a", "--all"]])
-def test_it_wants_to_know_which(deployed: Deployment, cutout: Callable[..., Any], arguments: list[str]) -> None:
+def test_it_needs_keys_a_prefix_or_all(deployed: Deployment, cutout: Callable[..., Any], arguments: list[str]) -> None:
     call = cutout("cancel", *arguments)
     assert call.code == 2
     assert "say which uploads" in call.err
 
 
-def test_an_empty_queue_is_no_failure(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_an_empty_queue_is_not_a_failure(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     call = cutout("cancel", "--all", "--yes")
     assert (call.code, call.out, call.err) == (0, "No such uploads wait in the queue.\n", "")
 
 
-def test_what_is_in_flight_or_delayed_is_told_and_stays(
+def test_messages_in_flight_or_delayed_stay_and_are_reported(
     deployed: Deployment, cutout: Callable[..., Any], send: Send
 ) -> None:
     send("a.jpg")
@@ -114,7 +114,9 @@ def test_what_is_in_flight_or_delayed_is_told_and_stays(
     )
 
 
-def test_a_message_with_others_stays_and_is_told(deployed: Deployment, cutout: Callable[..., Any], send: Send) -> None:
+def test_a_message_that_holds_other_uploads_too_stays_and_is_reported(
+    deployed: Deployment, cutout: Callable[..., Any], send: Send
+) -> None:
     send("trip/a.jpg", "b.jpg")
     send("trip/c.jpg", "trip/d.jpg")
     send("trip/e.jpg", more=({"s3": {}},))
@@ -129,13 +131,13 @@ def test_a_message_with_others_stays_and_is_told(deployed: Deployment, cutout: C
 
 
 @pytest.mark.parametrize("body", ["hello", '{"Event": "s3:TestEvent"}'])
-def test_a_message_of_no_upload_stays(deployed: Deployment, cutout: Callable[..., Any], body: str) -> None:
+def test_a_message_without_uploads_stays(deployed: Deployment, cutout: Callable[..., Any], body: str) -> None:
     deployed.sqs.send_message(QueueUrl=deployed.upload_queue, MessageBody=body)
     assert cutout("cancel", "--all", "--yes").out == "No such uploads wait in the queue.\n"
     assert deployed.sqs.receive_message(QueueUrl=deployed.upload_queue)["Messages"][0]["Body"] == body
 
 
-def test_what_the_function_takes_meanwhile_is_told(
+def test_uploads_that_the_function_takes_meanwhile_are_reported(
     deployed: Deployment, cutout: Callable[..., Any], send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key in ("a.jpg", "b.jpg", "c.jpg"):
@@ -155,7 +157,7 @@ def test_what_the_function_takes_meanwhile_is_told(
     assert receive(deployed) == ["new.jpg"]
 
 
-def test_a_network_that_is_lost_says_how_far_it_came(
+def test_when_the_network_is_lost_it_says_how_far_it_got(
     deployed: Deployment, cutout: Callable[..., Any], send: Send
 ) -> None:
     for number in range(12):
@@ -176,7 +178,7 @@ def test_a_network_that_is_lost_says_how_far_it_came(
     assert len(receive(deployed)) == 2
 
 
-def test_while_paused_nothing_is_advised(deployed: Deployment, cutout: Callable[..., Any], send: Send) -> None:
+def test_a_pause_is_not_advised_while_paused(deployed: Deployment, cutout: Callable[..., Any], send: Send) -> None:
     send("a.jpg")
     cutout("pause", "--yes")
     call = cutout("cancel", "--all", "--yes")

@@ -28,7 +28,7 @@ def fill(deployed: Deployment, *bodies: str) -> None:
 
 
 def visible(deployed: Deployment) -> list[str]:
-    """The bodies that anybody can read; they are hidden afterwards."""
+    """The bodies of all visible messages, which are hidden afterwards."""
     found = []
     while messages := deployed.sqs.receive_message(
         QueueUrl=deployed.dead_letter_queue, MaxNumberOfMessages=10, WaitTimeSeconds=0
@@ -63,7 +63,7 @@ def test_each_letter_is_handed_over_once_ten_at_a_time(deployed: Deployment, dea
     assert visible(deployed) == bodies
 
 
-def test_what_is_done_with_is_deleted_and_the_rest_released(deployed: Deployment, dead: DeadLetters) -> None:
+def test_handled_letters_are_deleted_and_the_rest_released(deployed: Deployment, dead: DeadLetters) -> None:
     fill(deployed, "done", "left", "done")
     dead.work_through(lambda letters: [letter for letter in letters if letter.body == "done"])
     assert visible(deployed) == ["left"]
@@ -124,7 +124,7 @@ def test_a_letter_that_sqs_does_not_delete_is_counted_and_released(
     assert len(visible(deployed)) == 1
 
 
-def test_letters_that_come_in_meanwhile_are_left_alone(
+def test_letters_that_arrive_meanwhile_are_left_alone(
     deployed: Deployment, dead: DeadLetters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(deployed, *(f"{number:02}" for number in range(15)))
@@ -141,7 +141,7 @@ def test_letters_that_come_in_meanwhile_are_left_alone(
     assert len(visible(deployed)) == 15
 
 
-def test_letters_that_come_in_for_ever_are_not_waited_for(
+def test_an_endless_stream_of_letters_is_not_waited_for(
     deployed: Deployment, dead: DeadLetters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = dead._now()
@@ -178,7 +178,7 @@ def test_a_letter_that_sqs_delivers_twice_is_handed_over_once(
     assert sorted(letter.body for letter in read(dead)) == ["once", "twice"]
 
 
-def test_it_asks_all_servers_of_sqs_for_all_attributes(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_long_polls_for_all_attributes(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dead_letters, "WAIT_SECONDS", 1)
     with Stubber(deployed.sqs) as sqs:
         sqs.add_response(
@@ -218,7 +218,9 @@ def test_a_letter_that_sqs_moved_itself_has_no_reason(
     assert (letter.code, letter.billed, letter.sources) == (NO_REASON, "maybe", ["s3://input/photo.jpg"])
 
 
-def test_an_event_that_eventbridge_could_not_deliver_is_told_as_that(deployed: Deployment, dead: DeadLetters) -> None:
+def test_an_event_that_eventbridge_could_not_deliver_is_reported_as_such(
+    deployed: Deployment, dead: DeadLetters
+) -> None:
     deployed.sqs.send_message(
         QueueUrl=deployed.dead_letter_queue,
         MessageBody="{}",

@@ -55,7 +55,7 @@ def test_either_variable_names_the_region(monkeypatch: pytest.MonkeyPatch, name:
 
 
 @pytest.mark.parametrize("url", ["localhost:4566", "localhost", "http://"])
-def test_an_endpoint_that_is_no_url_is_told(
+def test_an_endpoint_that_is_not_a_url_is_reported(
     cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     given = cutout("status", "--endpoint-url", url)
@@ -79,7 +79,7 @@ def test_without_a_region_either_way_to_set_one_is_told(
     )
 
 
-def test_a_region_that_can_be_none_is_told_as_such(cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impossible_region_is_reported_as_such(cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu central")
     assert "region_name 'eu central'" in cutout("status").err
 
@@ -107,7 +107,7 @@ def refusal(code: str, operation: str = "ListBuckets") -> ClientError:
         (refusal("SlowDown"), "AWS refused ListBuckets: SlowDown. Because."),
     ],
 )
-def test_what_goes_wrong_is_told_in_a_sentence_with_the_remedy(error: BotoCoreError | ClientError, said: str) -> None:
+def test_an_error_is_reported_in_a_sentence_with_the_remedy(error: BotoCoreError | ClientError, said: str) -> None:
     told = describe(error)
     assert said in told
     assert "\n" not in told

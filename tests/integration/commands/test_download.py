@@ -43,13 +43,13 @@ def test_all_cutouts_are_fetched_under_their_keys(deployed: Deployment, cutout: 
     assert files() == {"a.png": b"one", "photos/été/b c.png": b"two"}
 
 
-def test_those_of_a_prefix(deployed: Deployment, cutout: Cutout) -> None:
+def test_a_prefix_selects_cutouts(deployed: Deployment, cutout: Cutout) -> None:
     put(deployed, "a.png"), put(deployed, "photos/b.png")
     assert cutout("download", "photos/", "--out", "out", "--json").json["fetched"] == 1
     assert set(files()) == {"photos/b.png"}
 
 
-def test_what_is_there_is_not_fetched_again(
+def test_a_file_that_is_there_is_not_fetched_again(
     deployed: Deployment, cutout: Cutout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(deployed, "a.png"), put(deployed, "b.png", b"two")
@@ -73,7 +73,7 @@ def test_what_is_there_is_not_fetched_again(
 
 
 @pytest.mark.parametrize("other", [b"abc", b"a longer one"])
-def test_a_file_that_is_another_is_replaced_after_asking(deployed: Deployment, cutout: Cutout, other: bytes) -> None:
+def test_a_different_file_is_replaced_after_consent(deployed: Deployment, cutout: Cutout, other: bytes) -> None:
     put(deployed, "a.png")
     Path("out").mkdir()
     Path("out/a.png").write_bytes(other)
@@ -100,7 +100,7 @@ def test_a_key_that_would_leave_the_folder_is_refused(deployed: Deployment, cuto
     assert not Path("a.png").exists()
 
 
-def test_what_is_not_a_cutout_is_left_out(deployed: Deployment, cutout: Cutout) -> None:
+def test_an_object_that_is_not_a_cutout_is_left_out(deployed: Deployment, cutout: Cutout) -> None:
     put(deployed, "a.png")
     deployed.s3.put_object(Bucket="output", Key="notes\x1b[31m.txt", Body=b"notes")
     call = cutout("download", "--out", "out")
@@ -119,12 +119,12 @@ def test_uploads_in_the_same_bucket_are_not_fetched(
     assert list(files()) == ["out/a.png"]
 
 
-def test_an_empty_bucket_is_told(cutout: Cutout) -> None:
+def test_an_empty_bucket_is_reported(cutout: Cutout) -> None:
     call = cutout("download", "--out", "out")
     assert (call.code, call.out, call.err) == (0, "There are no such cutouts.\n", "")
 
 
-def test_a_file_that_cannot_be_written_does_not_keep_the_others(deployed: Deployment, cutout: Cutout) -> None:
+def test_a_file_that_cannot_be_written_does_not_stop_the_others(deployed: Deployment, cutout: Cutout) -> None:
     put(deployed, "a.png"), put(deployed, "a.png/b.png"), put(deployed, "n" * 300), put(deployed, "z.png")
     call = cutout("download", "--out", "out", "--json")
     assert call.code == 1

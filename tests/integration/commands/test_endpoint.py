@@ -137,14 +137,16 @@ def check(call: Any) -> None:  # noqa: ANN401
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_what_is_not_aws_is_told_in_a_sentence(cutout: Callable[..., Any], endpoint: Endpoint, answer: Answer) -> None:
+def test_an_endpoint_that_is_not_aws_is_reported_in_a_sentence(
+    cutout: Callable[..., Any], endpoint: Endpoint, answer: Answer
+) -> None:
     endpoint.otherwise = answer
     check(cutout("status", "--endpoint-url", endpoint.url))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_where_only_the_stack_is_found_each_command_says_so_in_a_sentence(
+def test_when_only_the_stack_is_found_each_command_says_so_in_a_sentence(
     cutout: Callable[..., Any],
     endpoint: Endpoint,
     tmp_path: Path,

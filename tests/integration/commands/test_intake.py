@@ -125,7 +125,7 @@ def test_resume_reopens_whoever_paused(
     assert (seen.reopened_at is not None) == (who != "by hand")  # on probation
 
 
-def test_resume_reopens_what_was_adopted_from_a_hand(cutout: Cutout, mapping: Functions, item: IntakeItem) -> None:
+def test_resume_reopens_a_pause_that_was_made_by_hand(cutout: Cutout, mapping: Functions, item: IntakeItem) -> None:
     mapping.begin("Disabled", "Disabled")
     item.adopt(item.read())
     assert cutout("resume", "--yes").out == "The intake is open.\n"
@@ -154,7 +154,9 @@ def test_a_pause_that_came_while_it_was_resumed_is_reported(
 
 
 @pytest.mark.parametrize("command", ["pause", "resume"])
-def test_nothing_is_done_unasked(deployed: Deployment, cutout: Cutout, mapping: Functions, command: str) -> None:
+def test_nothing_is_done_without_consent(
+    deployed: Deployment, cutout: Cutout, mapping: Functions, command: str
+) -> None:
     if command == "resume":
         cutout("pause", "--yes")
     before = (mapping.state, stored(deployed), list(mapping.updates))
@@ -191,13 +193,13 @@ def test_a_mapping_that_nobody_disabled_is_open(deployed: Deployment, mapping: F
 
 
 @pytest.mark.parametrize("state", ["Disabling", "Disabled"])
-def test_a_mapping_that_was_disabled_by_hand_counts_as_the_operators(
+def test_a_mapping_disabled_by_hand_counts_as_an_operators_pause(
     deployed: Deployment, mapping: Functions, item: IntakeItem, state: str
 ) -> None:
     mapping.begin(state, "Disabled")
     assert stack_intake.read(deployed) == stack_intake.Intake(OPERATOR, DISABLED_BY_HAND)
     item.update("ADD switching :tokens", {":tokens": {"SS": [new_token()]}}, None)
-    assert stack_intake.read(deployed).paused_by is None  # somebody is switching it
+    assert stack_intake.read(deployed).paused_by is None  # it is being switched
 
 
 @pytest.mark.parametrize("command", ["pause", "resume"])
@@ -214,7 +216,7 @@ def test_a_mapping_that_is_changing_is_waited_for(cutout: Cutout, mapping: Funct
 
 @pytest.mark.parametrize("command", ["pause", "resume"])
 @pytest.mark.parametrize("trouble", ["AccessDeniedException", "it is busy"])
-def test_the_item_counts_also_where_the_mapping_cannot_be_switched(
+def test_the_item_counts_even_if_the_mapping_cannot_be_switched(
     deployed: Deployment,
     cutout: Cutout,
     mapping: Functions,
@@ -244,7 +246,7 @@ def test_the_item_counts_also_where_the_mapping_cannot_be_switched(
 
 @pytest.mark.parametrize("command", ["pause", "resume"])
 @pytest.mark.parametrize("made", [True, False])
-def test_ctrl_c_while_it_is_switched_leaves_what_was_said(
+def test_ctrl_c_while_the_mapping_is_switched_leaves_the_item_as_written(
     cutout: Cutout, mapping: Functions, item: IntakeItem, monkeypatch: pytest.MonkeyPatch, command: str, made: bool
 ) -> None:
     if command == "resume":

@@ -67,7 +67,7 @@ def down() -> ServiceUnavailable:
 
 
 def bodies(deployed: Deployment, queue_url: str) -> list[str]:
-    """What anybody can read; it is hidden afterwards."""
+    """All visible messages, which are hidden afterwards."""
     found = []
     while messages := deployed.sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
         found += [message["Body"] for message in messages]
@@ -102,7 +102,7 @@ def test_reading_leaves_the_queue_as_it_was(deployed: Deployment, cutout: Callab
     assert bodies(deployed, deployed.dead_letter_queue) == written
 
 
-def test_an_empty_queue_is_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_an_empty_queue_is_reported(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     assert "no letters" in cutout("letters", "list").out
     assert "no such letters" in cutout("letters", "list", "--all").out
     for command in ("replay", "discard"):
@@ -139,7 +139,7 @@ def test_a_listed_letter_says_what_and_why(deployed: Deployment, cutout: Callabl
     assert (letter["attempts"], letter["billed"], letter["message"]) == (5, "no", "The file is empty.")
 
 
-def test_what_a_key_holds_is_neither_markup_nor_obeyed_by_the_terminal(
+def test_a_key_is_printed_without_markup_and_control_characters(
     deployed: Deployment, cutout: Callable[..., Any], write: Write
 ) -> None:
     write("%5Bred%5D%1B%5B31m%0A%E2%80%AE.jpg", there=False)
@@ -149,7 +149,7 @@ def test_what_a_key_holds_is_neither_markup_nor_obeyed_by_the_terminal(
     assert "\u202e" not in shown
 
 
-def test_hidden_letters_are_told(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+def test_hidden_letters_are_reported(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
     write("a.jpg"), write("b.jpg")
     deployed.sqs.receive_message(QueueUrl=deployed.dead_letter_queue, MaxNumberOfMessages=1, VisibilityTimeout=60)
     call = cutout("letters", "list", "--json")
@@ -158,7 +158,7 @@ def test_hidden_letters_are_told(deployed: Deployment, cutout: Callable[..., Any
     assert "another command" in cutout("letters", "show", "no-such-id").err
 
 
-def test_letters_that_sqs_counts_and_does_not_give_are_told(
+def test_letters_that_sqs_counts_but_does_not_deliver_are_reported(
     deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("a.jpg")
@@ -166,7 +166,7 @@ def test_letters_that_sqs_counts_and_does_not_give_are_told(
     assert "SQS counted 2 letters more than it gave" in cutout("letters", "list").err
 
 
-def test_show_tells_all_of_a_letter(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+def test_show_prints_everything_about_a_letter(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
     body = write("a.jpg")
     (full,) = ids(cutout)
     (letter,) = cutout("letters", "show", full[:8], "--json").json
@@ -189,7 +189,7 @@ def test_show_tells_all_of_a_letter(deployed: Deployment, cutout: Callable[..., 
     assert '      "eventName": "Object' in with_body
 
 
-def test_show_tells_what_became_of_the_upload(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+def test_show_says_what_became_of_the_upload(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
     write("gone.jpg", there=False), write("new.jpg")
     deployed.s3.put_object(Bucket="input", Key="new.jpg", Body=b"another image")
     shown = cutout("letters", "show", *ids(cutout), "--json").json
@@ -251,7 +251,7 @@ def test_an_event_that_was_not_delivered_says_what_eventbridge_says(
     assert "Log" not in cutout("letters", "show", *ids(cutout)).out
 
 
-def test_a_body_that_is_no_json_is_shown_as_it_is(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_a_body_that_is_not_json_is_shown_unchanged(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue, MessageBody="hello\tyou")
     call = cutout("letters", "show", "--body", *ids(cutout))
     assert r"hello\tyou" in call.out
@@ -259,7 +259,7 @@ def test_a_body_that_is_no_json_is_shown_as_it_is(deployed: Deployment, cutout: 
 
 
 @pytest.mark.parametrize("command", ["show", "replay", "discard"])
-def test_an_id_that_nobody_has_is_told(
+def test_an_unknown_id_is_reported(
     deployed: Deployment, cutout: Callable[..., Any], write: Write, command: str
 ) -> None:
     body = write("a.jpg")
@@ -269,7 +269,7 @@ def test_an_id_that_nobody_has_is_told(
     assert bodies(deployed, deployed.dead_letter_queue) == [body]
 
 
-def test_an_id_that_is_too_short_is_told(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
+def test_an_id_that_is_too_short_is_reported(deployed: Deployment, cutout: Callable[..., Any], write: Write) -> None:
     for number in range(17):  # of sixteen digits
         write(f"{number}.jpg")
     starts = [letter_id[0] for letter_id in ids(cutout)]
@@ -282,7 +282,7 @@ def test_an_id_that_is_too_short_is_told(deployed: Deployment, cutout: Callable[
 
 @pytest.mark.parametrize("command", ["replay", "discard"])
 @pytest.mark.parametrize("options", [[], ["--all", "--code", "x"], ["an-id", "--all"], ["an-id", "--code", "x"]])
-def test_it_must_be_said_which_letters(
+def test_it_needs_ids_a_code_or_all(
     deployed: Deployment, cutout: Callable[..., Any], command: str, options: list[str]
 ) -> None:
     call = cutout("letters", command, *options, "--yes")
@@ -291,7 +291,9 @@ def test_it_must_be_said_which_letters(
 
 
 @pytest.mark.parametrize("command", ["replay", "discard"])
-def test_nothing_is_done_unasked(deployed: Deployment, cutout: Callable[..., Any], write: Write, command: str) -> None:
+def test_nothing_is_done_without_consent(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, command: str
+) -> None:
     body = write("a.jpg")
     call = cutout("letters", command, "--all")
     assert call.code == 2
@@ -348,7 +350,7 @@ def look(deployed: Deployment, key: str) -> Upload:
     return Upload("input", key, deployed.s3.head_object(Bucket="input", Key=key)["ETag"].strip('"'))
 
 
-def test_credits_that_cannot_be_known_are_told(
+def test_unknown_credits_are_reported(
     deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("a.jpg")
@@ -379,7 +381,7 @@ def test_letters_are_replayed_by_id(deployed: Deployment, cutout: Callable[..., 
     assert bodies(deployed, deployed.dead_letter_queue) == [left]
 
 
-def test_what_cannot_become_a_cutout_is_not_replayed(
+def test_letters_that_cannot_become_cutouts_are_not_replayed(
     deployed: Deployment, cutout: Callable[..., Any], write: Write
 ) -> None:
     write("gone.jpg", there=False), write("new.jpg")
@@ -401,7 +403,7 @@ def test_what_cannot_become_a_cutout_is_not_replayed(
     assert len(bodies(deployed, deployed.dead_letter_queue)) == 3
 
 
-def test_a_message_of_which_one_upload_is_there_is_replayed(
+def test_a_message_is_replayed_if_one_of_its_uploads_is_there(
     deployed: Deployment, cutout: Callable[..., Any], make_record: Callable[..., Any]
 ) -> None:
     etag = deployed.s3.put_object(Bucket="input", Key="there.jpg", Body=b"image")["ETag"].strip('"')
@@ -413,7 +415,7 @@ def test_a_message_of_which_one_upload_is_there_is_replayed(
     assert bodies(deployed, deployed.upload_queue) == [body]
 
 
-def test_letters_that_sqs_does_not_take_stay(
+def test_letters_that_sqs_refuses_stay(
     deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = sorted([write("a.jpg"), write("b.jpg"), write("c.jpg")])
@@ -440,7 +442,7 @@ def test_letters_that_sqs_does_not_take_stay(
     assert sorted(sent + left) == written
 
 
-def test_large_bodies_are_sent_in_batches_that_sqs_takes(
+def test_large_bodies_are_sent_in_batches_that_sqs_accepts(
     deployed: Deployment, cutout: Callable[..., Any], make_record: Callable[..., Any]
 ) -> None:
     etag = deployed.s3.put_object(Bucket="input", Key="a.jpg", Body=b"image")["ETag"].strip('"')
@@ -453,7 +455,7 @@ def test_large_bodies_are_sent_in_batches_that_sqs_takes(
     assert bodies(deployed, deployed.upload_queue) == sorted(written)
 
 
-def test_letters_that_came_in_after_it_was_agreed_are_left_alone(
+def test_letters_that_arrive_after_the_consent_are_left_alone(
     deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("a.jpg")
@@ -464,7 +466,7 @@ def test_letters_that_came_in_after_it_was_agreed_are_left_alone(
     assert "late.jpg" in body
 
 
-def test_letters_that_are_gone_meanwhile_are_told(
+def test_letters_that_disappear_meanwhile_are_reported(
     deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("a.jpg")
@@ -509,7 +511,7 @@ def versions(deployed: Deployment) -> dict[str, list[bytes]]:
 
 
 @pytest.mark.usefixtures("_versioned")
-def test_discard_deletes_the_images_as_well_where_they_are_as_the_letters_say(
+def test_discard_also_deletes_the_images_that_match_their_letters(
     deployed: Deployment, cutout: Callable[..., Any], write: Write
 ) -> None:
     deployed.s3.put_object(Bucket="input", Key="a b.jpg", Body=b"older")
@@ -544,7 +546,7 @@ def test_the_same_bytes_put_again_are_another_upload(
     assert versions(deployed) == {"a.jpg": [b"image", b"image"]}
 
 
-def test_without_versions_an_image_is_deleted_on_the_condition_that_it_is_the_same(
+def test_without_versions_an_image_is_deleted_only_if_it_is_unchanged(
     deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("a.jpg"), write("b.jpg")
@@ -564,7 +566,7 @@ def test_without_versions_an_image_is_deleted_on_the_condition_that_it_is_the_sa
 
 
 @pytest.mark.parametrize(("bucket", "prefix"), [("output", ""), ("input", "uploads/")])
-def test_what_is_not_among_the_inputs_is_left(
+def test_an_object_that_is_not_an_input_is_left_alone(
     deployed: Deployment,
     cutout: Callable[..., Any],
     make_record: Callable[..., Any],
@@ -583,7 +585,7 @@ def test_what_is_not_among_the_inputs_is_left(
     assert deployed.s3.head_object(Bucket=bucket, Key="a.jpg")
 
 
-def test_letters_stay_whose_images_may_not_be_deleted(
+def test_letters_stay_if_their_images_may_not_be_deleted(
     deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: object) -> None:

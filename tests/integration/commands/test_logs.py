@@ -99,7 +99,7 @@ def test_the_functions_are_read_as_one(cutout: Callable[..., Any], log: Callable
     )
 
 
-def test_only_lines_with_a_code(cutout: Callable[..., Any], log: Callable[..., None]) -> None:
+def test_a_code_selects_lines(cutout: Callable[..., Any], log: Callable[..., None]) -> None:
     log(LETTER, CUTOUT, LETTER | {"error_code": "forbidden"}, "malformed_image")
     assert len(lines(cutout("logs", "--code", "malformed_image"))) == 1
     assert len(lines(cutout("logs", "--code", "malformed_image", "--code", "forbidden"))) == 2
@@ -125,12 +125,14 @@ def test_older_lines_are_left_out(cutout: Callable[..., Any], log: Callable[...,
     assert (call.code, call.out, call.err) == (0, "", "There are no such lines.\n")
 
 
-def test_a_function_that_has_logged_nothing_yet_is_told(cutout: Callable[..., Any], log: Callable[..., None]) -> None:
+def test_a_function_that_has_logged_nothing_yet_is_reported(
+    cutout: Callable[..., Any], log: Callable[..., None]
+) -> None:
     call = cutout("logs")
     assert (call.code, call.out, call.err) == (0, "", "There are no such lines.\n")
 
 
-def test_it_is_followed_until_ctrl_c(
+def test_the_log_is_followed_until_ctrl_c(
     cutout: Callable[..., Any], log: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = [lambda: log({"message": "second"}), lambda: None, lambda: log({"message": "third"}, group=OTHER)]

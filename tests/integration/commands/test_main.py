@@ -28,7 +28,7 @@ def test_the_version_is_that_of_the_package(cutout: Callable[..., Any]) -> None:
     assert cutout("--version").out == f"{version('cutout')}\n"
 
 
-def test_a_fault_of_the_command_itself_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_the_command_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
@@ -39,9 +39,7 @@ def test_a_fault_of_the_command_itself_keeps_its_traceback(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("command", ["demo", "local"])
-def test_without_the_extra_it_is_named(
-    command: str, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_extra_is_named(command: str, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda module: None if module == "cv2" else module)
 
     call = cutout(command)

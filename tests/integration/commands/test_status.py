@@ -50,7 +50,7 @@ def test_a_stack_at_rest(deployed: Deployment, cutout: Callable[..., Any], pixel
     }
 
 
-def test_what_waits_and_what_failed_is_counted(
+def test_waiting_and_failed_uploads_are_counted(
     deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
 ) -> None:
     pixelcut.get(CREDITS, json={"credits_remaining": "1250"})
@@ -76,7 +76,7 @@ def test_what_waits_and_what_failed_is_counted(
     assert intake == {"open": False, "paused_by": "operator", "reason": "new [bold]prices[/]"}
 
 
-def test_to_count_the_letters_leaves_them_there(
+def test_counting_the_letters_leaves_them_in_the_queue(
     deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
 ) -> None:
     pixelcut.get(CREDITS, json={"credits_remaining": "1"})
@@ -85,7 +85,7 @@ def test_to_count_the_letters_leaves_them_there(
         assert cutout("status", "--json").json["letters"] == {"malformed_image": 2, "service_unavailable": 1}
 
 
-def test_letters_that_another_command_reads_are_told(
+def test_letters_that_another_command_reads_are_reported(
     deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
 ) -> None:
     pixelcut.get(CREDITS, json={"credits_remaining": "1"})
@@ -122,7 +122,7 @@ def test_letters_that_another_command_releases_meanwhile_are_counted_once(
     assert found["letters_hidden"] == 0
 
 
-def test_letters_that_are_all_hidden_are_not_told_as_none(
+def test_hidden_letters_are_not_reported_as_none(
     deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock
 ) -> None:
     pixelcut.get(CREDITS, json={"credits_remaining": "1"})
@@ -141,7 +141,7 @@ def test_letters_that_are_all_hidden_are_not_told_as_none(
         ({"body": ConnectionError("https://pixelcut.test?key=a-key")}, "connection"),
     ],
 )
-def test_credits_that_cannot_be_known_are_told_with_the_reason(
+def test_unknown_credits_are_reported_with_the_reason(
     deployed: Deployment,
     cutout: Callable[..., Any],
     pixelcut: responses.RequestsMock,
@@ -157,7 +157,7 @@ def test_credits_that_cannot_be_known_are_told_with_the_reason(
     assert "a-key" not in found["credits_unknown_because"]
 
 
-def test_a_secret_without_a_value_is_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_a_secret_without_a_value_is_reported(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     deployed.secrets.delete_secret(SecretId="key", ForceDeleteWithoutRecovery=True)
     deployed.secrets.create_secret(Name="key")
     assert "Put the Pixelcut API key into it" in cutout("status", "--json").json["credits_unknown_because"]
@@ -173,7 +173,7 @@ def test_a_secret_without_a_value_is_told(deployed: Deployment, cutout: Callable
         {"SecretString": '{"api_key": "sk-5ec4e7"}'},
     ],
 )
-def test_a_value_that_can_be_no_key_is_told(
+def test_a_value_that_cannot_be_a_key_is_reported(
     deployed: Deployment, cutout: Callable[..., Any], value: dict[str, Any]
 ) -> None:
     deployed.secrets.delete_secret(SecretId="key", ForceDeleteWithoutRecovery=True)
@@ -199,7 +199,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return between
 
 
-def test_watch_renews_it_until_ctrl_c(
+def test_watch_refreshes_it_until_ctrl_c(
     deployed: Deployment,
     cutout: Callable[..., Any],
     pixelcut: responses.RequestsMock,
@@ -255,5 +255,5 @@ def test_watch_outlasts_an_outage_and_says_so(
     assert cutout("status", "--watch").code == 1
 
 
-def test_watch_gives_no_json(cutout: Callable[..., Any]) -> None:
+def test_watch_and_json_exclude_each_other(cutout: Callable[..., Any]) -> None:
     assert cutout("status", "--watch", "--json").code == 2

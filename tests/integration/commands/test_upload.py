@@ -145,7 +145,7 @@ def one(call: Any) -> dict[str, Any]:  # noqa: ANN401  # a Call, which conftest.
     return dict(file)
 
 
-def test_files_go_by_their_names_and_folders_by_what_is_in_them(
+def test_a_file_keeps_its_name_and_a_folder_gives_what_is_in_it(
     deployed: Deployment, cutout: Callable[..., Any]
 ) -> None:
     write("one.jpg", "photos/a.jpg", "photos/trip/b c.png")
@@ -164,7 +164,7 @@ def test_a_prefix_is_a_folder_with_and_without_its_slash(deployed: Deployment, c
     assert keys(deployed) == ["a/b/f1.jpg", "c/f1.jpg"]
 
 
-def test_each_is_sent_with_its_type(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_each_file_is_sent_with_its_content_type(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     types = {
         "a.JPG": "image/jpeg",
         "b.jpeg": "image/jpeg",
@@ -182,7 +182,7 @@ def test_each_is_sent_with_its_type(deployed: Deployment, cutout: Callable[..., 
     assert found == types
 
 
-def test_hidden_files_and_links_that_lead_nowhere_or_back_are_left_out_and_counted() -> None:
+def test_hidden_files_and_broken_or_circular_links_are_left_out_and_counted() -> None:
     write("photos/a.jpg", "photos/.DS_Store", "photos/.git/config", "photos/sub/Thumbs.db", "elsewhere/b.jpg")
     Path("photos/sub/back").symlink_to(Path("photos").resolve())
     Path("photos/itself").symlink_to("itself")
@@ -202,7 +202,7 @@ def test_folders_that_link_to_each_other_end() -> None:
     assert [file.key for file in found] == ["a/1.jpg", "a/b/2.jpg", "b/2.jpg", "b/a/1.jpg"]
 
 
-def test_what_is_left_out_is_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_what_is_left_out_is_reported(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     write("photos/a.jpg", "photos/.DS_Store")
     assert "Left out of folders: 1 hidden." in cutout("upload", "photos").err
 
@@ -226,7 +226,7 @@ def test_a_hidden_file_that_is_named_is_sent(deployed: Deployment, cutout: Calla
         ),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_sent(
+def test_wrong_usage_is_reported_before_anything_is_sent(
     deployed: Deployment, cutout: Callable[..., Any], arguments: list[str], sentence: str
 ) -> None:
     write("a.jpg", "folder/a.jpg")
@@ -267,7 +267,7 @@ def test_a_file_that_cannot_be_sent_is_wrong_usage(path: str, prefix: str, sente
         ("pictures", "", "alias", "A cutout would overwrite pictures/b.png: choose another folder."),
     ],
 )
-def test_a_cutout_is_written_into_its_folder_only_and_over_no_file_that_is_sent(
+def test_a_cutout_stays_in_its_folder_and_overwrites_no_file_that_is_sent(
     path: str, prefix: str, out: str, sentence: str
 ) -> None:
     write("a.jpg", "pictures/b.png")
@@ -300,7 +300,7 @@ def write_hopeless(number: int) -> None:
         Path(f"photos/{name}.txt").write_text("Not an image.")
 
 
-def test_what_can_never_succeed_is_named_and_left_out(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_a_file_that_can_never_succeed_is_named_and_left_out(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     write("photos/a.jpg", "photos/empty.jpg")
     Path("photos/empty.jpg").write_bytes(b"")
     Path("photos/text.jpg").write_text("Not an image.")
@@ -323,7 +323,7 @@ def test_what_can_never_succeed_is_named_and_left_out(deployed: Deployment, cuto
     }
 
 
-def test_leaving_out_is_asked_for(
+def test_leaving_files_out_needs_consent(
     deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -338,7 +338,7 @@ def test_leaving_out_is_asked_for(
     assert "unsupported_image_format: The file is not an image." in call.out
 
 
-def test_nothing_is_sent_where_nothing_can_succeed(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_nothing_is_sent_if_nothing_can_succeed(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     write_hopeless(1)
     call = cutout("upload", "photos", "--yes", "--json")
     assert (call.code, keys(deployed)) == (1, [])
@@ -347,7 +347,7 @@ def test_nothing_is_sent_where_nothing_can_succeed(deployed: Deployment, cutout:
     assert call.json["became"] == {"not_sent": 1}
 
 
-def test_on_a_repeat_the_cost_is_that_of_what_has_no_cutout(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_a_repeated_upload_costs_only_what_has_no_cutout(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     write(*(f"photos/{name}.jpg" for name in "abcd"))
     cutout("upload", "photos", "--yes")
     make_cutout(deployed, "a.jpg", "a.png")
@@ -363,7 +363,7 @@ def test_on_a_repeat_the_cost_is_that_of_what_has_no_cutout(deployed: Deployment
 
 
 @pytest.mark.parametrize("reason", ["too many", "not allowed"])
-def test_where_cutouts_cannot_be_looked_for_the_cost_is_that_of_all(
+def test_if_cutouts_cannot_be_read_the_cost_is_that_of_every_file(
     deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     def refuse(**_: object) -> None:
@@ -382,7 +382,7 @@ def test_where_cutouts_cannot_be_looked_for_the_cost_is_that_of_all(
     assert "may cost up to 2 credits;" in call.err
 
 
-def test_nothing_is_sent_unasked(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_nothing_is_sent_without_consent(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     write("a.jpg")
     call = cutout("upload", "a.jpg", "--out", "out")
     assert call.code == 2
@@ -391,7 +391,7 @@ def test_nothing_is_sent_unasked(deployed: Deployment, cutout: Callable[..., Any
     assert not Path("out").exists()
 
 
-def test_files_that_would_share_a_cutout_are_told(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_files_that_would_share_a_cutout_are_reported(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     write("photos/a.jpg", "photos/a.png", "photos/b.jpg")
     call = cutout("upload", "photos")
     assert "Only one of these can become a.png, the others letters: a.jpg, a.png." in call.err
@@ -402,7 +402,7 @@ def test_files_that_would_share_a_cutout_are_told(deployed: Deployment, cutout: 
     ("left", "sentence"),
     [(1.0, "only 1 are left"), ("Pixelcut does not say.", "how many are left is not known: Pixelcut does not say.")],
 )
-def test_too_few_credits_and_unknown_ones_are_told(
+def test_too_few_or_unknown_credits_are_reported(
     deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, left: float | str, sentence: str
 ) -> None:
     monkeypatch.setattr("cutout.operations.credits.read", lambda deployed: left)
@@ -410,13 +410,13 @@ def test_too_few_credits_and_unknown_ones_are_told(
     assert sentence in cutout("upload", "photos").err
 
 
-def test_a_paused_intake_is_told_beforehand(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_a_paused_intake_is_reported_beforehand(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     write("a.jpg")
     cutout("pause", "--reason", "new prices", "--yes")
     assert "The intake is paused by the operator (new prices): uploads wait." in cutout("upload", "a.jpg").err
 
 
-def test_a_file_that_cannot_be_read_does_not_keep_the_others(
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(
     deployed: Deployment, cutout: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unlink(_: Deployment) -> float:
@@ -432,7 +432,7 @@ def test_a_file_that_cannot_be_read_does_not_keep_the_others(
     assert call.json["files"][0]["reason"] == "It cannot be read: No such file or directory."
 
 
-def test_sending_ends_when_aws_takes_nothing(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_sending_ends_when_aws_accepts_nothing(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     write(*(f"photos/{number:02}.jpg" for number in range(60)))
     deployed.s3.delete_bucket(Bucket="input")
     call = cutout("upload", "photos", "--yes", "--json")
@@ -456,7 +456,7 @@ def test_sending_ends_when_the_network_is_lost(deployed: Deployment, cutout: Cal
     assert reasons[-1] == "Not tried: AWS had failed to take 20 in a row."
 
 
-def test_the_table_shows_the_first_of_many_failures_and_names_as_they_are(
+def test_the_table_shows_the_first_of_many_failures_and_no_markup_of_their_names(
     deployed: Deployment, cutout: Callable[..., Any]
 ) -> None:
     write(*(f"photos/[red]\x1b[31m{number:02}.jpg" for number in range(30)))
@@ -488,7 +488,7 @@ def test_the_cutout_of_the_same_bytes_is_there_already(
     assert clock.now < 1001
 
 
-def test_the_last_line_says_how_many_how_long_and_what_they_cost(
+def test_the_last_line_gives_the_number_the_time_and_the_cost(
     deployed: Deployment, cutout: Callable[..., Any], clock: Clock
 ) -> None:
     write("photos/a.jpg", "photos/b.jpg", "photos/c.jpg")
@@ -512,7 +512,7 @@ def test_a_cutout_that_was_there_before_costs_nothing(
     assert call.out.splitlines()[-1] == "1 in 0s, 0 credits, 1.0/s"
 
 
-def test_the_cutout_of_an_older_image_is_not_taken_for_its_own(
+def test_the_cutout_of_an_older_image_is_not_mistaken_for_its_own(
     deployed: Deployment, cutout: Callable[..., Any], clock: Clock
 ) -> None:
     write("a.jpg")
@@ -535,7 +535,7 @@ def test_an_upload_is_followed_to_its_letter(deployed: Deployment, cutout: Calla
     assert counts["Attributes"]["ApproximateNumberOfMessages"] == "1"
 
 
-def test_the_letter_of_an_earlier_upload_of_the_same_bytes_is_not_taken_for_its_own(
+def test_the_letter_of_an_earlier_upload_of_the_same_bytes_is_not_mistaken_for_its_own(
     deployed: Deployment, cutout: Callable[..., Any], clock: Clock
 ) -> None:
     write("a.jpg")
@@ -564,7 +564,7 @@ def uploads_answered_at(deployed: Deployment, moment: datetime) -> Iterator[None
 
 
 @pytest.mark.usefixtures("without_versions")
-def test_without_versions_the_letter_of_an_earlier_upload_is_not_taken_for_its_own(
+def test_without_versions_the_letter_of_an_earlier_upload_is_not_mistaken_for_its_own(
     deployed: Deployment, cutout: Callable[..., Any], clock: Clock
 ) -> None:
     write("a.jpg")
@@ -587,7 +587,7 @@ def test_without_versions_an_upload_is_followed_to_its_letter(
     assert one(call)["became"] == "letter"
 
 
-def test_letters_that_are_there_are_not_read_again_and_again(
+def test_letters_are_not_read_again_and_again(
     deployed: Deployment, cutout: Callable[..., Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("a.jpg")
@@ -616,7 +616,7 @@ def test_an_upload_that_is_overwritten_is_superseded(
     assert one(call)["became"] == "superseded"
 
 
-def test_an_upload_that_is_deleted_is_told(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+def test_a_deleted_upload_is_reported(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
     write("a.jpg")
     clock.after(5, lambda: deployed.s3.delete_object(Bucket="input", Key="a.jpg"))
     call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
@@ -624,7 +624,7 @@ def test_an_upload_that_is_deleted_is_told(deployed: Deployment, cutout: Callabl
     assert one(call)["became"] == "deleted"
 
 
-def test_an_upload_that_is_cleared_away_once_its_cutout_is_there_is_a_cutout(
+def test_an_upload_deleted_after_its_cutout_was_written_counts_as_a_cutout(
     deployed: Deployment, cutout: Callable[..., Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("a.jpg")
@@ -642,7 +642,7 @@ def test_an_upload_that_is_cleared_away_once_its_cutout_is_there_is_a_cutout(
         assert one(cutout("upload", "a.jpg", "--wait", "--yes", "--json"))["became"] == "cutout"
 
 
-def test_what_is_not_to_be_seen_any_more_is_given_up(
+def test_an_upload_that_is_nowhere_to_be_seen_is_given_up(
     deployed: Deployment, cutout: Callable[..., Any], clock: Clock
 ) -> None:
     write("a.jpg")
@@ -653,14 +653,14 @@ def test_what_is_not_to_be_seen_any_more_is_given_up(
 
 
 @pytest.mark.usefixtures("queue_in_work")
-def test_what_is_in_the_queue_is_not_given_up(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+def test_an_upload_in_the_queue_is_not_given_up(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
     write("a.jpg")
     clock.after(4 * following.IDLE_SECONDS, lambda: make_cutout(deployed, "a.jpg", "a.png"))
     assert cutout("upload", "a.jpg", "--wait", "--yes").code == 0
 
 
 @pytest.mark.usefixtures("queue_in_work")
-def test_a_pause_is_told_once_and_its_end(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+def test_a_pause_and_its_end_are_reported_once(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
     write("a.jpg")
     item = IntakeItem(deployed.dynamodb, "ledger")
     clock.after(20, lambda: item.pause(FUNCTION, "insufficient_api_credits"))
@@ -825,7 +825,9 @@ def test_a_page_is_replaced_where_it_is_ours_and_left_where_not(
     assert Path("out/index.html").read_text() == "mine"
 
 
-def test_a_page_that_cannot_be_written_is_told(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
+def test_a_page_that_cannot_be_written_is_reported(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock
+) -> None:
     write("a.jpg")
     Path("out/index.html").mkdir(parents=True)
     clock.after(5, lambda: make_cutout(deployed, "a.jpg", "a.png"))
@@ -834,7 +836,7 @@ def test_a_page_that_cannot_be_written_is_told(deployed: Deployment, cutout: Cal
     assert "There is no page of the cutouts: out/index.html: Is a directory." in call.err
 
 
-def test_a_cutout_that_cannot_be_written_is_told(
+def test_a_cutout_that_cannot_be_written_is_reported(
     deployed: Deployment, cutout: Callable[..., Any], clock: Clock
 ) -> None:
     write("a.jpg")
@@ -913,7 +915,7 @@ def test_nothing_is_sent_to_a_function_that_refuses_to_work(
     assert "Contents" not in deployed.s3.list_objects_v2(Bucket="input")
 
 
-def test_keys_that_the_stack_does_not_take_are_refused(deployed: Deployment, cutout: Callable[..., Any]) -> None:
+def test_keys_that_the_stack_does_not_accept_are_refused(deployed: Deployment, cutout: Callable[..., Any]) -> None:
     deployed.settings["INPUT_PREFIX"] = "in/"  # type: ignore[index]
     write("a.jpg")
     call = cutout("upload", "a.jpg", "--yes")

@@ -1,4 +1,4 @@
-"""The parts of the benchmark that measure nothing: what they make of what was measured."""
+"""The parts of the benchmark that evaluate measurements."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def log(wall: float, cpu: float = 0.1, log_bytes: int = 2_000) -> Log:
         (31_537, "31,537"),
     ],
 )
-def test_a_number_has_three_digits_that_count(value: float, text: str) -> None:
+def test_a_number_has_three_significant_digits(value: float, text: str) -> None:
     assert number(value) == text
 
 
@@ -67,13 +67,13 @@ def test_a_part_is_written_as_markdown() -> None:
     )
 
 
-def test_the_page_tells_date_versions_and_machine() -> None:
+def test_the_page_names_date_versions_and_machine() -> None:
     page = as_page([Part("Memory", []), Part("Money", [])])
     assert re.search(r"on 20\d\d-\d\d-\d\d with Python 3\.\d+\.\d+, boto3 \d.*, on \d+ cores, \d+ GB, ", page)
     assert page.index("## Memory") < page.index("## Money")
 
 
-def test_the_least_of_the_warm_batches_counts() -> None:
+def test_the_least_of_the_warm_batches_is_used() -> None:
     assert (log(3.2).wall, log(3.2, cpu=0.1).cpu) == (3.2, 0.1)
     assert log(3.2).first.wall == pytest.approx(9 * 3.2)
 
@@ -122,7 +122,7 @@ def test_a_backlog_at_the_accounts_rate_keeps_all_environments_busy() -> None:
     assert paced.s3_puts == usage.s3_puts
 
 
-def test_little_cpu_makes_the_cpus_time_longer_and_nothing_else() -> None:
+def test_less_cpu_lengthens_only_the_cpu_time() -> None:
     share = prices.LAMBDA_CORES
     assert money.gb_seconds_with_little_cpu(log(3.2, cpu=0)) == pytest.approx(160)
     assert money.gb_seconds_with_little_cpu(log(3.2, cpu=3.2)) == pytest.approx(160 / share)

@@ -25,7 +25,7 @@ def codes_of_the_function() -> set[str]:
 
 
 def codes_of_pixelcut() -> set[str]:
-    """Those that its reference lists."""
+    """The codes that the reference lists."""
     reference = yaml_parse(REFERENCE.read_text(encoding="utf-8"))
     content = reference["paths"]["/v1/remove-background"]["post"]["responses"]["400"]["content"]
     return set(content["application/json"]["schema"]["properties"]["error_code"]["enum"])
@@ -35,7 +35,7 @@ def test_there_is_advice_for_each_code_and_for_no_other() -> None:
     assert set(ADVICE) == codes_of_the_function() | codes_of_pixelcut() | {NO_REASON, NOT_DELIVERED}
 
 
-def test_a_code_that_nobody_knows_has_advice_too() -> None:
+def test_an_unknown_code_has_advice_too() -> None:
     assert advise("brand_new") is OTHER
 
 

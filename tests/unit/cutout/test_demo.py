@@ -47,12 +47,12 @@ def test_a_folder_for_the_cutouts_that_is_a_file_is_refused() -> None:
 
 def test_a_file_that_no_demo_wrote_is_not_overwritten() -> None:
     Path("photo.jpg").write_bytes(b"photo")
-    Path("photo.png").write_bytes(b"somebody's")
+    Path("photo.png").write_bytes(b"foreign")
     result = run("demo", "photo.jpg", "--out", ".")
 
     assert result.exit_code == 2
     assert "photo.png would be overwritten: choose another folder." in result.stderr
-    assert Path("photo.png").read_bytes() == b"somebody's"
+    assert Path("photo.png").read_bytes() == b"foreign"
     assert not Path("index.html").exists()
 
 
@@ -60,22 +60,22 @@ def test_a_file_beside_those_of_an_earlier_demo_is_not_overwritten() -> None:
     Path("photo.jpg").write_bytes(b"photo")
     Path("out").mkdir()
     Path("out/index.html").write_text(gallery.render([], ""))
-    Path("out/photo.png").write_bytes(b"somebody's")
+    Path("out/photo.png").write_bytes(b"foreign")
     result = run("demo", "photo.jpg")
 
     assert result.exit_code == 2
     assert "photo.png would be overwritten: choose another folder." in result.stderr
-    assert Path("out/photo.png").read_bytes() == b"somebody's"
+    assert Path("out/photo.png").read_bytes() == b"foreign"
 
 
 def page_of_an_earlier_demo(*names: str) -> None:
-    """In out/, with the files that it names, and one of somebody's."""
+    """In out/, with the files that it names, and a foreign one."""
     for name in names:
         Path("out", name).parent.mkdir(parents=True, exist_ok=True)
         Path("out", name).write_bytes(b"earlier")
     entries = [gallery.Entry(name, name, "letter") for name in names]
     Path("out/index.html").write_text(gallery.render(entries, ""))
-    Path("out/mine.png").write_bytes(b"somebody's")
+    Path("out/mine.png").write_bytes(b"foreign")
 
 
 def no_cloud(*_: object, **__: object) -> None:
@@ -188,7 +188,7 @@ def test_a_template_that_does_not_exist_is_refused() -> None:
         (["\u00e9" * 125 + ".jpg"], ["\u00e9" * 100 + ".jpg"], ["\u00e9" * 100 + ".png"]),
     ],
 )
-def test_each_image_has_a_key_and_a_cutout_of_its_own(images: list[str], keys: list[str], cutouts: list[str]) -> None:
+def test_each_image_has_its_own_key_and_cutout(images: list[str], keys: list[str], cutouts: list[str]) -> None:
     files = name_files(Path(image) for image in images)
 
     assert [file.key for file in files] == keys

@@ -19,7 +19,7 @@ def burst_times(gap: float, spread: float, chance: random.Random) -> Iterator[fl
 
 @pytest.mark.parametrize(("gap", "spread"), [(1, 0), (5, 4), (20, 0), (20, 8)])
 @pytest.mark.parametrize("limit", [None, 5.0])
-def test_bursts_lead_to_no_wrong_estimate(gap: float, spread: float, limit: float | None) -> None:
+def test_bursts_do_not_mislead_the_estimate(gap: float, spread: float, limit: float | None) -> None:
     estimate = Estimate(TOTAL, limit)
     bursts = burst_times(gap, spread, random.Random(7))
     burst = next(bursts)
@@ -34,7 +34,7 @@ def test_bursts_lead_to_no_wrong_estimate(gap: float, spread: float, limit: floa
             assert 0.8 * TRUTH < now + left < 1.2 * TRUTH, now
 
 
-def test_two_thousand_seen_a_hundred_at_a_time_are_estimated_from_a_tenth_of_the_way_on() -> None:
+def test_the_time_for_two_thousand_is_estimated_once_a_tenth_has_ended() -> None:
     estimate = Estimate(TOTAL, 5.0)
     for now in range(int(TRUTH)):
         estimate.note(now, int(now // 20 * 20 * RATE))
@@ -42,7 +42,7 @@ def test_two_thousand_seen_a_hundred_at_a_time_are_estimated_from_a_tenth_of_the
             assert now + (estimate.seconds_left(now) or 0) == pytest.approx(TRUTH, rel=0.2), now
 
 
-def test_what_ended_before_anybody_looked_tells_no_rate() -> None:
+def test_what_ended_before_the_first_look_sets_no_rate() -> None:
     estimate = Estimate(100)
     estimate.note(0, 0)
     assert estimate.seconds_left(0) is None
@@ -59,14 +59,14 @@ def test_the_rate_is_not_above_what_the_stack_allows() -> None:
     assert estimate.rate(11) == 5.0
 
 
-def test_until_two_bursts_are_seen_what_the_stack_allows_tells_the_time_left() -> None:
+def test_until_two_bursts_are_seen_the_allowed_rate_gives_the_time_left() -> None:
     estimate = Estimate(1000, 5.0)
     assert estimate.seconds_left(9) is None
     estimate.note(10, 500)
     assert (estimate.rate(12), estimate.seconds_left(12)) == (None, 100.0)
 
 
-def test_between_bursts_time_passes_and_a_standstill_makes_it_longer() -> None:
+def test_the_time_left_shrinks_between_bursts_and_grows_at_a_standstill() -> None:
     estimate = Estimate(100)
     for now in (0, 10, 20):
         estimate.note(now, 10 + now)
@@ -74,7 +74,7 @@ def test_between_bursts_time_passes_and_a_standstill_makes_it_longer() -> None:
     assert (estimate.seconds_left(200) or 0) > 500
 
 
-def test_after_a_pause_the_rate_is_measured_anew() -> None:
+def test_after_a_pause_the_rate_is_measured_again() -> None:
     estimate = Estimate(100)
     estimate.note(0, 10)
     estimate.note(10, 20)

@@ -1,4 +1,4 @@
-"""A run of 2,000, on a cloud that is only a clock: how its end is estimated, and what the lines say."""
+"""A run of 2,000 uploads on a simulated clock: the estimate of its end, and the lines on the screen."""
 
 import io
 import random
@@ -35,7 +35,7 @@ def at(seconds: float) -> datetime:
 
 
 class Cloud:
-    """Its time passes while somebody looks or rests; cutouts come at a flat rate, in this order of their numbers."""
+    """Time passes during looks and rests; cutouts arrive at a constant rate, in this order of their numbers."""
 
     def __init__(self, order: list[int], seconds_a_look: float) -> None:
         self.now = 0.0
@@ -111,7 +111,7 @@ def drawn(became: Counter[Became], ahead: int | None, estimate: Estimate, now: f
     return file.getvalue().splitlines()
 
 
-def test_the_lines_say_what_has_ended_how_and_what_is_ahead() -> None:
+def test_the_lines_say_what_has_ended_and_what_is_ahead() -> None:
     estimate = Estimate(2000, 5.0)
     estimate.note(10, 21)
     estimate.note(70, 321)
@@ -121,7 +121,7 @@ def test_the_lines_say_what_has_ended_how_and_what_is_ahead() -> None:
     assert second.rstrip() == "312 cutouts, 9 letters, 834 ahead in the queue"
 
 
-def test_what_is_not_known_yet_is_not_said() -> None:
+def test_unknown_figures_are_left_out() -> None:
     first, second = drawn(Counter(), None, Estimate(2000), 1)
     assert first.rstrip().endswith("0/2,000")
     assert second.rstrip() == "0 cutouts"
@@ -153,7 +153,7 @@ def ended(became: Became, billed: Billed | None) -> File:
         ),
     ],
 )
-def test_the_last_line_says_how_many_how_long_and_what_is_known_of_the_cost(
+def test_the_last_line_gives_the_number_the_time_and_the_known_cost(
     files: list[File], seconds: float, line: str
 ) -> None:
     assert word_end(files, seconds) == line

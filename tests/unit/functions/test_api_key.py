@@ -33,21 +33,21 @@ def test_a_secret_that_does_not_exist_blocks_the_account(api_key: ApiKey) -> Non
 
 
 @pytest.mark.parametrize("value", [" ", '{"api_key": "sk-5ec4e7"}', "two words", "sk-5ec4e7\nsk-5ec4e7", "clé"])
-def test_a_value_that_can_be_no_key_blocks_the_account(clients: Clients, api_key: ApiKey, value: str) -> None:
+def test_a_value_that_cannot_be_a_key_blocks_the_account(clients: Clients, api_key: ApiKey, value: str) -> None:
     clients.secrets.create_secret(Name="pixelcut", SecretString=value)
     with pytest.raises(ApiKeyMissing, match="as plain text") as caught:
         api_key(False)
     assert "5ec4e7" not in str(caught.value)
 
 
-def test_binary_secrets_are_no_keys(clients: Clients, api_key: ApiKey) -> None:
+def test_a_binary_secret_is_not_a_key(clients: Clients, api_key: ApiKey) -> None:
     clients.secrets.create_secret(Name="pixelcut", SecretBinary=b"sk-5ec4e7")
     with pytest.raises(ApiKeyMissing):
         api_key(False)
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException", "InternalServiceError"])
-def test_whatever_else_secrets_manager_answers_is_unavailable(clients: Clients, api_key: ApiKey, code: str) -> None:
+def test_any_other_error_of_secrets_manager_is_unavailable(clients: Clients, api_key: ApiKey, code: str) -> None:
     with Stubber(clients.secrets) as stub:
         stub.add_client_error("get_secret_value", code, http_status_code=400)
         with pytest.raises(StorageUnavailable, match=code):

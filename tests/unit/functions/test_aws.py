@@ -31,7 +31,7 @@ def test_every_client_gives_up_in_time_and_has_a_connection_for_each_thread() ->
         ({"amz-sdk-request": "attempt=1"}, {}),
     ],
 )
-def test_a_cutout_is_sent_once_and_by_no_sdk_that_does_not_say_so(
+def test_a_cutout_is_sent_once_and_only_by_an_sdk_that_counts_its_attempts(
     first: dict[str, object], again: dict[str, object]
 ) -> None:
     events = Clients(threads=1).s3.meta.events

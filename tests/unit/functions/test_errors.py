@@ -1,4 +1,4 @@
-"""Errors carry their own words only, and text that every letter and log can hold."""
+"""Errors carry only their own words, and text that every letter and log can hold."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def every_error(error: type[CutoutError] = CutoutError) -> Iterator[type[CutoutE
 OUR_CODES = {error.code for error in every_error() if "code" in vars(error)} | {"no_reason", "not_delivered"}
 
 
-def test_every_error_stands_in_the_tree_of_the_module_under_its_own_code() -> None:
+def test_the_modules_tree_lists_every_error_under_its_own_code() -> None:
     assert errors.__doc__
     tree = dict(line.split("─ ")[1].split(maxsplit=1) for line in errors.__doc__.splitlines() if "─ " in line)
     concrete = {error.__name__: error.code for error in every_error() if "code" in vars(error)}
@@ -52,10 +52,10 @@ def test_redacted_text_can_be_printed_and_written(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\ud800b", "a\x00b", "a\u202eb", "a\x9bb", "a\uffffb"])
-def test_what_has_no_place_in_a_text_is_dropped(text: str) -> None:
+def test_characters_that_cannot_be_printed_are_dropped(text: str) -> None:
     assert redact(text) == "ab"
 
 
 @pytest.mark.parametrize("split", ["\ud800", "\u200b", "\x00"])
-def test_a_secret_is_not_hidden_by_what_is_dropped(split: str) -> None:
+def test_dropped_characters_do_not_hide_a_secret(split: str) -> None:
     assert "5ec4e7" not in redact(f"see https:{split}//example.com/5ec4e7")

@@ -1,4 +1,4 @@
-"""The handler: a batch in, what must come back out; what it counts, and how its parts fit together."""
+"""The handler: a batch in, the failed messages out; its metrics, and how its parts fit together."""
 
 import gc
 import io
@@ -50,7 +50,7 @@ class Context:
 
 @dataclass
 class Stack:
-    """The function's surroundings. `fates` says what becomes of a key; by default, a cutout."""
+    """The function's environment. `fates` says what becomes of a key; by default, a cutout."""
 
     clients: Clients
     uploads: str
@@ -120,7 +120,7 @@ def stack(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
 @pytest.fixture
 def faked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
-    """The same, with the way of an upload replaced by its fate."""
+    """The same, with the processing of an upload replaced by its fate."""
     monkeypatch.setattr(BackgroundRemover, "process", lambda _, upload, sent, deadline: stack.process(upload))
     return stack
 
@@ -129,7 +129,7 @@ def test_garbage_is_collected_once_the_handler_is_imported() -> None:
     assert gc.isenabled()
 
 
-def test_every_upload_of_a_batch_is_worked_on(
+def test_every_upload_of_a_batch_is_processed(
     faked: Stack, make_event: MakeEvent, make_record: MakeRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bodies = [{"Records": [make_record(f"{number}.jpg")]} for number in range(10)]
@@ -230,7 +230,7 @@ def test_cutouts_that_would_be_taken_for_uploads_fail_the_invocation(
         stack.invoke(make_event())
 
 
-def test_one_bucket_will_do_where_a_prefix_keeps_the_two_apart(
+def test_one_bucket_is_enough_if_a_prefix_keeps_uploads_and_cutouts_apart(
     stack: Stack, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"INPUT_BUCKET": "output", "INPUT_PREFIX": "in/", "OUTPUT_KEY": "out/{name}.png"}.items():
@@ -238,7 +238,7 @@ def test_one_bucket_will_do_where_a_prefix_keeps_the_two_apart(
     assert stack.invoke(make_event({"Event": "s3:TestEvent"})) == []
 
 
-def test_a_batch_of_which_nothing_succeeds_is_not_an_error_of_the_function(
+def test_a_batch_in_which_nothing_succeeds_is_not_an_error_of_the_function(
     faked: Stack, make_event: MakeEvent, make_record: MakeRecord
 ) -> None:
     faked.fates = {"a.jpg": ServiceUnavailable("Later."), "b.jpg": MalformedImage("No image.")}
@@ -246,7 +246,7 @@ def test_a_batch_of_which_nothing_succeeds_is_not_an_error_of_the_function(
     assert len(faked.read_uploads()) == len(faked.read_letters()) == 1
 
 
-def test_a_message_that_is_not_done_with_comes_back_alone(
+def test_only_the_unfinished_message_returns_to_the_queue(
     faked: Stack, make_event: MakeEvent, make_record: MakeRecord
 ) -> None:
     faked.clients.sqs.delete_queue(QueueUrl=faked.uploads)
@@ -293,7 +293,7 @@ def test_a_message_that_was_received_or_put_back_before_is_retried(
     assert seen == [is_retried]
 
 
-def test_attempts_are_carried_on_by_a_message_that_was_put_back(
+def test_a_message_that_was_put_back_keeps_its_attempts(
     faked: Stack, make_event: MakeEvent, make_record: MakeRecord
 ) -> None:
     faked.fates = {"a.jpg": ServiceUnavailable("Later.")}
@@ -330,7 +330,7 @@ def test_attempts_that_the_function_has_not_counted_are_ignored(
     assert attributes == {"Attempts": "1", "FirstSent": "1769860800000"}
 
 
-def test_for_how_long_an_upload_has_been_retried_is_counted(
+def test_the_time_since_an_upload_was_first_sent_is_a_metric(
     faked: Stack, make_event: MakeEvent, make_record: MakeRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:
     faked.fates = {"old.jpg": RateLimitExceeded("Later."), "new.jpg": ServiceUnavailable("Later.")}
@@ -346,7 +346,7 @@ def test_for_how_long_an_upload_has_been_retried_is_counted(
     }  # fmt: skip
 
 
-def test_an_upload_may_take_the_invocations_time_but_for_its_letter(
+def test_an_upload_may_use_the_invocations_time_except_what_its_letter_needs(
     stack: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = []
@@ -357,7 +357,7 @@ def test_an_upload_may_take_the_invocations_time_but_for_its_letter(
     assert left == [(1769860800.0, pytest.approx(60 - LETTER_SECONDS, abs=1))]
 
 
-def test_a_blocked_account_pauses_the_intake_and_lambda_is_not_asked(
+def test_a_blocked_account_pauses_the_intake_without_a_call_to_lambda(
     stack: Stack, make_event: MakeEvent, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Clients, "functions", None)  # whatever state the mapping is in
@@ -380,7 +380,7 @@ def test_a_blocked_account_pauses_the_intake_and_lambda_is_not_asked(
     assert codes == ["insufficient_api_credits", "insufficient_api_credits", "intake_paused"]
 
 
-def test_a_pause_that_comes_while_a_slot_is_waited_for_is_heeded(
+def test_a_pause_during_the_wait_for_a_slot_is_respected(
     stack: Stack, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker_ = handler._worker()
@@ -392,7 +392,7 @@ def test_a_pause_that_comes_while_a_slot_is_waited_for_is_heeded(
         raise AssertionError("it is paused")
 
 
-def test_that_the_intake_is_paused_is_logged_as_everything_else(stack: Stack) -> None:
+def test_a_pause_of_the_intake_is_logged_like_everything_else(stack: Stack) -> None:
     handler._worker().intake.report_failure(InsufficientCredits("Buy some."), None)
     (line,) = stack.read_log()
     assert (line["level"], line["message"]) == ("WARNING", "The intake is paused: insufficient_api_credits.")
@@ -401,7 +401,7 @@ def test_that_the_intake_is_paused_is_logged_as_everything_else(stack: Stack) ->
 
 
 @pytest.mark.parametrize(("level", "logged"), [("WARNING", True), ("ERROR", False)])
-def test_what_other_modules_log_honours_the_log_level(level: str, logged: bool) -> None:
+def test_log_lines_of_other_modules_honour_the_log_level(level: str, logged: bool) -> None:
     code = (
         "import logging, remove_background.handler\n"
         "logging.getLogger('remove_background.intake').warning('The intake is paused', extra={'error_code': 'why'})"

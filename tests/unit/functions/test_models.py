@@ -40,7 +40,7 @@ def test_metadata_fits_into_an_http_header_and_into_s3s_two_kilobytes(key: str) 
         (None, None, False),
     ],
 )
-def test_a_cutout_is_of_just_the_upload_that_it_names(
+def test_a_cutout_belongs_only_to_the_upload_that_it_names(
     make_upload: Callable[..., Upload], mine: str | None, theirs: str | None, same: bool
 ) -> None:
     cutout = cutout_of(make_upload(sequencer=theirs))
@@ -50,5 +50,5 @@ def test_a_cutout_is_of_just_the_upload_that_it_names(
         assert not cutout.is_of_just(other)
 
 
-def test_an_object_without_metadata_is_not_a_cutout_of_any_upload(make_upload: Callable[..., Upload]) -> None:
+def test_an_object_without_metadata_belongs_to_no_upload(make_upload: Callable[..., Upload]) -> None:
     assert not Cutout.from_metadata('"etag"', {}).is_of_key(make_upload())

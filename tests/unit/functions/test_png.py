@@ -1,4 +1,4 @@
-"""A PNG passes when a decoder can load it, whole and with transparency; Pillow is the judge of that."""
+"""A PNG passes if a decoder can load it, whole and with transparency. Pillow decides."""
 
 import io
 import itertools
@@ -147,7 +147,7 @@ GOOD: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_what_loads_passes(name: str) -> None:
+def test_an_image_that_loads_passes(name: str) -> None:
     assert loads(GOOD[name])
     png.verify(io.BytesIO(GOOD[name]), lambda: None)
 
@@ -220,14 +220,14 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_broken_is_refused_with_its_reason(name: str) -> None:
+def test_a_broken_image_is_refused_with_its_reason(name: str) -> None:
     content, reason = BROKEN[name]
     with pytest.raises(ResultInvalid, match=reason):
         png.verify(io.BytesIO(content), lambda: None)
 
 
 def mutate(chunks: list[Chunk], chance: random.Random) -> list[Chunk]:
-    """Damages a PNG as no checksum shows: each chunk's CRC is right."""
+    """Damages a PNG in a way that no checksum shows: each chunk's CRC is right."""
     chunks = list(chunks)
     at = chance.randrange(len(chunks))
     kind, data = chunks[at]
@@ -275,7 +275,7 @@ def mutants(seed: int, number: int) -> Iterator[bytes]:
         yield content[: chance.randrange(len(content))] if chance.random() < 0.05 else content
 
 
-def test_what_pillow_cannot_load_is_refused() -> None:
+def test_an_image_that_pillow_cannot_load_is_refused() -> None:
     broken = [content for content in mutants(seed=1, number=4_000) if not loads(content)]
     assert len(broken) > 1_000
     assert [content.hex() for content in broken if passes(content)] == []
@@ -303,7 +303,7 @@ def test_memory_is_flat_however_large_the_image() -> None:
         tracemalloc.stop()
 
 
-def test_the_time_is_looked_at_while_pixels_are_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deadline_is_checked_while_pixels_are_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
     content = write(make(3000, 2000, pixels=(b"\0" + bytes(12_000)) * 2000))
     pieces = 0
 

@@ -72,7 +72,7 @@ def test_fewer_than_64_pixels_are_too_few(width: int, height: int) -> None:
 
 
 @pytest.mark.parametrize("size", [25_000_000, 25_000_001, 26_214_400])
-def test_up_to_the_larger_25mb_the_api_judges(size: int) -> None:
+def test_a_size_of_25_mb_by_either_definition_is_left_to_the_api(size: int) -> None:
     assert check(png(100, 100), size) == Header("png", 100, 100)
 
 
@@ -121,7 +121,7 @@ NO_IMAGES = {
 
 
 @pytest.mark.parametrize("name", NO_IMAGES)
-def test_what_is_surely_no_image_is_unsupported(name: str) -> None:
+def test_a_file_that_is_certainly_not_an_image_is_unsupported(name: str) -> None:
     with pytest.raises(UnsupportedImageFormat):
         check(NO_IMAGES[name], 10_000)
 
@@ -146,7 +146,7 @@ IN_DOUBT = {
 
 
 @pytest.mark.parametrize("name", IN_DOUBT)
-def test_what_may_be_an_image_is_for_the_api_to_judge(name: str) -> None:
+def test_a_file_that_may_be_an_image_is_left_to_the_api(name: str) -> None:
     data = IN_DOUBT[name]
     assert check(data, len(data)) == check(data, 10_000) == Header(None, None, None)
 
@@ -163,7 +163,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("format_", [name for name in WHOLE if name != "heif"])
-def test_the_shortest_header_that_tells_the_size_is_enough(format_: str) -> None:
+def test_the_shortest_header_that_holds_the_size_is_enough(format_: str) -> None:
     head = WHOLE[format_]
     assert check(head, len(head)) == Header(format_, 100, 90)
 
@@ -176,7 +176,7 @@ def test_a_file_that_ends_within_its_header_is_malformed(format_: str) -> None:
 
 
 @pytest.mark.parametrize("format_", WHOLE)
-def test_a_header_longer_than_the_first_bytes_is_for_the_api_to_judge(format_: str) -> None:
+def test_a_header_longer_than_the_first_bytes_is_left_to_the_api(format_: str) -> None:
     head = WHOLE[format_][:-1]
     assert check(head, len(head) + 1) == Header(format_, None, None)
 
@@ -228,7 +228,7 @@ def test_a_gif_whose_first_frame_leaves_its_screen_is_unknown(frame: tuple[int, 
     assert check(head, len(head)) == Header("gif", None, None)
 
 
-def test_the_scale_of_a_lossy_webp_is_no_part_of_its_size() -> None:
+def test_the_scale_of_a_lossy_webp_is_not_part_of_its_size() -> None:
     head = b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0\0\0\0\x9d\x01\x2a" + struct.pack("<HH", 0x4000 | 100, 0x8000 | 90)
     assert read_header(head) == Header("webp", 100, 90)
 
@@ -255,7 +255,7 @@ def test_reads_a_big_endian_bigtiff() -> None:
         ((254, 4, 1), (256, 4, 10), (257, 4, 10)),  # a smaller copy of the photo
     ],
 )
-def test_a_tiff_whose_first_directory_does_not_tell_the_photos_size_is_unknown(
+def test_a_tiff_whose_first_directory_does_not_hold_the_photos_size_is_unknown(
     entries: tuple[tuple[int, int, int], ...],
 ) -> None:
     head = tiff(*entries)
@@ -295,7 +295,7 @@ def test_the_size_of_a_heif_is_that_of_its_primary_item(associations: bytes) -> 
         FTYP + b"\0\0\0\x03meta",  # a box smaller than its own header
     ],
 )
-def test_a_heif_that_does_not_tell_its_size_is_unknown(head: bytes) -> None:
+def test_a_heif_that_does_not_hold_its_size_is_unknown(head: bytes) -> None:
     assert check(head, len(head)) == Header("heif", None, None)
 
 

@@ -1,4 +1,4 @@
-"""Preflight against Pillow, on files of every kind that a format's writers are known to produce."""
+"""Compares preflight with Pillow, on every kind of file that a format's writers are known to produce."""
 
 import contextlib
 import functools
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pillow_heif
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
@@ -253,7 +253,7 @@ def truth(data: bytes) -> tuple[str, int, int]:
         return ("jpeg" if name == "mpo" else name, *picture.size)  # a JPEG with more JPEGs behind it
 
 
-# What 64 KiB of it do not tell, and why.
+# Images whose size is not in their first 64 KiB, and why.
 UNTOLD = {
     "jpeg": {"ICC profile of 100 kB", "Exif and ICC profile of 50 kB each"},  # the frame header comes after them
     "gif": {
@@ -293,16 +293,18 @@ def test_rejects_no_valid_image_within_the_limits(format_: str) -> None:
 
 
 @pytest.mark.parametrize("format_", WRITERS)
+@settings(max_examples=50)  # of each format
 @given(data=st.data())
-def test_a_shorter_head_tells_the_same_or_less(format_: str, data: st.DataObject) -> None:
+def test_a_shorter_head_reveals_the_same_or_less(format_: str, data: st.DataObject) -> None:
     image_ = data.draw(st.sampled_from(list(samples(format_).values())), label="image")
     whole, head = read_header(image_), image_[: data.draw(st.integers(32, 1500), label="bytes of the head")]
-    header = check(head, len(head) + 1)  # nothing is malformed as long as there is more of it
+    header = check(head, len(head) + 1)  # a file is not malformed while more of it follows
     assert header.format == whole.format
     assert (header.width, header.height) in ((whole.width, whole.height), (None, None))
 
 
 @pytest.mark.parametrize("format_", WRITERS)
+@settings(max_examples=50)  # of each format
 @given(data=st.data())
 def test_damaged_files_raise_nothing_but_rejected(format_: str, data: st.DataObject) -> None:
     head = bytearray(data.draw(st.sampled_from(list(samples(format_).values())), label="image")[:HEAD_BYTES])

@@ -60,7 +60,7 @@ def test_an_upload_without_versions_is_looked_at_by_its_etag(clients: Clients, m
     assert storage.look_at(make_upload(bucket="output", etag="other", version_id=None)) is Outcome.SUPERSEDED
 
 
-def test_when_an_upload_was_put_there_is_read(clients: Clients, storage: Storage) -> None:
+def test_the_time_of_an_upload_is_read(clients: Clients, storage: Storage) -> None:
     upload = put(clients, b"image")
     modified = clients.s3.head_object(Bucket="input", Key=upload.key)["LastModified"]
     assert look(storage, upload).modified == modified.timestamp()
@@ -83,7 +83,7 @@ def test_an_upload_that_was_never_there_is_deleted(storage: Storage, make_upload
 
 
 def test_a_null_version_is_none(clients: Clients, make_upload: MakeUpload) -> None:
-    """So S3 calls what stands in a bucket whose versioning is suspended; the next upload overwrites it."""
+    """S3 names the version so if versioning is suspended; the next upload overwrites it."""
     body = StreamingBody(io.BytesIO(b"image"), 5)
     answer = {"Body": body, "ContentRange": "bytes 0-4/5", "VersionId": "null", "LastModified": datetime.now(UTC)}
     with Stubber(clients.s3) as stub:
@@ -132,9 +132,7 @@ def test_an_upload_that_was_overwritten_after_the_look_is_not_read(
     assert (caught.value.is_its_own, caught.value.may_be_general) == (True, False)
 
 
-def test_a_cutout_is_written_with_what_it_was_made_of(
-    clients: Clients, storage: Storage, make_upload: MakeUpload
-) -> None:
+def test_a_cutout_is_written_with_its_source(clients: Clients, storage: Storage, make_upload: MakeUpload) -> None:
     upload = make_upload("été.jpg")
     assert storage.find_cutout("été.png") is None
     assert storage.write_cutout("été.png", result_of(b"png"), upload, replaces=None)
@@ -164,7 +162,7 @@ def test_a_cutout_is_written_with_its_checksum_and_length(
     assert sent == [(base64.b64encode(hashlib.sha256(b"png").digest()).decode(), 3)]
 
 
-def test_a_cutout_is_written_only_where_what_was_found_still_stands(storage: Storage, make_upload: MakeUpload) -> None:
+def test_a_cutout_replaces_only_the_object_that_was_found(storage: Storage, make_upload: MakeUpload) -> None:
     upload = make_upload()
     assert storage.write_cutout("photo.png", result_of(b"first"), upload, replaces=None)
     assert not storage.write_cutout("photo.png", result_of(b"second"), upload, replaces=None)
@@ -179,12 +177,12 @@ def test_a_result_is_written_whole_after_a_write_that_was_refused(
     result = result_of(b"a whole png")
     assert storage.write_cutout("photo.png", result_of(b"older"), make_upload(), replaces=None)
     assert not storage.write_cutout("photo.png", result, make_upload(), replaces=None)
-    result.file.read()  # as a client may that sends its body before it is refused
+    result.file.read()  # as by a client that sends its body before it is refused
     assert storage.write_cutout("photo.png", result, make_upload(), replaces=storage.find_cutout("photo.png"))
     assert clients.s3.get_object(Bucket="output", Key="photo.png")["Body"].read() == b"a whole png"
 
 
-def test_a_cutout_that_was_to_be_replaced_and_is_gone_is_not_written(
+def test_a_cutout_that_should_replace_a_deleted_one_is_not_written(
     clients: Clients, storage: Storage, make_upload: MakeUpload
 ) -> None:
     storage.write_cutout("photo.png", result_of(b"first"), make_upload(), replaces=None)
@@ -208,7 +206,7 @@ def test_a_cutout_that_was_to_be_replaced_and_is_gone_is_not_written(
     ],
 )
 @pytest.mark.parametrize("status", [400, 403, 499, 500, 503])
-def test_whatever_else_s3_answers_is_unavailable(
+def test_any_other_error_of_s3_is_unavailable(
     clients: Clients,
     make_upload: MakeUpload,
     operation: str,
@@ -251,10 +249,10 @@ def test_an_s3_that_does_not_answer_is_unavailable(
         Storage(clients.s3, "output").find_cutout("k")
 
 
-def test_the_write_of_a_cutout_whose_answer_was_lost_is_not_repeated(
+def test_a_write_whose_answer_was_lost_is_not_repeated(
     make_upload: MakeUpload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have been applied: after A, B, A its If-Match would hold again, and B would replace A."""
+    """It may have been applied: after A, B, A the If-Match would hold again, and B would replace A."""
     sent: list[str] = []
 
     def lose_answer(**_: object) -> None:

@@ -91,7 +91,7 @@ def test_an_empty_object_is_an_upload_when_its_key_does_not_end_in_a_slash(
      ("-1", -1), ("0", 0), ("5368709120", 5_368_709_120)],
 )  # fmt: skip
 @pytest.mark.parametrize("body", ["notification", "eventbridge"])
-def test_a_size_that_is_not_a_whole_number_keeps_no_upload_from_its_cutout(
+def test_a_size_that_is_not_a_whole_number_does_not_stop_the_upload(
     make_record: Callable[..., dict[str, Any]], size: str, read: int | None, body: str
 ) -> None:
     event: dict[str, Any] = {"Records": [make_record(size="the size")]}
@@ -258,7 +258,7 @@ def test_an_event_of_eventbridge_that_names_no_object_is_a_bad_notification(body
 
 
 @pytest.mark.parametrize("time", [None, 5, "yesterday", "", "0001-01-01T00:00:00", "\ud800"])
-def test_a_time_that_cannot_be_read_keeps_no_upload_from_its_cutout(
+def test_a_time_that_cannot_be_read_does_not_stop_the_upload(
     make_record: Callable[..., dict[str, Any]], time: object
 ) -> None:
     upload = read_upload(make_record() | {"eventTime": time})
@@ -291,7 +291,7 @@ NAMES = st.text(st.characters()) | JSON
     event=JSON,
     time=JSON,
 )
-def test_whatever_a_record_holds_it_is_an_upload_or_not_or_a_bad_notification(
+def test_any_record_is_an_upload_or_ignored_or_a_bad_notification(
     bucket: Any,  # noqa: ANN401
     object_: Any,  # noqa: ANN401
     event: Any,  # noqa: ANN401

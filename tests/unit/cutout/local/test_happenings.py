@@ -26,14 +26,14 @@ from cutout.local.happenings import Happenings
         ("START RequestId: 1 Version: $LATEST", None),
     ],
 )
-def test_what_the_function_logs_of_an_upload_is_told(line: object, said: str | None) -> None:
+def test_a_log_entry_about_an_upload_becomes_a_line(line: object, said: str | None) -> None:
     told: list[str] = []
     Happenings(told.append).printed(line if isinstance(line, str) else json.dumps(line))
 
     assert [text[10:] for text in told] == ([said] if said else [])
 
 
-def test_an_upload_is_told() -> None:
+def test_an_upload_becomes_a_line() -> None:
     told: list[str] = []
     Happenings(told.append).uploaded("a b.jpg", 1_500_000)
 

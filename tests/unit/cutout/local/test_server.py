@@ -5,7 +5,7 @@ from moto import mock_aws
 from cutout.local.aws.server import read_code
 
 
-def test_the_code_of_a_function_that_is_gone_is_missed_as_by_a_client() -> None:
-    """A poller that is about to invoke it then ends like one that finds its mapping gone."""
+def test_the_code_of_a_deleted_function_is_not_found_as_by_a_client() -> None:
+    """So a poller that is about to invoke it ends as if its mapping were gone."""
     with mock_aws(), pytest.raises(ClientError, match="ResourceNotFoundException"):
         read_code("arn:aws:lambda:us-east-1:123456789012:function:deleted")

@@ -1,4 +1,4 @@
-"""Whatever goes wrong, and however much is logged, no signed URL, key or result URL is in a log line or a letter."""
+"""No log line or letter holds a signed URL, a key or a result URL, whatever goes wrong, at any log level."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def endpoint() -> Iterator[str]:
 def said(
     endpoint: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., str]]:
-    """Handles an upload as on its last attempt, with every logger at DEBUG; returns all that was said of it."""
+    """Handles an upload on its last attempt, with every logger at DEBUG; returns everything written about it."""
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "testing",
@@ -103,7 +103,7 @@ def said(
 
 
 def is_of_the_function(record: logging.LogRecord) -> bool:
-    """The servers run in this process, too, in threads of other names; what they log is not the function's."""
+    """The servers run in this process too, in threads with other names; their log lines are not the function's."""
     return str(record.threadName).startswith(("MainThread", "ThreadPoolExecutor"))
 
 
@@ -128,7 +128,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_no_secret_is_told(
+def test_no_secret_is_revealed(
     said: Callable[..., str],
     stand_in: StandIn,
     make_event: Callable[..., dict[str, Any]],
@@ -146,7 +146,7 @@ def test_no_secret_is_told(
     assert SECRETS.findall(told) == []
 
 
-def test_no_secret_is_told_when_nothing_answers(
+def test_no_secret_is_revealed_when_nothing_answers(
     said: Callable[..., str],
     make_event: Callable[..., dict[str, Any]],
     make_record: Callable[..., dict[str, Any]],

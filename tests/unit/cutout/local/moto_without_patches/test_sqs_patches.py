@@ -1,0 +1,56 @@
+"""SQS, which sqs_patches.py makes thread-safe and faster."""
+
+import pytest
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.sqs.models import Message, Queue, SQSBackend, sqs_backends
+
+from tests.unit.cutout.local.moto_without_patches.plain_moto import REGION, Make, Untyped
+
+
+def a_queue() -> Untyped:
+    return sqs_backends[DEFAULT_ACCOUNT_ID][REGION].get_queue("queue")
+
+
+def test_a_deletion_replaces_the_messages_of_a_queue_by_a_copy(aws: Make, queue_url: str) -> None:
+    aws("sqs").send_message(QueueUrl=queue_url, MessageBody="body")
+    (message,) = aws("sqs").receive_message(QueueUrl=queue_url)["Messages"]
+    before = a_queue()._messages
+    aws("sqs").delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+    assert a_queue()._messages is not before, "_delete_in_place: two deletions at a time lose one"
+
+
+def test_the_groups_of_a_queue_are_read_from_a_set_that_another_call_may_change(aws: Make, queue_url: str) -> None:
+    queue = a_queue()
+
+    class Late(Message):
+        """Another message arrives while the group of this one is read."""
+
+        @property
+        def group_id(self) -> None:
+            queue.pending_messages.add(Message("2", "body"))
+
+        @group_id.setter
+        def group_id(self, group_id: str | None) -> None:
+            """The queue is none with groups."""
+
+    queue.pending_messages.add(Late("1", "body"))
+    with pytest.raises(RuntimeError, match="changed size during iteration"):
+        _ = queue.pending_message_groups  # _pending_groups
+
+
+def test_each_received_message_makes_moto_count_the_whole_queue(
+    aws: Make, queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws("sqs").send_message(QueueUrl=queue_url, MessageBody="body")
+    asked = []
+    messages: Untyped = Queue.messages
+
+    def read(queue: Queue) -> list[Message]:
+        asked.append(queue)
+        return list(messages.fget(queue))
+
+    monkeypatch.setattr(Queue, "messages", property(read))
+    backend: Untyped = sqs_backends[DEFAULT_ACCOUNT_ID][REGION]
+    (message,) = a_queue()._messages
+    assert SQSBackend.is_message_valid_based_on_retention_period(backend, "queue", message)
+    assert asked, "_check_retention"
