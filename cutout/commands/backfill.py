@@ -45,7 +45,7 @@ def backfill(
     yes: Annotated[bool, typer.Option("--yes", help="Enqueue them. Otherwise they are only counted.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell which inputs have no current cutout, and enqueue them.
+    """List the inputs without a current cutout, and enqueue them.
 
     Each costs a credit at most. Started again, it skips what has a cutout by then. What has a letter is left to
     `cutout letters`. What was rejected for good is left out for as long as the object stands, also when its letter is
@@ -124,7 +124,7 @@ def _fail_unless_all_are_done(enqueuer: Enqueuer, followed: Sequence[File]) -> N
 
 
 def _enqueue(deployed: Deployment, enqueuer: Enqueuer, wanted: IO[str], total: int, *, wait: bool) -> list[File] | None:
-    """What became of them, where that is waited for."""
+    """What became of them, if that is waited for."""
     began = queues.now(deployed.sqs, deployed.upload_queue)
     wanted.seek(0)
     enqueuer.send(wanted, total, functools.partial(bar, "Enqueuing"))

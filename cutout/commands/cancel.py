@@ -1,4 +1,4 @@
-"""`cutout cancel`: uploads that still wait in the queue are taken back."""
+"""`cutout cancel`: takes back uploads that still wait in the queue."""
 
 import functools
 import shlex
@@ -40,7 +40,7 @@ def cancel(
     """Take back uploads that still wait in the queue.
 
     The images stay in the input bucket, and `cutout backfill` finds them again; with --keep it sends just these again.
-    What the function works on, or retries later, cannot be taken back; how many messages that are is told. Call
+    What the function works on, or retries later, cannot be taken back; the number of such messages is printed. Call
     `cutout pause` first, so that the function does not take more of them meanwhile.
 
     Example: cutout cancel --prefix 2024/trip --keep trip.keys

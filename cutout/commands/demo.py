@@ -1,4 +1,4 @@
-"""`cutout demo`: photos go through the whole path on this machine, and come back as cutouts on a page."""
+"""`cutout demo`: turns photos into cutouts on this machine, and shows them on a page."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ from cutout.terminal import printable
 
 _PIXELCUT_URL = "https://api.developer.pixelcut.ai"
 
-# Longer than the function may take for one batch: when nothing ends for so long, something is wrong.
+# Longer than the function may take for one batch: if nothing ends for this long, something is wrong.
 _PATIENCE_SECONDS = 150.0
 
 
@@ -111,7 +111,7 @@ def _samples() -> list[Path]:
 
 
 def name_files(images: Iterable[Path]) -> list[File]:
-    """Gives each image a key and a cutout of its own, also where a file system ignores case."""
+    """Gives each image its own key and cutout, even on a file system that ignores case."""
     taken: set[str] = set()
     files = []
     for image in images:
@@ -153,7 +153,7 @@ def _names(file: File) -> tuple[str, str, str]:
 
 
 def _check_key(key: str) -> None:
-    """Raises BadParameter for a key that no image could be paid with; asking for the balance is free."""
+    """Raises BadParameter for a key that cannot pay for an image; reading the balance is free."""
     import requests  # noqa: PLC0415  # --help can do without
 
     try:
@@ -170,7 +170,7 @@ def _check_key(key: str) -> None:
 
 
 def _agree_to_spend(images: int, *, yes: bool) -> None:
-    """Raises BadParameter when nobody can be asked, Abort when the answer is no."""
+    """Raises BadParameter without a terminal, Abort when the answer is no."""
     message = (
         f"PIXELCUT_API_KEY is set, so Pixelcut itself is used. Credits to spend: {images} at most, "
         "or more if answers are lost and images have to be sent again."

@@ -1,4 +1,4 @@
-"""`cutout pause` and `cutout resume`: an operator's hand on the intake."""
+"""`cutout pause` and `cutout resume`: the operator's switch of the intake."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ def pause(
 ) -> None:
     """Pause the intake: uploads wait in the queue, at no cost, until `cutout resume`.
 
-    The function does not reopen what an operator paused. Uploads that are being worked on are finished.
+    The function does not reopen what an operator paused. Uploads in flight are finished.
 
     Example: cutout pause --reason "new price list" --yes
     """
@@ -60,7 +60,7 @@ def resume(
 
 
 def _change(deployed: Deployment, write: Callable[[IntakeItem, str], bool]) -> State | None:
-    """The state where the item needed no change."""
+    """The state if the item needed no change."""
     changed = stack_intake.change(deployed, write)
     if changed.trouble:
         typer.echo(

@@ -44,8 +44,8 @@ def list_letters(
 ) -> None:
     """Count the letters by code, or list them.
 
-    With --code or --all they are listed, oldest first. The queue stays as it was. SQS hides letters while somebody
-    reads them, and shows them to nobody else.
+    With --code or --all they are listed, oldest first. The queue stays as it was. SQS hides letters from others
+    while one command reads them.
 
     Example: cutout letters list --code malformed_image
     """
@@ -68,9 +68,9 @@ def show_letters(
     endpoint_url: EndpointUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show all that is known of a letter.
+    """Show everything about a letter.
 
-    That is what it means, what to do about it, and where to look.
+    It says what the code means, what to do, and where to look.
 
     Example: cutout letters show 3f2a91c0
     """
@@ -150,8 +150,8 @@ def discard_letters(
 ) -> None:
     """Delete letters. The images stay in the input bucket, unless --delete-upload is given.
 
-    In a bucket with versions --delete-upload deletes just the version that the letter is about: an older one of its key
-    stands there then.
+    In a bucket with versions, --delete-upload deletes only the version that the letter is about: an older one of its
+    key becomes current.
 
     Example: cutout letters discard --code unsupported_image_format --yes
     """

@@ -1,4 +1,4 @@
-"""`cutout local`: the local cloud, with the stack deployed or not, kept up for as long as a person works with it."""
+"""`cutout local`: keeps the local cloud up, with or without the stack, while a person works with it."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""`cutout logs`: what the functions have logged, in lines for a person."""
+"""`cutout logs`: the functions' logs, in lines for a person."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -27,7 +27,7 @@ def logs(
 ) -> None:
     """Show what the functions have logged.
 
-    Times are UTC. Metrics, and what Lambda says of each invocation, are left out.
+    Times are UTC. Metrics and Lambda's own lines about each invocation are left out.
 
     Example: cutout logs --follow --code service_unavailable
     """

@@ -31,8 +31,8 @@ from cutout.terminal import bar, console, print_json
 from remove_background.intake import OPERATOR
 
 WATCH_SECONDS = 5.0
-# To watch is not to disturb: letters are read, which hides them, and Pixelcut is asked, no more often than this, but
-# for letters whose number has changed.
+# Watching should not disturb: letters are read (which hides them) and Pixelcut is asked only this often; letters also
+# when their number has changed.
 REREAD_SECONDS = 60.0
 
 
@@ -53,8 +53,8 @@ def status(
 ) -> None:
     """Show the intake, the queue, the letters by code, and the credits left.
 
-    Counts of the queue are SQS's, which are approximate. To count letters they are read, which hides them for
-    the moment.
+    SQS's counts of the queue are approximate. Counting letters means reading them, which hides them for a
+    moment.
 
     Example: cutout status --stack-name cutout-production
     """
@@ -109,7 +109,7 @@ class _Watching:
         self._reread_due = 0.0
 
     def look(self) -> Group:
-        """What is found; where AWS does not answer, what was, and why. Raises what boto3 raises where nothing was."""
+        """The current state; if AWS does not answer, the last one, and why. Raises boto3's error if there is none."""
         trouble = []
         try:
             found = self._found = self._read()

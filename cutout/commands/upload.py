@@ -33,7 +33,7 @@ from cutout.presentation.intake import word_pause
 from cutout.terminal import agree, bar, console, print_json, printable, progress
 from cutout.words import count
 
-# Of what there may be thousands, so many are shown.
+# How many of possibly thousands are shown.
 SHOWN = 20
 A_FEW = 5
 _DONE = (Became.SENT, Became.CUTOUT)
@@ -71,7 +71,7 @@ def upload(
 ) -> None:
     """Send images to be turned into cutouts.
 
-    A file in a folder goes by its path in that folder: photos/trip/a.jpg of the folder photos is sent as trip/a.jpg.
+    A file in a folder keeps its path in that folder: photos/trip/a.jpg of the folder photos is sent as trip/a.jpg.
     Hidden files in it are left out.
 
     A file that can never become a cutout, such as a text, an empty file or one of more than 25 MB, is named and left
@@ -155,7 +155,7 @@ def _tell_hopeless(files: Sequence[File]) -> None:
 def _tell(
     deployed: Deployment, files: Sequence[File], left_out: Counter[str], intake: Intake, out: Path | None
 ) -> None:
-    """What is going to happen; on stderr."""
+    """Says on stderr what is going to happen."""
     for why, number in left_out.items():
         _say(f"Left out of folders: {number:,} {why}.")
     size = decimal(sum(file.size for file in files))

@@ -143,7 +143,7 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
             "with more memory, then "
             "`cutout letters replay --code unexpected_error`.",
         ),
-        # These are no attempts of the upload's own.
+        # These do not count as attempts of the upload.
         "rate_limit_exceeded": Advice(
             "Pixelcut's request rate was exceeded; the upload is retried.",
             f"{_NOT_A_LETTER} Where it is frequent, lower `RequestsPerSecond`.",

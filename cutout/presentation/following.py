@@ -1,4 +1,4 @@
-"""Uploads that are followed, in words: what has ended how, what is ahead, and at the end what it took."""
+"""Followed uploads in words: how they ended, what is ahead, and at the end the time and the cost."""
 
 import functools
 import time
@@ -42,7 +42,7 @@ def follow(deployed: Deployment, files: Sequence[File], intake: Intake, out: Pat
 
 @contextmanager
 def shown(following: Following, screen: Console) -> Iterator[None]:
-    """Only where the screen is a terminal."""
+    """Only on a terminal."""
     if not screen.is_terminal:
         yield
         return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape, unescape
 from urllib.parse import quote, unquote
 
-# What makes a page recognisable as one of ours, so that a folder that holds something else is left alone.
+# Marks a page as ours, so that a folder with other contents is left alone.
 MARK = '<meta name="generator" content="cutout demo">'
 UPLOAD_MARK = '<meta name="generator" content="cutout upload">'
 _RENEW = '<meta http-equiv="refresh" content="2">'

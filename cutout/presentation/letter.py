@@ -1,4 +1,4 @@
-"""One letter: as a line of a list, and with all that is known of it."""
+"""One letter: as a line of a list, and with everything about it."""
 
 import json
 import shlex
@@ -137,5 +137,5 @@ def _message(letter: Letter) -> str:
 
 def _attempts(letter: Letter) -> int | None:
     text = letter.attributes.get("Attempts", "")
-    # Of one that SQS moved itself, the attribute is the function's note of earlier attempts.
+    # In a letter that SQS moved itself, the attribute is the function's count of earlier attempts.
     return int(text) if text.isdecimal() and letter.code != NO_REASON else None

@@ -1,4 +1,4 @@
-"""Letters as lists: how many there are of each code, or one page of them."""
+"""Letters as lists: the number of each code, or one page of them."""
 
 import functools
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ from remove_background.errors import Billed
 
 
 def read_letters(deployed: Deployment, look: Look) -> int:
-    """Shows every letter to `look`, one at a time, and tells which it did not see. Returns how many were hidden."""
+    """Calls `look` with every letter, one at a time; prints how many it did not see. Returns how many were hidden."""
     read = selection.read_all(deployed, look, functools.partial(bar, "Reading letters"))
     if read.hidden:
         typer.echo(f"Not among these: {count(read.hidden, 'letter')} {HIDDEN}. {HIDDEN_UNTIL}", err=True)
@@ -127,7 +127,7 @@ def list_page(deployed: Deployment, choice: Choice, limit: int, page: int, *, as
         box=SIMPLE,
     )
     for line in lines:
-        # The bucket stands only where it is another one.
+        # The bucket is shown only if it is another one.
         keys = [source.removeprefix(f"s3://{deployed.input_bucket}/") for source in line.sources]
         table.add_row(
             line.id[:SHORT_ID],

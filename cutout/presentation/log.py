@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from cutout.operations.logs import Event
 from cutout.terminal import printable
 
-# What each line has that tells a person nothing, or is said otherwise.
+# Fields that say nothing to a person, or are shown elsewhere in the line.
 _LEFT_OUT = {"level", "location", "message", "timestamp", "service", "name", "xray_trace_id"}
 # Lambda's own lines about an invocation that went well.
 _OF_EACH_INVOCATION = ("INIT_START ", "START RequestId: ", "END RequestId: ", "REPORT RequestId: ")
@@ -14,7 +14,7 @@ _WENT_WRONG = "Status: "
 
 
 def to_line(event: Event) -> str | None:
-    """None for metrics, and for what Lambda says of each invocation."""
+    """None for metrics, and for Lambda's own lines about each invocation."""
     at = f"{datetime.fromtimestamp(event.time / 1000, UTC):%Y-%m-%d %H:%M:%S}"
     fields = event.fields
     if fields is None:

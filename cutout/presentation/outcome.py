@@ -1,4 +1,4 @@
-"""What has become of the letters that a command was for."""
+"""What became of the letters that a command selected."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def report(
     as_json: bool,
     more: Mapping[str, Any],
 ) -> None:
-    """`more` is what the JSON holds beside."""
+    """`more` are further fields of the JSON."""
     missing = len(chosen.ids) - done.met
     if as_json:
         print_json(
@@ -51,7 +51,7 @@ def report(
 
 
 def report_deletion(deletion: Deletion) -> None:
-    """On stderr: it is told also where the letters could not be worked off to their end."""
+    """On stderr, even if the letters could not all be handled."""
     typer.echo(f"{count(deletion.deleted, 'image')} deleted.", err=True)
     for why, uris in deletion.left.items():
         typer.echo(f"{count(len(uris), 'image')} left, {_WORDS_LEFT[why]}: {name_some(uris, MOST_IDS)}", err=True)

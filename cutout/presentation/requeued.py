@@ -1,4 +1,4 @@
-"""What becomes of uploads that were sent to the queue again: followed on the screen, and in a sentence."""
+"""Uploads that were sent to the queue again: followed on the screen, and summed up in a sentence."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +51,7 @@ def word_ends(files: Sequence[File]) -> str:
 
 
 def ends_as_json(files: Sequence[File] | None) -> dict[str, Any]:
-    """Null where they were not followed."""
+    """Null if they were not followed."""
     if files is None:
         return {"became": None, "became_letters": None}
     became, codes = _count(files)

@@ -50,11 +50,11 @@ IS_OPEN = "attribute_not_exists(paused_by) AND attribute_not_exists(reopened_at)
 
 # Uploads that fail on probation until the intake is paused again.
 FAILURES_ON_PROBATION = 3
-# Seconds for which an environment trusts that the intake is open: a call that waits longer for its slot looks again.
+# Seconds for which an environment trusts that the intake is open: after a longer wait for a slot, a call checks again.
 TRUST_SECONDS = 5.0
-# Failures that are further apart than this are not in a row.
+# Failures further apart than this are not in a row.
 IN_A_ROW_SECONDS = 600.0
-# After this, whoever began to switch the mapping has ended: longer than ReopenIntake or a command may take.
+# After this long, a switch of the mapping has ended: longer than ReopenIntake or a command may take.
 SWITCHING_SECONDS = 120.0
 SWITCH_REST_SECONDS = 1.0
 
@@ -100,7 +100,7 @@ class Intake:
     """The item, as the function sees it. What it cannot write or read because DynamoDB fails, it logs."""
 
     def __init__(self, dynamodb: "DynamoDBClient", table: str, failures_in_a_row: int) -> None:
-        """`failures_in_a_row`: of so many uploads, without a success in between, pause the intake."""
+        """`failures_in_a_row`: this many failed uploads, without a success in between, pause the intake."""
         self._item = IntakeItem(dynamodb, table)
         self._failures_in_a_row = failures_in_a_row
         self._lock = threading.Lock()
@@ -122,12 +122,12 @@ class Intake:
                 log.error(error.message)  # the error's own trace says nothing more
 
     def check(self) -> None:
-        """Raises IntakePaused when this environment knows that the intake is paused: a call would be in vain."""
+        """Raises IntakePaused if this environment knows that the intake is paused."""
         if self._paused:
             raise IntakePaused("The intake is paused. The upload waits until it is reopened.")
 
     def check_again(self) -> None:
-        """The same after a wait for a slot, in which somebody else may have paused it, or paused and reopened it.
+        """The same after a wait for a slot: others may have paused the intake meanwhile, or paused and reopened it.
 
         Raises StorageUnavailable where that cannot be known.
         """
@@ -140,11 +140,11 @@ class Intake:
             raise _on_probation()
 
     def note_open(self) -> None:
-        """A slot was reserved, which is only done while it is open."""
+        """A slot was reserved, so the intake is open."""
         self._open_at = time.monotonic()
 
     def _look(self) -> bool:
-        """Whether it is on probation: then nobody may trust that it is open."""
+        """Whether it is on probation: then no environment may trust that it is open."""
         try:
             seen = self._item.read()
         except AwsError as error:
@@ -159,7 +159,7 @@ class Intake:
         return seen.reopened_at is not None
 
     def admit(self, item: Mapping[str, Any], until: float) -> bool:
-        """What follows when a slot was refused and this was the item: whether the call may be made all the same.
+        """Decides after a slot was refused, with the item at that time, whether the call may still be made.
 
         On probation it may while no other upload has the probe; this one then has it until `release`, or `until`.
         Raises IntakePaused where it may not, and StorageUnavailable.
@@ -184,7 +184,7 @@ class Intake:
         return True
 
     def release(self) -> None:
-        """Call when the work on an upload has ended, in its thread: another one may be the probe."""
+        """Call in the thread of an upload when its processing has ended: another one may become the probe."""
         if token := self._take_own_probe():
             self._write("REMOVE probe, probe_until", {":token": {"S": token}}, "probe = :token")
 
@@ -208,13 +208,13 @@ class Intake:
         return self._count(error.code, upload, refused_write=_is_refused_write(error)) or error.is_its_own
 
     def report_stopped(self, upload: Upload) -> None:
-        """The function was stopped while it paid for this upload, as it may be for each."""
+        """The function was stopped while it paid for this upload, as may happen with any upload."""
         self._count(UnexpectedError.code, upload, refused_write=False)
 
     def _count(self, reason: str, upload: Upload | None, *, refused_write: bool) -> bool:
         """Adds an upload to those that failed in a row, and pauses the intake when they are many.
 
-        False where its failure tells more about the service, or about AWS, than about the upload.
+        False if the failure says more about the service or about AWS than about the upload.
         """
         with self._lock:
             self._failed = True
@@ -238,7 +238,7 @@ class Intake:
         return False
 
     def _pause(self, reason: str) -> None:
-        """An operator's pause stays the operator's."""
+        """Does not take over an operator's pause."""
         try:
             paused = self._item.pause(FUNCTION, reason)
         except AwsError as error:
@@ -261,7 +261,7 @@ class Intake:
             return token
 
     def _write(self, expression: str, values: dict[str, Any], condition: str | None) -> State | None:
-        """The state after the update; None where it was not made."""
+        """The state after the update; None if its condition failed."""
         try:
             return self._item.update(expression, values, condition)
         except AwsError as error:
@@ -296,7 +296,7 @@ class IntakeItem:
         return State.of(answer.get("Attributes", {}))
 
     def add_failure(self, name: str, probe: str | None) -> State:
-        """The state with all uploads that failed in a row, of all environments.
+        """The state with all uploads that failed in a row, in all environments.
 
         Unchanged while it is paused, and on probation except by the upload that has the probe: what began before tells
         nothing about now.
@@ -321,7 +321,7 @@ class IntakeItem:
         return seen
 
     def take_probe(self, token: str, until: float) -> bool:
-        """Whether this caller is the one who may pay on probation."""
+        """Whether this caller gets the probe."""
         values = {":token": {"S": token}, ":until": _time(until), ":now": _time(time.time())}
         return self._apply(
             "SET probe = :token, probe_until = :until",
@@ -332,7 +332,7 @@ class IntakeItem:
         )
 
     def pause(self, by: str, reason: str, token: str | None = None) -> bool:
-        """Pause it unless it is paused; an operator takes a pause of the function over. Whether it was done.
+        """Pause it unless it is paused; an operator takes over a pause of the function. Returns whether it was done.
 
         With a token the caller goes on to `settle`.
         """
@@ -346,7 +346,7 @@ class IntakeItem:
         return self._apply(f"{expression} REMOVE closed, {_OF_A_PROBATION}", values, condition, token)
 
     def adopt(self, seen: State) -> bool:
-        """Name the operator as who paused it, where the mapping was disabled by hand and the item is as it was seen."""
+        """Record the operator as the owner of a mapping that was disabled by hand, if the item is unchanged."""
         values = {":by": {"S": OPERATOR}, ":reason": {"S": DISABLED_BY_HAND}, ":now": _time(time.time())}
         condition = "attribute_not_exists(switching) AND attribute_not_exists(closed)"
         unchanged = {"paused_by": seen.paused_by, "since": seen.since, "reopened_at": seen.reopened_at}
@@ -367,7 +367,7 @@ class IntakeItem:
             values[":since"] = _time(seen.since)
         forget = ", fruitless" if seen.paused_by == OPERATOR else ""
         return self._apply(
-            # What was in flight when it was paused has failed since: that says nothing about now.
+            # Uploads that were in flight at the pause have failed since: that says nothing about now.
             f"SET reopened_at = :now REMOVE {_OF_A_PAUSE}, failing, failed_at{forget}",
             values,
             condition,
@@ -375,7 +375,7 @@ class IntakeItem:
         )
 
     def settle(self, functions: "LambdaClient", mapping: str, token: str, seconds: float) -> bool:
-        """Make the mapping as the item says; whether that was done within these seconds.
+        """Make the mapping follow the item; returns whether that was done within these seconds.
 
         Safe with several callers at once, and when they are killed: as long as a token is in the item, a mapping that
         contradicts it was not disabled by hand, and the next caller corrects it.
@@ -433,7 +433,7 @@ def _on_probation() -> IntakePaused:
 
 
 def new_token() -> str:
-    """Of someone who begins to switch the mapping: when, and who."""
+    """A token for a switch of the mapping: when it began, and a random part."""
     return f"{time.time():.3f}-{uuid.uuid4().hex}"
 
 

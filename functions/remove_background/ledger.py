@@ -48,7 +48,7 @@ KEPT_SECONDS = 14 * 24 * 3600
 LEASE_MARGIN = 5.0
 # Calls that are charged for an upload and bring no cutout. After the second, a third would be paid for in vain.
 MAX_CHARGES = 2
-# For so long an upload that was charged keeps other uploads of its output key waiting: they would take the item, and
+# A charged upload makes other uploads of its output key wait this long: they would take the item, and
 # what is known about its charges, from each other.
 UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
@@ -69,7 +69,7 @@ class Ledger:
     ) -> None:
         """`note_credit` is called for each credit charged, with what earlier calls for its upload have cost.
 
-        `note_stopped` is called for an upload that the function was stopped over while it paid.
+        `note_stopped` is called for an upload during whose paid call the function was stopped.
         """
         self._dynamodb = dynamodb
         self._table = table
@@ -123,7 +123,7 @@ class Ledger:
             )
             raise
         self._note_credit(claim.billed)
-        # Where this fails, the result at hand is used all the same, and the lease that is left over ends by itself.
+        # If this fails, the result is used nevertheless, and the lease expires by itself.
         self._write(
             output_key,
             "SET result_url = :url, valid_until = :until, billed = :billed, modified = :modified REMOVE lease",
@@ -153,11 +153,11 @@ class Ledger:
             condition="result_url = :url",
         )
         seen = _Seen.read(item)
-        # Where another delivery has forgotten it, that one's call may be running.
+        # If another delivery has forgotten it, the call of that delivery may be running.
         return seen.is_about(upload) and seen.lease is None and seen.charges >= MAX_CHARGES
 
     def close(self, output_key: str, upload: Upload, account: "Account", written: float, code: str) -> None:
-        """Say that the upload's letter is written: what was sent before has ended, and what is sent later may pay.
+        """Record that the upload's letter is written: events sent before have ended, and a later one may pay.
 
         `written` is when the letter was about to be written: one that is sent back at once is sent later than that, as
         AWS's clocks agree.
@@ -177,7 +177,7 @@ class Ledger:
         """Raises InProgress while a delivery that began earlier may still write a cutout under the key.
 
         Bytes A, then B, then A again: the cutout of A stands there, but a delivery of B that looked at the source
-        before may be about to replace it. Only when it cannot any more has the second upload of A ended.
+        before may be about to replace it. The second upload of A has ended only when that is impossible.
         """
         try:
             item = self._get(output_key)
@@ -187,9 +187,9 @@ class Ledger:
             raise InProgress("An earlier delivery for this output key is in flight.")
 
     def read(self, output_key: str, upload: Upload, *, retried: bool) -> "Account":
-        """What the calls for an upload have cost. Raises nothing: where it cannot be known, it is `maybe`.
+        """What the calls for an upload have cost. Raises nothing: if it is unknown, it is `maybe`.
 
-        What another upload of the output key has left tells nothing about one that was `retried`.
+        What another upload of the output key left says nothing about one that was `retried`.
         """
         try:
             item = self._get(output_key)
@@ -243,7 +243,7 @@ class Ledger:
     def _give_way(
         self, seen: "_Seen", now: float, confirm: Callable[[], object], standing: Cutout | None
     ) -> Outcome | None:
-        """How an upload has ended that would claim over other bytes of its key; None when it may.
+        """How an upload that would claim over other bytes of its key has ended; None if it may claim.
 
         They were paid for, and give way to these only if these stand under the key now. Raises InProgress while they
         may still be written: S3 compares cutouts by their bytes, so that they could replace the cutout of these when
@@ -278,7 +278,7 @@ class Ledger:
             {":until": until, ":one": 1, ":url": seen.result_url},
             condition="result_url = :url",
         )
-        if not item:  # nobody would know that this delivery may still write; the result stays paid for
+        if not item:  # no delivery would know that this one may still write; the result stays paid for
             raise StorageUnavailable("DynamoDB did not let the function take up the paid result.")
         if _Seen.read(item).result_url != seen.result_url:
             raise InProgress("Another upload or delivery for this output key is in flight.")
@@ -439,7 +439,7 @@ class _Seen(NamedTuple):
         return self.lease is not None and self.lease >= now
 
     def is_unsettled(self, now: float) -> bool:
-        """Whether it was charged for a moment ago: a delivery of it may still come, also after its letter."""
+        """Whether it was charged a moment ago: a delivery of it may still arrive, even after its letter."""
         return self.charges > 0 and self.claimed_at >= now - UNSETTLED_SECONDS
 
     @property
@@ -448,11 +448,11 @@ class _Seen(NamedTuple):
 
     @property
     def worst_billed(self) -> Billed:
-        """Whoever holds the lease is paying, or was killed while it did."""
+        """The holder of the lease is paying, or was killed during the call."""
         return self.billed if self.lease is None else self.billed.or_worse(Billed.MAYBE)
 
     def unchanged(self) -> tuple[str, dict[str, str | float]]:
-        """The condition that the item still is as it was seen, and its values."""
+        """The condition that the item is unchanged since it was read, and its values."""
         conditions = ["holder = :seen_holder", f"attribute_{'not_' * (self.lease is None)}exists(lease)"]
         values: dict[str, str | float] = {":seen_holder": self.holder or ""}
         if self.result_url:
@@ -468,8 +468,8 @@ class _Seen(NamedTuple):
         return " AND ".join(conditions), values
 
 
-# No item yet, or that of another upload that nobody has claimed for an hour: nothing of it is in flight any more, and
-# whoever looked at the source before that has ended.
+# No item yet, or the item of another upload that was not claimed for an hour: nothing of it is in flight any more, and
+# deliveries that looked at the source before have ended.
 _NOTHING_TO_LOSE = (
     "attribute_not_exists(holder) OR"
     " ((#source <> :source OR etag <> :etag) AND attribute_not_exists(lease) AND expires < :settled)"
@@ -479,16 +479,16 @@ _LETTER_BEFORE = (
     "The same image was uploaded under this key before, was charged for, and became a letter. "
     "Send either letter back to try again."
 )
-_NAMES = {"#source": "source"}  # a word that DynamoDB reserves
+_NAMES = {"#source": "source"}  # a reserved word of DynamoDB
 
 
 def _is_charge(error: CutoutError) -> bool:
-    """Whether a call that failed was, or may well have been, charged. A 5xx says itself that it failed."""
+    """Whether a call that failed was, or may well have been, charged. A 5xx says that it failed."""
     return error.billed is Billed.YES or error.counts_as_charge
 
 
 def _end_of(deadline: Deadline) -> float:
-    """When the invocation is surely over."""
+    """When the invocation has certainly ended."""
     return time.time() + deadline.remaining() + LEASE_MARGIN
 
 

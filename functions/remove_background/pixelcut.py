@@ -37,10 +37,10 @@ from .errors import (
     redact,
 )
 
-# Share of an invocation's time that is kept back from the call, for what must still be done with its result.
+# Share of an invocation's time that is reserved for what follows the call.
 RESERVE = 1 / 6
 PROBE_SECONDS = 10.0
-# The answers are a URL or a sentence; more is not what the reference describes.
+# The answers are a URL or a sentence; the reference describes nothing longer.
 MAX_ANSWER_BYTES = 65_536
 MAX_RESULT_URL_LENGTH = 8_192
 # A longer Retry-After is obeyed for as long as SQS can delay a message.
@@ -75,8 +75,8 @@ class Pixelcut:
     ) -> None:
         """`api_key(fresh)` returns the key, read again from its source when `fresh`.
 
-        `slot(deadline)` is entered for each request that may cost something, when all is ready for it: what takes
-        time between its slot and the request would make requests bunch.
+        `slot(deadline)` is entered for each request that may cost something, when everything is ready: work between the
+        slot and the request would make requests bunch.
         """
         self._slot = slot
         self._session = session
@@ -126,7 +126,7 @@ class Pixelcut:
         try:
             return self._post_with(key, body, content_type, deadline)
         except InvalidApiKey:
-            # It may have been replaced since it was read. A 401 is not billed.
+            # The key may have been replaced since it was read. A 401 is not billed.
             fresh_key = self._api_key(True)
             if fresh_key == key:
                 raise
@@ -227,7 +227,7 @@ def _no_answer(error: Exception, current: Call) -> ServiceUnavailable:
 
 
 def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any], key: str) -> CutoutError:
-    """The error that an answer other than 200 stands for."""
+    """The error for an answer other than 200."""
     code = answer.get("error_code")
     code = code if isinstance(code, str) and re.fullmatch(r"[a-z0-9_]{1,64}", code) else None
     reason = answer.get("error")

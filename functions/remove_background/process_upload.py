@@ -63,7 +63,7 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BackgroundRemover:
-    """The way from an upload to its cutout. `presigned_url_seconds` is None where the image itself is sent."""
+    """Makes the cutout of an upload. `presigned_url_seconds` is None if the image itself is sent."""
 
     storage: Storage
     service: Service
@@ -75,7 +75,7 @@ class BackgroundRemover:
     def process(self, upload: Upload, sent: float, deadline: Deadline) -> Outcome:
         """What became of an upload that was sent to the queue at `sent`, in seconds since the epoch.
 
-        Raises a CutoutError when there is no cutout, and when there is one already of another upload.
+        Raises a CutoutError if there is no cutout, or if another upload's cutout is there already.
         """
         key = self.output_key.of(upload.key)
         present = self.storage.find_cutout(key)
@@ -99,7 +99,7 @@ class BackgroundRemover:
             return paid
         with self._fetch(key, upload, paid, deadline) as result:
             for _ in range(WRITE_ATTEMPTS):
-                # The cutout of other bytes stands there. Whether they are older or newer, and whether they stand under
+                # The cutout of other bytes is there. Whether they are older or newer, and whether they are under
                 # the key again, only the source itself can tell.
                 if present and isinstance(ended := self.storage.look_at(upload), Outcome):
                     return ended
@@ -107,14 +107,14 @@ class BackgroundRemover:
                     return Outcome.CUTOUT
                 present = self.storage.find_cutout(key)
                 if self._is_done(upload, key, present):
-                    # Where it is of just this upload, it is what was written here although S3's answer was lost.
+                    # If it is of exactly this upload, it was written here, although S3's answer was lost.
                     return Outcome.CUTOUT if present and present.is_of_just(upload) else Outcome.DUPLICATE
             raise StorageUnavailable("The cutout could not be written: S3 failed, or others wrote under its key.")
 
     def _is_done(self, upload: Upload, key: str, present: Cutout | None) -> bool:
-        """Whether what stands under the output key is the upload's cutout.
+        """Whether the object under the output key is the upload's cutout.
 
-        Raises OutputKeyConflict where that is not a cutout of the same upload's key.
+        Raises OutputKeyConflict if it is not a cutout of the same upload's key.
         """
         if present is None:
             return False
@@ -146,7 +146,7 @@ class BackgroundRemover:
 
     @contextmanager
     def _fetch(self, output_key: str, upload: Upload, paid: Paid, deadline: Deadline) -> Iterator[Result]:
-        """Only a result that is gone or broken is forgotten; one that cannot be had now stays paid for."""
+        """Only a result that is gone or broken is forgotten; one that cannot be fetched now stays paid for."""
         try:
             if paid.modified:
                 self._check_unreplaced(upload, paid)

@@ -26,12 +26,12 @@ SPOOL_BYTES = 1_048_576
 READ_SECONDS = 15.0
 MAX_REDIRECTS = 3
 FETCH_ATTEMPTS = 3
-# A host may not have yet what it has only just been given: so long, times the attempt, the next one waits.
+# A host may not yet have a new result: wait this long, times the attempt, before the next one.
 GONE_SECONDS = 1.0
-# Share of an invocation's time that is kept back from the fetch, for writing the cutout.
+# Share of an invocation's time that is reserved for writing the cutout.
 RESERVE = 1 / 24
 
-# What is said of URLs that nothing can be fetched from.
+# The message for URLs that cannot be fetched.
 _UNREADABLE = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
@@ -50,7 +50,7 @@ class Results:
     def fetch(self, result_url: str, deadline: Deadline) -> Iterator[Result]:
         """Download and verify a paid result; it is deleted when the context ends.
 
-        Retries when that fails, since the alternative is to pay again: at once, or a little later when it is not there.
+        Retries, since the alternative is to pay again: at once, or a little later if the result is not there.
         Raises ResultGone or ResultInvalid only after FETCH_ATTEMPTS, ResultUnavailable or OutOfTime.
         """
         deadline.remaining(reserve=RESERVE)

@@ -1,4 +1,4 @@
-"""S3: look at an upload, presign it, write a cutout unless somebody else has written there meanwhile."""
+"""S3: look at an upload, presign it, write a cutout unless another writer was faster."""
 
 import threading
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class Storage:
         return Cutout.from_metadata(found["ETag"], found["Metadata"])
 
     def _find_output_bucket(self) -> None:
-        """A bucket that is not there looks like one without the cutout, and it would be paid for in vain."""
+        """A missing bucket looks like one without the cutout: uploads would be paid for in vain."""
         with self._finding:
             if self._found_output_bucket:
                 return
@@ -48,10 +48,10 @@ class Storage:
             self._found_output_bucket = True
 
     def look_at(self, upload: Upload) -> Source | Outcome:
-        """The first bytes of an upload, or what its owner has done to it meanwhile.
+        """The first bytes of an upload, or what its owner did to it meanwhile.
 
-        Asks for the object as it is now, not for the upload's own version: that one would still be there after its
-        owner has deleted or overwritten it, and would be paid for.
+        Reads the current object, not the upload's own version: that version would still be there after its owner
+        deleted or overwrote the object, and would be paid for.
         """
         try:
             answer = self._s3.get_object(
@@ -77,7 +77,7 @@ class Storage:
         )
 
     def presign(self, source: Source, seconds: int) -> str:
-        """A URL with which anybody can read just this version for that many seconds."""
+        """A URL with which anyone can read exactly this version for that many seconds."""
         return self._s3.generate_presigned_url("get_object", Params=_address(source), ExpiresIn=seconds)
 
     def read(self, source: Source) -> Iterator[bytes]:
@@ -88,7 +88,7 @@ class Storage:
             raise _unavailable("read the upload", error, of_upload=True) from None
 
     def write_cutout(self, key: str, result: Result, upload: Upload, replaces: Cutout | None) -> bool:
-        """Write a cutout where `replaces` was found; False when something else stands there by now, or may do so."""
+        """Write a cutout in place of `replaces`; False if another object is there by now, or may be."""
         condition: dict[str, Any] = {"IfMatch": replaces.etag} if replaces else {"IfNoneMatch": "*"}
         result.file.seek(0)
         try:
@@ -105,7 +105,7 @@ class Storage:
         except NotRepeatedError:  # it may have been written
             return False
         except AwsError as error:
-            # 404: what was to be replaced is gone. 409: somebody else writes at the same moment.
+            # 404: the object to replace is gone. 409: another client writes at the same moment.
             if http_status(error) in (404, 409, 412):
                 return False
             raise _unavailable("write the cutout", error) from None
@@ -113,16 +113,16 @@ class Storage:
 
 
 def _address(source: Source) -> dict[str, Any]:
-    """The version that was looked at; without versions, whatever stands under the key."""
+    """The version that was looked at; without versions, the current object."""
     upload = source.upload
     version = {"VersionId": source.version_id} if source.version_id else {}
     return {"Bucket": upload.bucket, "Key": upload.key, **version}
 
 
 def _unavailable(task: str, error: Exception, *, of_upload: bool = False) -> StorageUnavailable:
-    """`of_upload`: the upload itself could not be read, as one in an archive, or with a key of its owner's own.
+    """`of_upload`: the upload itself could not be read, as one in an archive, or encrypted with its owner's key.
 
-    When S3 calls that the client's error, it tells nothing about other uploads.
+    If S3 answers that with a 4xx, it says nothing about other uploads.
     """
     unavailable = StorageUnavailable(f"S3 did not let the function {task} ({error_code(error)}).")
     unavailable.is_its_own = 400 <= (http_status(error) or 0) < 500

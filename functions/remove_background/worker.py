@@ -36,9 +36,9 @@ from .process_upload import BackgroundRemover
 from .rejections import Rejections
 from .uploads import Outcome, Upload, read_records, read_upload
 
-# Seconds kept back from the work on an upload, for its letter.
+# Seconds reserved for the letter of an upload.
 LETTER_SECONDS = 3.0
-# Longest backoff, in seconds, of what only waits for its slot: the rate limiter sees to that.
+# Longest backoff, in seconds, of an upload that only waits for its slot: the rate limiter spaces these.
 SLOT_SECONDS = 2
 # How many times the first backoff an upload waits while the intake is paused.
 PAUSED_BACKOFFS = 10
@@ -51,7 +51,7 @@ logger = Logger()
 
 
 class Delivery(NamedTuple):
-    """One message of the queue: `attempt` counts from 1 those that may have been the upload's own fault.
+    """One message of the queue: `attempt`, from 1, counts attempts that may have failed by the upload's own fault.
 
     `is_retried`: there may have been others, which did not count. A message that was put back is one of those, and one
     that SQS has counted before: it also counts receives that never reached the function, as when the account's
@@ -75,12 +75,12 @@ class Ending(NamedTuple):
     counts: bool = True  # as an attempt
     seconds: int = 0  # until it is retried
     age: float | None = None  # of a cutout's upload, in seconds
-    stays: bool = False  # its message itself must come back, as what it was to become could not be written
+    stays: bool = False  # its message itself must return to the queue, as its successor could not be written
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What an execution environment makes once and uses for all its invocations."""
+    """Created once per execution environment, and used for all its invocations."""
 
     config: Config
     clients: HasQueues
@@ -94,7 +94,7 @@ class Worker:
     credits: "deque[Billed]"  # charged in this invocation: what earlier calls for the same upload had cost
 
     def handle(self, delivery: Delivery) -> tuple[list[Ending], bool]:
-        """What became of each record of a message, and whether the message is done with."""
+        """What became of each record of a message, and whether the message is finished."""
         try:
             records = read_records(delivery.body)
         except BadNotification as error:
@@ -106,7 +106,7 @@ class Worker:
         left = [(record, ending) for record, ending in zip(records, endings, strict=True) if ending.comes_back]
         if not left:
             return endings, True
-        # Put back as a new message, with what counts: SQS would count every receive.
+        # Put back as a new message with our own counts: SQS would count every receive.
         attempts = delivery.attempt - (not any(ending.counts for _, ending in left))
         seconds = max(ending.seconds for _, ending in left)
         return endings, self._put_back([record for record, _ in left], attempts, delivery.first_sent, seconds)
@@ -137,7 +137,7 @@ class Worker:
         return Ending(outcome.value)
 
     def _check_bucket(self, upload: Upload) -> None:
-        """A notification of the output bucket, say, would make a cutout of each cutout, without an end."""
+        """A notification of the output bucket, for example, would make cutouts of cutouts without an end."""
         if upload.bucket != self.config.input_bucket or not upload.key.startswith(self.config.input_prefix):
             raise BadNotification("The notification is about an object outside the input bucket, or InputPrefix.")
 
@@ -184,7 +184,7 @@ class Worker:
 
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
-        # What waits for another delivery has not failed, however often it was retried.
+        # An upload that waits for another delivery has not failed, however often it was retried.
         doubled = 0 if isinstance(error, InProgress | IntakePaused) else min(attempt, self.config.max_attempts) - 1
         most = self.config.backoff_seconds * 2**doubled
         least = getattr(error, "retry_after", None) or 0
@@ -220,7 +220,7 @@ def _fields(delivery: Delivery, upload: Upload | None, started: float) -> dict[s
 
 
 def log_unexpected(error: BaseException | None) -> None:
-    """Say what failed and where. Not by a traceback: that holds the text of errors, and this may hold a URL."""
+    """Log what failed and where. No traceback: it holds the text of errors, which may hold a URL."""
     places = traceback.extract_tb(error.__traceback__ if error else None)
     at = [f"{place.filename}:{place.lineno} {place.name}" for place in places]
     logger.error(

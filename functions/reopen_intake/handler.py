@@ -1,4 +1,4 @@
-"""The Lambda function that reopens the intake, once the reason for which the other one paused it is gone."""
+"""The Lambda function that reopens the intake once the cause of the pause is gone."""
 
 import contextlib
 import functools
@@ -61,7 +61,7 @@ class Watch:
         by_hand = state == "Disabled" and not seen.closed and not seen.switching
         if by_hand and seen.paused_by != OPERATOR and self.item.adopt(seen):
             return BY_OPERATOR
-        # The function only says that the intake is paused; and somebody may have been killed while switching.
+        # The function only writes that the intake is paused; and a switch may have been killed.
         if seen.switching or (closed and state != "Disabled"):
             self._settle(new_token())
         if not closed:
@@ -73,7 +73,7 @@ class Watch:
         if (trouble := self._trouble(seen.reason)) is not None:
             return f"still paused: {trouble}"
         token = new_token()
-        if not self.item.reopen(seen, token):  # somebody else has changed it meanwhile
+        if not self.item.reopen(seen, token):  # it was changed meanwhile
             return BY_OPERATOR
         self._settle(token)
         return REOPENED
@@ -85,7 +85,7 @@ class Watch:
     def _wait(self, seen: State) -> float:
         """Seconds until it may be reopened: the more often it was in vain, the longer.
 
-        The first time the cause that ReopenIntake can see is enough.
+        After the first pause it is enough that the visible cause is gone.
         """
         least = 0.0
         if (in_vain := seen.fruitless - 1) > 0:
@@ -93,7 +93,7 @@ class Watch:
         return (seen.since or 0) + least - time.time()
 
     def _trouble(self, reason: str | None) -> str | None:
-        """The code of what still keeps uploads from succeeding."""
+        """The code of the error that still prevents success."""
         credits_left = None
         try:
             credits_left = self.pixelcut.read_credits()
@@ -107,11 +107,11 @@ class Watch:
         return None
 
 
-# What `Watch.look` finds: where the intake is not paused, and where it must stay so.
+# The results of `Watch.look`: the intake is not paused, or must stay paused.
 IS_OPEN, REOPENED, BY_OPERATOR = "open", "reopened", "paused by an operator"
-# Of the function's 60 seconds; settling may take its share twice.
+# Share of the function's 60 seconds; settling may take it twice.
 SETTLE_SECONDS = 15.0
-# However often it was in vain, it is reopened once an hour: one upload is tried, and the cause may be gone.
+# However often it was in vain, it is reopened at least once an hour: one upload is tried, and the cause may be gone.
 MOST_WAIT_SECONDS = 3600.0
 
 

@@ -1,4 +1,4 @@
-"""One form for all states of a world that differ only in what nobody will ever ask for.
+"""One form for all states of a world that differ only in what the code never asks for.
 
 Between invocations no environment remembers a time or a token. The code compares times, and never uses one for itself:
 so the clock is set back to the start, and all times with it; and the fencing tokens of environments that are gone are

@@ -1,4 +1,4 @@
-"""The client objects of boto3 that the code is given, over calls that the scheduler answers."""
+"""The boto3 clients that the code gets; the scheduler answers their calls."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""All histories of a small world, depth first, no state walked twice."""
+"""Walks all histories of a small world, depth first, without visiting a state twice."""
 
 import time
 from dataclasses import dataclass

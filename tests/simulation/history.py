@@ -1,4 +1,4 @@
-"""A history as a table of calls: who, which call, what happened to it, what it was answered."""
+"""A history as a table of calls: who made it, which call, what happened to it, and its answer."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

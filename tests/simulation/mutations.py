@@ -1,4 +1,4 @@
-"""Mutations of the protocol: each takes out one of the things that keep a promise, and each must be found.
+"""Mutations of the protocol: each removes one safeguard of a promise, and the simulation must find each.
 
 A mutation is a change of a module's source text, which is run in the module's place. An environment builds its objects
 from the modules anew, and so gets what is mutated.

@@ -1,4 +1,4 @@
-"""What somebody outside of the code does in a world: owners of uploads, operators, and the service's own trouble."""
+"""What others do in a world: owners of uploads, operators, and a service in trouble."""
 
 import functools
 import json

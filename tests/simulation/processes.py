@@ -1,4 +1,4 @@
-"""Execution environments that stop at each external call, so that a scheduler decides who goes on and what is answered.
+"""Execution environments that stop at each external call: a scheduler decides who continues, and what is answered.
 
 An environment is a deterministic function of what it was given: its invocations, and the answers to its calls. So its
 states form a tree (`Node`), each edge of which has to be run once only, however many histories share it. To get to a

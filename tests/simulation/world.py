@@ -1,4 +1,4 @@
-"""What happens in a simulated world beside what the code does, and how much may go wrong in it."""
+"""What happens in a simulated world besides the code's own steps, and how much may go wrong in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -183,7 +183,7 @@ def test_other_bytes_of_a_key_are_another_upload(
 
 
 @pytest.mark.parametrize("error", [UnexpectedError("A bug."), Forbidden("403"), refused_write()])
-def test_what_may_be_the_uploads_own_fault_counts_also_when_it_pauses_the_intake(
+def test_a_failure_that_may_be_the_uploads_own_counts_even_if_it_pauses_the_intake(
     intake: Intake, item: IntakeItem, fail: Callable[..., bool], error: CutoutError
 ) -> None:
     assert all(fail(intake, number, error) for number in range(FAILURES_IN_A_ROW))
@@ -192,7 +192,7 @@ def test_what_may_be_the_uploads_own_fault_counts_also_when_it_pauses_the_intake
 
 
 @pytest.mark.parametrize("error", [RequestRefused("400", "odd"), unreadable_upload(), MalformedImage("No image.")])
-def test_what_says_nothing_about_other_uploads_counts_and_never_pauses(
+def test_a_failure_that_says_nothing_about_other_uploads_counts_but_never_pauses(
     intake: Intake, clients: Clients, fail: Callable[..., bool], error: CutoutError
 ) -> None:
     assert all(fail(intake, number, error) for number in range(3 * FAILURES_IN_A_ROW))
@@ -202,19 +202,19 @@ def test_what_says_nothing_about_other_uploads_counts_and_never_pauses(
 @pytest.mark.parametrize(
     "error", [InProgress("Later."), IntakePaused("Later."), OutOfTime("Later."), RateLimitExceeded("Later.")]
 )
-def test_what_is_nobodys_fault_neither_counts_nor_pauses(
+def test_waiting_neither_counts_nor_pauses(
     intake: Intake, clients: Clients, fail: Callable[..., bool], error: CutoutError
 ) -> None:
     assert not any(fail(intake, number, error) for number in range(3 * FAILURES_IN_A_ROW))
     assert attributes(clients) == {}
 
 
-def test_a_message_that_is_no_upload_may_fail_too(intake: Intake, item: IntakeItem) -> None:
+def test_a_message_that_is_not_an_upload_may_fail_too(intake: Intake, item: IntakeItem) -> None:
     assert intake.report_failure(UnexpectedError("A bug."), None)
     assert len(item.read().failing) == 1
 
 
-def test_a_key_that_has_no_utf_8_may_fail_too(intake: Intake, item: IntakeItem, make_upload: MakeUpload) -> None:
+def test_a_key_that_is_not_utf_8_may_fail_too(intake: Intake, item: IntakeItem, make_upload: MakeUpload) -> None:
     assert intake.report_failure(ServiceUnavailable("500"), make_upload("\ud800.jpg"))
     assert len(item.read().failing) == 1
 
@@ -281,7 +281,7 @@ def test_the_success_of_one_environment_that_failed_clears_the_count(
     assert item.read().paused_by is None
 
 
-def test_of_uploads_that_become_the_first_to_fail_at_once_none_is_forgotten(
+def test_uploads_that_are_the_first_to_fail_at_the_same_time_are_all_counted(
     make_environment: Callable[[], Intake], item: IntakeItem, monkeypatch: pytest.MonkeyPatch, fail: Callable[..., bool]
 ) -> None:
     one, other = make_environment(), make_environment()
@@ -355,7 +355,7 @@ def test_a_table_that_fails_keeps_it_open_and_says_so(
     assert set(caplog.messages) == {"The state of the intake could not be written (ResourceNotFoundException)."}
 
 
-def test_a_success_that_cannot_be_written_is_said(
+def test_a_success_that_cannot_be_written_is_logged(
     intake: Intake, fail: Callable[..., bool], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
@@ -456,7 +456,7 @@ def test_every_environment_stops_at_its_next_slot_whatever_state_the_mapping_is_
     assert (functions.state, functions.updates, functions.refused) == (mapping, [], 0)
 
 
-def test_what_one_environment_remembers_of_before_a_pause_does_not_count_after_it(
+def test_failures_remembered_from_before_a_pause_do_not_count_after_it(
     make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
 ) -> None:
     warm, other = make_environment(), make_environment()
@@ -518,7 +518,7 @@ def test_on_probation_a_failure_counts_and_a_few_uploads_that_fail_pause_it_agai
     assert (seen.paused_by, seen.reason, seen.fruitless) == (FUNCTION, "service_unavailable", 2)
 
 
-def test_on_probation_what_began_before_the_pause_counts_as_an_attempt_and_does_not_pause_it(
+def test_on_probation_an_upload_begun_before_the_pause_counts_but_does_not_pause_it(
     make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
 ) -> None:
     pause_and_reopen(item, clock)
@@ -558,7 +558,7 @@ def test_a_refused_write_alone_does_not_pause_an_open_intake(
     assert item.read().paused_by is None
 
 
-def test_on_probation_no_second_call_is_paid_before_the_first_ones_cutout_is_written(
+def test_on_probation_no_second_call_is_paid_before_the_first_cutout_is_written(
     make_environment: Callable[[], Intake],
     item: IntakeItem,
     clients: Clients,
@@ -595,7 +595,7 @@ def test_when_the_probe_has_failed_another_upload_is_the_probe(
         pay(third)
 
 
-def test_a_probe_that_was_killed_is_waited_for_until_its_invocation_must_have_ended(
+def test_a_killed_probe_is_waited_for_until_its_invocation_must_have_ended(
     make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, pay: Callable[[Intake], None]
 ) -> None:
     pause_and_reopen(item, clock)
@@ -658,7 +658,7 @@ def test_a_success_that_was_paid_before_the_pause_does_not_end_the_probation(
     assert item.read().fruitless == 1
 
 
-def test_nor_does_it_clear_the_failures_of_the_probation(
+def test_a_success_that_was_paid_before_the_pause_does_not_clear_the_failures_of_the_probation(
     make_environment: Callable[[], Intake],
     item: IntakeItem,
     clock: Clock,
@@ -743,7 +743,7 @@ def test_pauses_without_a_success_in_between_are_counted(
 # The item
 
 
-def test_an_item_that_was_never_written_says_open(item: IntakeItem) -> None:
+def test_an_intake_whose_item_was_never_written_is_open(item: IntakeItem) -> None:
     assert item.read() == State()
 
 
@@ -805,7 +805,7 @@ def test_a_pause_ends_a_probation(item: IntakeItem, clients: Clients, clock: Clo
         (FUNCTION, OPERATOR, (OPERATOR, "second")),
     ],
 )
-def test_a_second_pause_is_only_an_operators_over_the_functions(
+def test_only_an_operator_takes_over_a_pause_and_only_the_functions(
     item: IntakeItem, clock: Clock, first: str, second: str, owner: tuple[str, str]
 ) -> None:
     began = clock.now
@@ -817,9 +817,7 @@ def test_a_second_pause_is_only_an_operators_over_the_functions(
     assert seen.since == (began if owner[1] == "first" else clock.now)
 
 
-def test_a_reopening_leaves_nothing_of_the_pause_but_how_often_it_was_in_vain(
-    item: IntakeItem, clients: Clients, clock: Clock
-) -> None:
+def test_a_reopening_keeps_only_how_often_it_was_in_vain(item: IntakeItem, clients: Clients, clock: Clock) -> None:
     put(clients, failing={"SS": ["a"]}, failed_at={"N": "1"}, paused_by={"S": FUNCTION}, fruitless={"N": "1"})
     assert item.reopen(item.read(), "1-token")
     assert attributes(clients) == {
@@ -846,13 +844,15 @@ def test_what_is_open_is_not_reopened(item: IntakeItem, clients: Clients) -> Non
     assert attributes(clients) == {}
 
 
-def test_a_mapping_that_was_disabled_by_hand_is_adopted_as_the_operators(item: IntakeItem, clock: Clock) -> None:
+def test_a_mapping_disabled_by_hand_becomes_the_operators_pause(item: IntakeItem, clock: Clock) -> None:
     assert item.adopt(item.read())
     seen = item.read()
     assert (seen.paused_by, seen.reason, seen.since) == (OPERATOR, DISABLED_BY_HAND, clock.now)
 
 
-def test_so_it_is_on_probation(item: IntakeItem, clients: Clients, clock: Clock) -> None:
+def test_a_mapping_disabled_by_hand_on_probation_becomes_the_operators_pause(
+    item: IntakeItem, clients: Clients, clock: Clock
+) -> None:
     pause_and_reopen(item, clock)
     clients.dynamodb.update_item(TableName="ledger", Key=ITEM, UpdateExpression="REMOVE switching")
     assert item.adopt(item.read())
@@ -891,7 +891,7 @@ def test_what_has_changed_since_it_was_seen_is_not_adopted(
         ({"reopened_at": {"N": "1"}, "probe": {"S": "mine"}, "probe_until": {"N": "1800000001"}}, True),
     ],
 )
-def test_the_probe_is_one_uploads_at_a_time(
+def test_one_upload_at_a_time_is_the_probe(
     item: IntakeItem, clients: Clients, clock: Clock, found: dict[str, Any], taken: bool
 ) -> None:
     put(clients, **found)
@@ -899,7 +899,7 @@ def test_the_probe_is_one_uploads_at_a_time(
     assert (attributes(clients) == {**found, "probe": {"S": "mine"}, "probe_until": {"N": "1800000060.000"}}) is taken
 
 
-def test_what_dynamodb_refuses_is_no_failed_condition(clients: Clients) -> None:
+def test_another_error_of_dynamodb_is_not_a_failed_condition(clients: Clients) -> None:
     nowhere = IntakeItem(clients.dynamodb, "nowhere")
     with pytest.raises(clients.dynamodb.exceptions.ResourceNotFoundException):
         nowhere.pause(OPERATOR, "new prices")
@@ -989,7 +989,7 @@ def test_a_token_is_kept_for_as_long_as_the_mapping_is_switched(
     assert set(seen) == {frozenset({token})}
 
 
-def test_tokens_of_the_dead_are_removed_and_those_of_the_living_are_not(item: IntakeItem, clock: Clock) -> None:
+def test_only_tokens_of_switches_that_were_killed_are_removed(item: IntakeItem, clock: Clock) -> None:
     dead = new_token()
     item.update("ADD switching :tokens", {":tokens": {"SS": [dead]}}, None)
     clock.sleep(SWITCHING_SECONDS + 1)
@@ -1024,9 +1024,7 @@ def test_a_transition_into_the_wanted_state_is_not_begun_again(item: IntakeItem)
     assert (mapping.updates, mapping.refused) == ([], 0)
 
 
-def test_ten_uploads_that_the_function_is_stopped_over_pause_it(
-    intake: Intake, item: IntakeItem, make_upload: MakeUpload
-) -> None:
+def test_ten_uploads_that_stop_the_function_pause_it(intake: Intake, item: IntakeItem, make_upload: MakeUpload) -> None:
     for number in range(FAILURES_IN_A_ROW):
         assert item.read().paused_by is None
         intake.report_stopped(make_upload(f"{number}.jpg"))
@@ -1034,7 +1032,7 @@ def test_ten_uploads_that_the_function_is_stopped_over_pause_it(
     assert (item.read().paused_by, item.read().reason) == (FUNCTION, "unexpected_error")
 
 
-def test_on_probation_one_upload_that_the_function_is_stopped_over_does_not_pause_it(
+def test_on_probation_one_upload_that_stops_the_function_does_not_pause_it(
     intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], make_upload: MakeUpload
 ) -> None:
     pause_and_reopen(item, clock)
@@ -1044,7 +1042,7 @@ def test_on_probation_one_upload_that_the_function_is_stopped_over_does_not_paus
 
 
 @pytest.mark.parametrize(("waited", "notices"), [(4.8, False), (5.1, True)])
-def test_a_call_that_waited_long_for_its_slot_looks_whether_it_was_paused_meanwhile(
+def test_a_call_that_waited_long_for_its_slot_checks_for_a_pause_meanwhile(
     intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], waited: float, notices: bool
 ) -> None:
     pay(intake)

@@ -56,7 +56,7 @@ class Clock:
 
 
 class Till:
-    """Pays, counts the calls, and fails as it is told."""
+    """Pays, counts the calls, and fails on demand."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -94,7 +94,7 @@ class Network:
 
 @dataclass
 class Desk:
-    """Deliveries of uploads, and what stands under their key."""
+    """Deliveries of uploads, and the object under their key."""
 
     clock: Clock
     till: Till
@@ -181,7 +181,7 @@ def refused() -> CutoutError:
 
 
 def failed() -> CutoutError:
-    """A 5xx: it may be charged, and says itself that it failed."""
+    """A 5xx: it may be charged, and says that it failed."""
     error = ServiceUnavailable("Pixelcut answered 503.")
     error.billed = Billed.MAYBE
     return error
@@ -330,7 +330,7 @@ def test_another_upload_of_an_output_key_may_pay_once_the_first_was_refused(
 
 
 @pytest.mark.parametrize("seconds", [0, 65, 66, 3600])
-def test_another_upload_of_an_output_key_waits_for_an_hour_for_one_that_was_killed(
+def test_another_upload_of_an_output_key_waits_an_hour_for_one_that_was_killed(
     desk: Desk, make_upload: MakeUpload, seconds: float
 ) -> None:
     desk.be_killed(make_upload())
@@ -417,7 +417,7 @@ def test_an_older_upload_never_claims_over_the_result_of_a_newer_one(desk: Desk,
     assert desk.till.calls == 1
 
 
-def test_an_older_upload_claims_over_a_newer_one_once_its_bytes_stand_there_again(
+def test_an_older_upload_claims_over_a_newer_one_once_its_bytes_are_current_again(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
@@ -437,7 +437,7 @@ def test_the_source_is_confirmed_after_the_other_result_was_seen(desk: Desk, mak
     assert calls == [1]
 
 
-def test_other_bytes_wait_for_a_live_lease_whatever_stands_there(desk: Desk, make_upload: MakeUpload) -> None:
+def test_other_bytes_wait_for_a_live_lease_whatever_is_current(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     desk.be_killed(old)
     desk.clock.move(65)
@@ -474,7 +474,7 @@ def test_an_older_upload_does_not_take_the_lease_that_a_newer_one_left_behind(
     assert desk.till.calls == 1
 
 
-def test_other_bytes_claim_only_while_the_holder_is_the_one_that_was_seen(desk: Desk, make_upload: MakeUpload) -> None:
+def test_other_bytes_claim_only_while_the_holder_is_unchanged(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     desk.be_killed(old)
     desk.clock.move(66)
@@ -483,7 +483,7 @@ def test_other_bytes_claim_only_while_the_holder_is_the_one_that_was_seen(desk: 
     assert desk.till.calls == 2
 
 
-def test_other_bytes_claim_only_while_the_lease_that_was_seen_is_there(desk: Desk, make_upload: MakeUpload) -> None:
+def test_other_bytes_claim_only_while_the_lease_is_unchanged(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
 
     def end_late() -> None:
@@ -499,7 +499,7 @@ def test_other_bytes_claim_only_while_the_lease_that_was_seen_is_there(desk: Des
     assert desk.till.calls == 1
 
 
-def test_other_bytes_claim_only_while_the_result_that_was_seen_is_there(desk: Desk, make_upload: MakeUpload) -> None:
+def test_other_bytes_claim_only_while_the_result_is_unchanged(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     desk.pay(old)
     with pytest.raises(InProgress):
@@ -529,7 +529,7 @@ def test_an_upload_claims_again_only_while_there_is_still_no_result(desk: Desk, 
     assert desk.till.calls == 1
 
 
-def test_of_two_deliveries_that_find_a_lease_run_out_one_pays(desk: Desk, make_upload: MakeUpload) -> None:
+def test_one_of_two_deliveries_that_find_an_expired_lease_pays(desk: Desk, make_upload: MakeUpload) -> None:
     def overtake(number_of_call: int) -> None:
         if number_of_call == 2:
             desk.network.before_call = lambda _: None
@@ -544,9 +544,7 @@ def test_of_two_deliveries_that_find_a_lease_run_out_one_pays(desk: Desk, make_u
     assert desk.till.calls == 2
 
 
-def test_a_result_of_other_bytes_is_not_taken_for_that_of_a_call_that_was_killed(
-    desk: Desk, make_upload: MakeUpload
-) -> None:
+def test_a_result_of_other_bytes_is_not_mistaken_for_that_of_a_killed_call(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     desk.pay(old)
     desk.clock.move(66)  # what was in flight is over
@@ -558,7 +556,7 @@ def test_a_result_of_other_bytes_is_not_taken_for_that_of_a_call_that_was_killed
 # The lease
 
 
-def test_what_was_killed_can_be_paid_for_when_its_time_and_five_seconds_are_over(
+def test_a_killed_upload_can_be_paid_for_five_seconds_after_its_time_is_over(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     desk.be_killed(make_upload())
@@ -618,7 +616,7 @@ def test_nothing_is_claimed_without_time_to_pay(desk: Desk, make_upload: MakeUpl
 # Calls that the SDK repeats
 
 
-def test_a_result_that_is_kept_again_after_another_claim_changes_nothing(desk: Desk, make_upload: MakeUpload) -> None:
+def test_recording_a_result_again_after_another_claim_changes_nothing(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     items: list[dict[str, Any]] = []
 
@@ -636,7 +634,7 @@ def test_a_result_that_is_kept_again_after_another_claim_changes_nothing(desk: D
 
 
 @pytest.mark.parametrize("etag", ["old", "new"])
-def test_a_failure_that_is_written_again_after_another_claim_takes_no_lease_away(
+def test_recording_a_failure_again_after_another_claim_keeps_the_new_lease(
     desk: Desk, make_upload: MakeUpload, etag: str
 ) -> None:
     items: list[dict[str, Any]] = []
@@ -663,15 +661,13 @@ def test_a_late_result_does_not_replace_that_of_another_claim(desk: Desk, make_u
     assert desk.pay(make_upload()) == "https://result/1"
 
 
-def test_a_claim_whose_answer_was_lost_is_still_a_claim(desk: Desk, make_upload: MakeUpload) -> None:
+def test_a_claim_counts_although_its_answer_was_lost(desk: Desk, make_upload: MakeUpload) -> None:
     desk.network.loses_answer_to = "lease = :lease"
     assert desk.pay(make_upload()) == "https://result/1"
     assert desk.noted == [Billed.NO]
 
 
-def test_a_claim_over_a_lease_that_ran_out_whose_answer_was_lost_is_still_a_claim(
-    desk: Desk, make_upload: MakeUpload
-) -> None:
+def test_a_claim_over_an_expired_lease_counts_although_its_answer_was_lost(desk: Desk, make_upload: MakeUpload) -> None:
     desk.be_killed(make_upload())
     desk.clock.move(66)
     desk.network.calls.clear()
@@ -782,19 +778,21 @@ def test_a_call_that_is_not_charged_gives_the_charge_back(
     assert desk.till.calls == 8
 
 
-def test_a_second_result_that_is_gone_is_not_worth_a_third(desk: Desk, make_upload: MakeUpload) -> None:
+def test_no_third_call_is_paid_after_two_results_are_gone(desk: Desk, make_upload: MakeUpload) -> None:
     for number, is_final in ((1, False), (2, True)):
         assert desk.pay(make_upload()) == f"https://result/{number}"
         assert desk.ledger.forget(KEY, make_upload(), f"https://result/{number}", "result_gone") is is_final
 
 
-def test_a_result_that_is_gone_after_a_lost_answer_is_not_worth_a_third(desk: Desk, make_upload: MakeUpload) -> None:
+def test_no_third_call_is_paid_after_a_lost_answer_and_a_result_that_is_gone(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
     desk.pay_in_vain(make_upload(), answer_lost())
     assert desk.pay(make_upload()) == "https://result/2"
     assert desk.ledger.forget(KEY, make_upload(), "https://result/2", "result_gone")
 
 
-def test_a_second_result_that_expired_is_not_worth_a_third(desk: Desk, make_upload: MakeUpload) -> None:
+def test_no_third_call_is_paid_after_a_second_result_expired(desk: Desk, make_upload: MakeUpload) -> None:
     """As when the output bucket refuses for hours."""
     for number in (1, 2):
         assert desk.pay(make_upload()) == f"https://result/{number}"
@@ -808,7 +806,7 @@ def test_a_second_result_that_expired_is_not_worth_a_third(desk: Desk, make_uplo
     assert desk.till.calls == 2
 
 
-def test_a_function_that_is_killed_after_a_result_expired_was_stopped(desk: Desk, make_upload: MakeUpload) -> None:
+def test_a_function_killed_after_a_result_expired_counts_as_stopped(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay(make_upload())
     desk.clock.move(3301)
     desk.be_killed(make_upload())
@@ -818,7 +816,7 @@ def test_a_function_that_is_killed_after_a_result_expired_was_stopped(desk: Desk
     assert stopped.value.billed is desk.ledger.read(KEY, make_upload(), retried=True).billed is Billed.YES
 
 
-def test_an_upload_that_the_function_was_stopped_over_is_noted(desk: Desk, make_upload: MakeUpload) -> None:
+def test_an_upload_that_stopped_the_function_is_recorded(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay_in_vain(make_upload(), refused())
     desk.be_killed(make_upload())
     with pytest.raises(InProgress):
@@ -865,7 +863,7 @@ def test_a_newer_result_is_not_forgotten_for_an_older_one(desk: Desk, make_uploa
     assert desk.pay(make_upload()) == new
 
 
-def test_a_function_that_is_killed_each_time_it_has_a_result_to_write_gets_a_letter(
+def test_an_upload_gets_a_letter_if_the_function_is_killed_at_each_write_of_its_result(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     assert [desk.pay(make_upload()) for _ in range(1 + 10)] == ["https://result/1"] * 11
@@ -883,7 +881,7 @@ def test_a_new_result_may_be_reused_as_often_as_the_first(desk: Desk, make_uploa
 
 
 @pytest.mark.parametrize("sent", [START, START + 1])
-def test_a_result_that_is_replaced_while_it_is_taken_up_is_not_used(
+def test_a_result_that_is_replaced_while_it_is_claimed_for_reuse_is_not_used(
     desk: Desk, make_upload: MakeUpload, sent: float
 ) -> None:
     items: list[dict[str, Any]] = []
@@ -905,8 +903,8 @@ def test_a_result_that_is_replaced_while_it_is_taken_up_is_not_used(
     assert [desk.item()] == items
 
 
-def test_a_result_is_not_taken_up_where_that_cannot_be_written(desk: Desk, make_upload: MakeUpload) -> None:
-    """Nobody would know that this delivery may still write a cutout."""
+def test_a_result_is_not_reused_if_the_reuse_cannot_be_recorded(desk: Desk, make_upload: MakeUpload) -> None:
+    """Without its claim, no delivery would know that this one may still write a cutout."""
 
     def fail(number_of_call: int) -> None:
         if number_of_call == 2:
@@ -925,7 +923,7 @@ def test_a_result_is_not_taken_up_where_that_cannot_be_written(desk: Desk, make_
 
 
 @pytest.mark.parametrize("sent", [START - 100, START + 10])
-def test_what_was_sent_before_its_letter_was_written_is_a_duplicate(
+def test_an_event_sent_before_its_letter_was_written_is_a_duplicate(
     desk: Desk, make_upload: MakeUpload, sent: float
 ) -> None:
     desk.pay_in_vain(make_upload(), answer_lost())
@@ -936,7 +934,9 @@ def test_what_was_sent_before_its_letter_was_written_is_a_duplicate(
     assert desk.till.calls == 1
 
 
-def test_so_is_one_of_an_event_that_has_no_sequencer(desk: Desk, make_upload: MakeUpload) -> None:
+def test_an_event_without_a_sequencer_sent_before_its_letter_is_a_duplicate_too(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
     desk.pay_in_vain(make_upload(sequencer=None), answer_lost())
     desk.close(make_upload(sequencer=None))
     assert desk.pay(make_upload(sequencer=None)) is Outcome.DUPLICATE
@@ -952,7 +952,7 @@ def test_a_letter_that_is_sent_back_at_once_is_a_replay(desk: Desk, make_upload:
 
 
 @pytest.mark.parametrize(("sent", "billed"), [(START + 3600, Billed.YES), (START + 3601, Billed.NO)])
-def test_an_upload_that_is_sent_anew_an_hour_after_the_last_claim_begins_anew(
+def test_an_upload_sent_again_an_hour_after_the_last_claim_starts_afresh(
     desk: Desk, make_upload: MakeUpload, sent: float, billed: Billed
 ) -> None:
     """Its cutout was made, and has been deleted since."""
@@ -986,7 +986,7 @@ def test_a_result_that_became_a_letter_is_not_forgotten_when_that_is_sent_back(
     assert desk.pay_in_vain(make_upload(), refused(), sent=START + 3601).billed is Billed.YES
 
 
-def test_an_upload_that_is_sent_anew_does_not_hide_what_an_earlier_delivery_may_write(
+def test_an_upload_sent_again_does_not_hide_what_an_earlier_delivery_may_write(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     desk.pay(make_upload())
@@ -997,7 +997,7 @@ def test_an_upload_that_is_sent_anew_does_not_hide_what_an_earlier_delivery_may_
     check_in_flight_until(desk, START + 3300 + 605)
 
 
-def test_a_duplicate_of_a_letter_is_one_though_there_is_a_paid_result(desk: Desk, make_upload: MakeUpload) -> None:
+def test_a_duplicate_of_a_letter_stays_one_although_there_is_a_paid_result(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay(make_upload())
     desk.close(make_upload())
     assert desk.pay(make_upload()) is Outcome.DUPLICATE
@@ -1011,7 +1011,7 @@ def test_a_replay_may_be_charged_twice_again(desk: Desk, make_upload: MakeUpload
     assert desk.till.calls == 6
 
 
-def test_a_replay_of_what_was_killed_each_time_may_be_killed_twice_again(desk: Desk, make_upload: MakeUpload) -> None:
+def test_a_replay_after_kills_may_be_killed_twice_again(desk: Desk, make_upload: MakeUpload) -> None:
     for sent in (START, START + 500):
         desk.clock.now = sent
         for _ in range(2):
@@ -1033,9 +1033,7 @@ def test_a_replay_reuses_a_result_as_often_as_the_first_upload(desk: Desk, make_
         desk.clock.move(2)
 
 
-def test_a_replay_may_pay_once_more_when_the_result_that_it_took_up_is_gone(
-    desk: Desk, make_upload: MakeUpload
-) -> None:
+def test_a_replay_may_pay_once_more_when_the_result_that_it_reused_is_gone(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay_in_vain(make_upload(), answer_lost())
     desk.pay(make_upload())
     desk.close(make_upload())  # the second result could not be fetched
@@ -1046,7 +1044,7 @@ def test_a_replay_may_pay_once_more_when_the_result_that_it_took_up_is_gone(
     assert desk.ledger.forget(KEY, make_upload(), "https://result/3", "result_gone")
 
 
-def test_another_upload_of_the_same_bytes_gets_a_letter_of_its_own_for_nothing(
+def test_another_upload_of_the_same_bytes_gets_its_own_letter_without_a_charge(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     first, second = make_upload(sequencer="01"), make_upload(sequencer="02")
@@ -1081,7 +1079,7 @@ def test_uploads_without_a_sequencer_cannot_be_told_apart(desk: Desk, make_uploa
     assert desk.pay(make_upload(sequencer=None)) is Outcome.DUPLICATE
 
 
-def test_a_result_that_is_valid_is_for_the_other_upload_though_one_has_its_letter(
+def test_a_valid_result_serves_the_other_upload_although_one_has_its_letter(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     first, second = make_upload(sequencer="01"), make_upload(sequencer="02")
@@ -1120,7 +1118,7 @@ def test_the_letter_of_an_upload_does_not_end_another_one(desk: Desk, make_uploa
     assert desk.pay(new) == "https://result/1"
 
 
-def test_the_letter_of_the_bytes_before_does_not_end_an_upload(desk: Desk, make_upload: MakeUpload) -> None:
+def test_the_letter_of_the_previous_bytes_does_not_end_an_upload(desk: Desk, make_upload: MakeUpload) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
     desk.pay_in_vain(old, answer_lost())
     desk.close(old)
@@ -1173,7 +1171,7 @@ def test_billed_is_maybe_after_another_upload_took_the_key(desk: Desk, make_uplo
 
 
 @pytest.mark.parametrize("seconds", [66, 3301])
-def test_billed_of_the_upload_before_does_not_survive_a_claim(
+def test_billed_of_the_previous_upload_does_not_survive_a_claim(
     desk: Desk, make_upload: MakeUpload, seconds: float
 ) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
@@ -1183,7 +1181,7 @@ def test_billed_of_the_upload_before_does_not_survive_a_claim(
     assert desk.ledger.read(KEY, new, retried=True).billed is Billed.NO
 
 
-def test_billed_of_the_upload_before_does_not_survive_a_claim_that_is_killed(
+def test_billed_of_the_previous_upload_does_not_survive_a_claim_that_is_killed(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     old, new = make_upload(etag="old"), make_upload(etag="new")
@@ -1205,9 +1203,7 @@ def test_billed_can_be_read(
     assert set(caplog.messages) == {"The ledger could not be read (ResourceNotFoundException)."}
 
 
-def test_billed_of_an_upload_that_was_not_retried_is_no_though_another_left_something(
-    desk: Desk, make_upload: MakeUpload
-) -> None:
+def test_billed_is_no_for_a_first_attempt_whatever_another_upload_left(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay(make_upload())
     assert desk.ledger.read(KEY, make_upload(etag="other"), retried=False).billed is Billed.NO
     assert desk.ledger.read(KEY, make_upload(etag="other"), retried=True).billed is Billed.MAYBE
@@ -1238,7 +1234,7 @@ def check_in_flight_until(desk: Desk, time: float) -> None:
     desk.ledger.check_nothing_in_flight(KEY)
 
 
-def test_a_delivery_may_write_until_its_time_and_five_seconds_are_over(desk: Desk, make_upload: MakeUpload) -> None:
+def test_a_delivery_may_write_until_five_seconds_after_its_time_is_over(desk: Desk, make_upload: MakeUpload) -> None:
     desk.ledger.check_nothing_in_flight(KEY)
     desk.pay(make_upload())
     check_in_flight_until(desk, START + 65)
@@ -1249,7 +1245,7 @@ def test_a_delivery_that_was_killed_may_write_until_its_lease_ends(desk: Desk, m
     check_in_flight_until(desk, START + 65)
 
 
-def test_a_delivery_that_took_up_a_result_may_write_it(desk: Desk, make_upload: MakeUpload) -> None:
+def test_a_delivery_that_reuses_a_result_may_write_it(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay(make_upload())
     desk.clock.now = START + 1000
     desk.ledger.check_nothing_in_flight(KEY)
@@ -1257,7 +1253,7 @@ def test_a_delivery_that_took_up_a_result_may_write_it(desk: Desk, make_upload: 
     check_in_flight_until(desk, START + 1065)
 
 
-def test_a_replay_that_took_up_a_result_may_write_it(desk: Desk, make_upload: MakeUpload) -> None:
+def test_a_replay_that_reuses_a_result_may_write_it(desk: Desk, make_upload: MakeUpload) -> None:
     desk.pay(make_upload())
     desk.close(make_upload())
     desk.clock.now = START + 1000
@@ -1338,7 +1334,7 @@ def test_a_paid_result_is_used_though_the_ledger_cannot_be_written(
     assert "5ec4e7" not in caplog.text
 
 
-def test_that_another_upload_took_the_key_is_not_a_fault(
+def test_losing_the_key_to_another_upload_is_not_an_error(
     desk: Desk, make_upload: MakeUpload, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk.pay(make_upload())
@@ -1408,7 +1404,7 @@ def test_other_bytes_wait_for_what_was_in_flight_before_the_delivery_that_wrote_
         assert desk.pay(new) == "https://result/3"
 
 
-def test_a_cutout_of_no_event_is_not_taken_for_that_of_an_item_that_names_none(
+def test_a_cutout_without_an_event_is_not_mistaken_for_that_of_an_item_without_one(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     old, new = make_upload(etag="old", sequencer=None), make_upload(etag="new", sequencer="02")
@@ -1421,7 +1417,7 @@ def test_a_cutout_of_no_event_is_not_taken_for_that_of_an_item_that_names_none(
         desk.pay(new)
 
 
-def test_other_bytes_do_not_claim_over_a_result_that_a_duplicate_has_just_taken_up(
+def test_other_bytes_do_not_claim_over_a_result_that_a_duplicate_has_just_reused(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
     old, new = make_upload(etag="old", sequencer="01"), make_upload(etag="new", sequencer="02")

@@ -1,4 +1,4 @@
-"""Every answer of the service becomes a result URL or a typed error, and none of them tells a secret."""
+"""Every answer of the service becomes a result URL or a typed error, and no error reveals a secret."""
 
 import http.client
 import json
@@ -171,7 +171,7 @@ def test_a_documented_code_becomes_its_error(
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_an_answer_beside_the_reference_becomes_an_error(
+def test_an_undocumented_answer_becomes_an_error(
     service: responses.RequestsMock,
     pixelcut: Pixelcut,
     status: int,
@@ -213,7 +213,7 @@ def test_a_200_without_a_readable_result_url_is_billed(
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])
-def test_a_result_url_is_used_whatever_success_it_comes_with(
+def test_a_result_url_is_used_with_any_2xx_status(
     service: responses.RequestsMock, pixelcut: Pixelcut, status: int
 ) -> None:
     service.post(ENDPOINT, status=status, json={"result_url": RESULT})
@@ -307,7 +307,7 @@ def test_a_replaced_key_sends_the_whole_image_again(service: responses.RequestsM
     assert bodies[0] == bodies[1] != b""
 
 
-def test_all_is_ready_when_its_slot_comes_and_every_request_takes_one(service: responses.RequestsMock) -> None:
+def test_everything_is_ready_before_the_slot_and_each_request_reserves_one(service: responses.RequestsMock) -> None:
     happened: list[str] = []
 
     @contextmanager
@@ -347,7 +347,7 @@ def test_without_time_nothing_is_paid(service: responses.RequestsMock, pixelcut:
     assert len(service.calls) == 0
 
 
-def test_the_reason_that_the_service_gives_is_told(service: responses.RequestsMock, pixelcut: Pixelcut) -> None:
+def test_the_reason_that_the_service_gives_is_reported(service: responses.RequestsMock, pixelcut: Pixelcut) -> None:
     service.post(ENDPOINT, status=400, json={"error": "Parameter 'format' is off", "error_code": "invalid_parameter"})
     assert "Parameter 'format' is off" in error_of(pixelcut).message
 
@@ -378,8 +378,8 @@ def test_text_that_cannot_be_written_is_dropped(service: responses.RequestsMock,
     assert raised.message.isprintable()
 
 
-def test_a_400_with_a_code_of_tomorrow_may_be_charged(service: responses.RequestsMock, pixelcut: Pixelcut) -> None:
-    """As one of a moderation is, which Pixelcut may charge."""
+def test_a_400_with_an_unknown_code_may_be_charged(service: responses.RequestsMock, pixelcut: Pixelcut) -> None:
+    """Such as a moderation code, which Pixelcut may charge."""
     service.post(ENDPOINT, status=400, json={"error": "No.", "error_code": "a_code_of_tomorrow"})
     with pytest.raises(RequestRefused) as caught:
         pixelcut.remove_background_of_url("https://image", Deadline(60))
@@ -388,7 +388,7 @@ def test_a_400_with_a_code_of_tomorrow_may_be_charged(service: responses.Request
 
 
 @pytest.mark.parametrize(("status", "lost"), [(500, False), (502, True), (503, False), (504, True), (524, True)])
-def test_what_a_gateway_says_is_an_answer_that_was_lost(
+def test_an_error_of_a_gateway_counts_as_a_lost_answer(
     service: responses.RequestsMock, pixelcut: Pixelcut, status: int, lost: bool
 ) -> None:
     service.post(ENDPOINT, status=status, body="<html>Gateway Time-out</html>")
@@ -411,7 +411,7 @@ def test_a_400_about_the_request_is_not_charged(service: responses.RequestsMock,
 
 
 @pytest.mark.parametrize("code", ["no_reason", "in_progress", "insufficient_api_credits", "malformed_image_"])
-def test_a_400_with_a_code_of_ours_is_a_refusal_without_a_code(
+def test_a_400_with_one_of_our_codes_is_a_refusal_without_a_code(
     service: responses.RequestsMock, pixelcut: Pixelcut, code: str
 ) -> None:
     service.post(ENDPOINT, status=400, json={"error": "No.", "error_code": code})
@@ -441,7 +441,7 @@ def test_no_message_says_what_becomes_of_the_upload(
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_credits_are_a_number_or_not_known(
+def test_credits_are_a_number_or_unknown(
     service: responses.RequestsMock, pixelcut: Pixelcut, answer: str, left: float | None
 ) -> None:
     service.get(f"{API}/v1/credits", body=answer)

@@ -1,4 +1,4 @@
-"""One upload's way, step by step: with stand-ins that keep what they are given, then with S3 and DynamoDB in memory."""
+"""One upload, step by step: first with fakes that record what they get, then with S3 and DynamoDB in memory."""
 
 import base64
 import hashlib
@@ -210,7 +210,7 @@ def test_an_upload_becomes_a_cutout(
     assert bucket.looks == 1
 
 
-def test_the_image_itself_is_sent_where_urls_are_not(process: Process, api: Api, make_upload: MakeUpload) -> None:
+def test_the_image_itself_is_sent_if_no_url_is(process: Process, api: Api, make_upload: MakeUpload) -> None:
     assert process(make_upload(), seconds=None) is Outcome.CUTOUT
     assert api.paid == ["png: 1029 bytes"]
 
@@ -238,7 +238,7 @@ def test_the_same_bytes_uploaded_again_are_a_duplicate_once_nothing_is_in_flight
     assert payments.asked == ["photo.png", "photo.png"]
 
 
-def test_what_the_ledger_says_has_ended_is_not_paid(
+def test_an_upload_that_has_ended_in_the_ledger_is_not_paid(
     process: Process, bucket: Bucket, api: Api, payments: Payments, make_upload: MakeUpload
 ) -> None:
     payments.ended = Outcome.SUPERSEDED
@@ -267,7 +267,7 @@ def test_a_newer_upload_replaces_the_cutout(
     assert payments.standing == [cutout_of(older)]
 
 
-def test_an_older_upload_replaces_the_cutout_of_a_newer_one_when_its_bytes_stand_there_again(
+def test_an_older_upload_replaces_the_cutout_of_a_newer_one_when_its_bytes_are_current_again(
     process: Process, bucket: Bucket, make_upload: MakeUpload
 ) -> None:
     newer, older = make_upload(etag="b", sequencer="0056"), make_upload(etag="a", sequencer="0055")
@@ -276,7 +276,7 @@ def test_an_older_upload_replaces_the_cutout_of_a_newer_one_when_its_bytes_stand
     assert bucket.cutouts["photo.png"].is_of(older)
 
 
-def test_an_older_upload_whose_bytes_do_not_stand_there_is_superseded(
+def test_an_older_upload_whose_bytes_are_not_current_is_superseded(
     process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload
 ) -> None:
     bucket.cutouts["photo.png"] = cutout_of(make_upload(etag="b", sequencer="0056"))
@@ -310,7 +310,7 @@ def test_an_object_that_is_not_a_cutout_is_never_overwritten(
 
 
 @pytest.mark.parametrize("did", [Outcome.DELETED, Outcome.SUPERSEDED])
-def test_what_its_owner_took_back_is_not_paid(
+def test_an_upload_that_its_owner_overwrote_or_deleted_is_not_paid(
     process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload, did: Outcome
 ) -> None:
     bucket.owner_did = did
@@ -318,7 +318,7 @@ def test_what_its_owner_took_back_is_not_paid(
     assert api.paid == []
 
 
-def test_what_the_limits_rule_out_is_not_paid(
+def test_an_image_outside_the_limits_is_not_paid(
     process: Process, bucket: Bucket, api: Api, make_upload: MakeUpload
 ) -> None:
     bucket.head = bucket.head[:20] + (63).to_bytes(4) + bucket.head[24:]
@@ -337,7 +337,7 @@ def test_a_key_that_is_too_long_is_not_paid(process: Process, api: Api, make_upl
 
 
 @pytest.mark.parametrize(("sequencer", "outcome"), [("0056", Outcome.CUTOUT), ("0055", Outcome.DUPLICATE)])
-def test_losing_a_race_to_the_same_bytes_is_a_duplicate_unless_it_was_ones_own_write(
+def test_losing_a_race_to_the_same_bytes_is_a_duplicate_unless_its_own_write_won(
     process: Process, bucket: Bucket, make_upload: MakeUpload, sequencer: str, outcome: Outcome
 ) -> None:
     """Of just this upload, it is what was written here although S3's answer was lost."""
@@ -573,7 +573,7 @@ def test_no_longer_is_waited_than_there_is_time(
 
 @dataclass
 class Stack:
-    """The real way of an upload but for Pixelcut, on AWS in memory and a clock of its own."""
+    """The real steps of an upload except Pixelcut, on an AWS in memory with its own clock."""
 
     clients: Clients
     api: Api
@@ -610,7 +610,7 @@ def stack(clients: Clients, api: Api, monkeypatch: pytest.MonkeyPatch) -> Stack:
     return stack
 
 
-def test_an_upload_that_was_overwritten_while_it_came_does_not_pay_over_the_newer_result(
+def test_an_upload_overwritten_after_its_look_does_not_claim_over_the_newer_result(
     stack: Stack, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The older has looked at its source, and then the newer is uploaded, paid for, and killed."""
@@ -689,7 +689,7 @@ def test_the_same_bytes_wait_for_others_though_a_third_upload_came_between(
     assert stack.standing() == again[0].etag
 
 
-def test_what_is_replayed_after_a_rollback_becomes_the_cutout(stack: Stack, api: Api) -> None:
+def test_an_upload_replayed_after_a_rollback_becomes_the_cutout(stack: Stack, api: Api) -> None:
     """The newest version is deleted, and so an older one is current again."""
     old, new = stack.put("old"), stack.put("new")
     assert stack.process(new) is Outcome.CUTOUT

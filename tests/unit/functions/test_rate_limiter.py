@@ -44,7 +44,7 @@ def limiter(make_limiter: Callable[..., RateLimiter]) -> RateLimiter:
 
 @pytest.fixture
 def before_update(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]], None]:
-    """Has something done before each update of DynamoDB; it is handed what the update is given."""
+    """Calls a function before each update of DynamoDB, with the arguments of the update."""
 
     def do_before(do: Callable[..., object]) -> None:
         update = clients.dynamodb.update_item
@@ -80,7 +80,7 @@ def test_environments_share_one_rate_and_keep_a_little_under_it(
     assert gaps == pytest.approx([MARGIN / RATE] * 15, abs=1e-4)
 
 
-def test_time_in_which_nobody_asked_is_not_made_up_for(clock: Clock, limiter: RateLimiter) -> None:
+def test_idle_time_is_not_made_up_for(clock: Clock, limiter: RateLimiter) -> None:
     use_slots(clock, [limiter], 2)
     clock.sleep(60)
     asked = clock.now
@@ -120,7 +120,7 @@ def test_two_environments_never_get_the_same_slot(
     assert slot == pytest.approx(between[0] + MARGIN / RATE, abs=1e-4)
 
 
-def test_slots_that_threads_reserve_together_are_no_other_environments(
+def test_slots_that_threads_reserve_together_belong_to_no_other_environment(
     make_limiter: Callable[..., RateLimiter], clock: Clock
 ) -> None:
     first, second = make_limiter(), make_limiter()
@@ -196,7 +196,7 @@ def test_no_slot_is_reserved_when_not_even_the_next_one_would_do(limiter: RateLi
     assert stored(clients) == {}
 
 
-def test_it_gives_up_where_others_are_always_quicker(
+def test_it_gives_up_when_others_are_always_faster(
     limiter: RateLimiter, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(**_: object) -> None:
@@ -207,7 +207,7 @@ def test_it_gives_up_where_others_are_always_quicker(
         limiter._take(Deadline(100))
 
 
-def test_of_threads_that_want_more_slots_than_there_are_some_get_theirs(limiter: RateLimiter) -> None:
+def test_some_threads_get_slots_when_there_are_too_few(limiter: RateLimiter) -> None:
     with ThreadPoolExecutor(10) as threads:
         slots = list(threads.map(lambda _: limiter._take(Deadline(1.5)), range(10)))
     assert 2 <= sum(slot is not None for slot in slots) <= 6
@@ -253,7 +253,7 @@ def test_threads_that_want_a_slot_at_the_same_time_share_a_call(
     assert (limiter._wanted, list(limiter._reserved)) == (0, [])
 
 
-def test_a_slot_that_cannot_be_had_keeps_no_other_thread_from_its_own(
+def test_a_thread_that_gets_no_slot_does_not_stop_another(
     make_limiter: Callable[..., RateLimiter],
 ) -> None:
     limiter = make_limiter("nowhere")
@@ -264,7 +264,7 @@ def test_a_slot_that_cannot_be_had_keeps_no_other_thread_from_its_own(
     assert (limiter._wanted, list(limiter._reserved)) == (0, [])
 
 
-def test_real_time_is_kept(make_limiter: Callable[..., RateLimiter]) -> None:
+def test_the_rate_is_kept_in_real_time(make_limiter: Callable[..., RateLimiter]) -> None:
     limiter, started = make_limiter(rate=50), time.time()
     for _ in range(11):
         with limiter.slot(Deadline(100)):
@@ -299,7 +299,7 @@ def pause(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize("others_wait", [True, False])
-def test_no_slot_is_reserved_of_a_paused_intake(
+def test_no_slot_is_reserved_while_the_intake_is_paused(
     limiter: RateLimiter, clients: Clients, clock: Clock, others_wait: bool
 ) -> None:
     limiter._take(Deadline(100))
@@ -313,7 +313,7 @@ def test_no_slot_is_reserved_of_a_paused_intake(
     assert (limiter._wanted, list(limiter._reserved)) == (0, [])
 
 
-def test_a_pause_between_the_two_ways_to_a_slot_ends_it(
+def test_a_pause_between_the_two_updates_for_a_slot_ends_the_call(
     limiter: RateLimiter, clients: Clients, clock: Clock, before_update: Callable[..., None]
 ) -> None:
     paused: list[None] = []
@@ -341,7 +341,7 @@ def test_a_pause_leaves_the_slots_of_the_rate_limiter_alone(
 
 
 class Admission:
-    """Decides as it is told, and keeps what it was asked."""
+    """Decides as configured, and records its calls."""
 
     def __init__(self, *, admits: bool) -> None:
         self.admits = admits
@@ -355,7 +355,7 @@ class Admission:
         pass
 
 
-def test_the_only_call_of_a_probation_is_made_soon_and_holds_its_right_for_the_whole_invocation(
+def test_the_probe_gets_a_slot_soon_and_keeps_its_admission_for_the_whole_invocation(
     clients: Clients, clock: Clock
 ) -> None:
     clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"reopened_at": {"N": "1"}})
@@ -382,14 +382,14 @@ def test_on_probation_no_slot_is_reserved_without_admission(clients: Clients, cl
     assert stored(clients) == before
 
 
-def test_a_slot_that_would_come_too_late_is_not_even_asked_for_on_probation(clients: Clients, clock: Clock) -> None:
+def test_on_probation_a_slot_that_would_come_too_late_is_not_even_requested(clients: Clients, clock: Clock) -> None:
     clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"reopened_at": {"N": "1"}})
     admission = Admission(admits=True)
     assert RateLimiter(clients.dynamodb, "ledger", RATE, admission)._take(Deadline(LEAD)) is None
     assert admission.asked == []
 
 
-def test_whether_it_is_open_is_asked_only_when_a_slot_was_refused(clients: Clients, clock: Clock) -> None:
+def test_the_state_is_read_only_after_a_slot_was_refused(clients: Clients, clock: Clock) -> None:
     admission = Admission(admits=False)
     limiter = RateLimiter(clients.dynamodb, "ledger", RATE, admission)
     limiter._take(Deadline(100))

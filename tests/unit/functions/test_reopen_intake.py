@@ -75,7 +75,7 @@ def service() -> Iterator[responses.RequestsMock]:
 
 @pytest.fixture
 def well(service: responses.RequestsMock) -> responses.RequestsMock:
-    """The service, which does not say what is left."""
+    """The service answers, without the number of credits."""
     service.get(CREDITS, status=404)
     return service
 
@@ -100,7 +100,7 @@ def test_an_open_intake_is_left_alone(
 
 
 @pytest.mark.parametrize("state", ["Creating", "Enabling", "Updating", "Disabling"])
-def test_a_mapping_that_changes_its_state_is_nobodys_pause(
+def test_a_mapping_that_is_changing_is_not_a_pause(
     look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, state: str
 ) -> None:
     mapping.reads = 3
@@ -122,7 +122,7 @@ def test_what_an_operator_paused_is_left_alone(
     assert (item.read(), mapping.updates, len(well.calls)) == (before, [], 0)
 
 
-def test_a_mapping_that_was_disabled_by_hand_is_adopted_as_the_operators(
+def test_a_mapping_disabled_by_hand_becomes_the_operators_pause(
     look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, well: responses.RequestsMock
 ) -> None:
     close(mapping)
@@ -132,7 +132,7 @@ def test_a_mapping_that_was_disabled_by_hand_is_adopted_as_the_operators(
     assert (mapping.state, mapping.updates) == ("Disabled", [])
 
 
-def test_a_mapping_that_is_disabled_by_hand_during_the_functions_pause_is_the_operators(
+def test_a_mapping_disabled_by_hand_during_the_functions_pause_becomes_the_operators_pause(
     look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, well: responses.RequestsMock
 ) -> None:
     assert item.pause(FUNCTION, "service_unavailable")
@@ -173,7 +173,7 @@ def test_the_mapping_of_a_paused_intake_is_disabled(
     ],
 )
 @pytest.mark.parametrize("reason", ["insufficient_api_credits", "invalid_auth_token", "service_unavailable"])
-def test_it_is_reopened_when_the_service_is_well(
+def test_it_is_reopened_when_the_service_is_healthy(
     look: Callable[[], str],
     mapping: EventSourceMapping,
     item: IntakeItem,
@@ -266,15 +266,15 @@ def test_an_answer_that_tells_nothing_about_the_account_leaves_it_to_the_probe(
     assert look() == f"still paused: {reason}, for 300 more seconds"
 
 
-def test_no_credits_are_no_trouble_where_it_was_paused_for_another_reason(
+def test_missing_credits_do_not_matter_if_it_was_paused_for_another_reason(
     look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, service: responses.RequestsMock
 ) -> None:
     pause(item, mapping, "service_unavailable")
-    service.get(CREDITS, json={"credits_remaining": 0})  # the probe will be told so, at no cost
+    service.get(CREDITS, json={"credits_remaining": 0})  # the probe will get that answer, at no cost
     assert look() == "reopened"
 
 
-def test_a_key_that_was_replaced_is_read_anew(
+def test_a_replaced_key_is_read_again(
     look: Callable[[], str],
     mapping: EventSourceMapping,
     item: IntakeItem,
@@ -319,7 +319,7 @@ def test_each_reopening_in_vain_doubles_the_wait_up_to_an_hour(
         assert look() == "reopened"
 
 
-def test_however_often_it_was_in_vain_the_wait_can_be_computed(
+def test_the_wait_can_be_computed_after_any_number_of_reopenings(
     look: Callable[[], str],
     mapping: EventSourceMapping,
     item: IntakeItem,
@@ -419,7 +419,7 @@ def test_a_mapping_that_is_still_changing_is_waited_out(
     assert (mapping.state, mapping.refused) == ("Enabled", 0)
 
 
-def test_a_mapping_that_does_not_become_free_is_followed_by_the_next_run(
+def test_a_mapping_that_stays_busy_is_left_to_the_next_run(
     look: Callable[[], str],
     mapping: EventSourceMapping,
     item: IntakeItem,
@@ -460,7 +460,7 @@ def test_a_refusal_for_another_reason_is_an_error_of_the_function(
 
 
 @pytest.mark.parametrize("paused", [True, False])
-def test_what_somebody_was_killed_while_switching_is_settled(
+def test_a_switch_that_was_killed_is_settled(
     look: Callable[[], str], mapping: EventSourceMapping, item: IntakeItem, clock: Clock, paused: bool
 ) -> None:
     if paused:
@@ -477,7 +477,7 @@ def test_what_somebody_was_killed_while_switching_is_settled(
 
 
 @pytest.mark.parametrize(("by", "paused"), [(None, 0), (FUNCTION, 1), (OPERATOR, 1), ("by hand", 1), ("reopened", 0)])
-def test_whether_the_intake_is_paused_can_be_watched(
+def test_a_metric_says_whether_the_intake_is_paused(
     look: Callable[[], str],
     mapping: EventSourceMapping,
     item: IntakeItem,
@@ -500,7 +500,7 @@ def test_whether_the_intake_is_paused_can_be_watched(
     assert line["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "IntakePaused", "Unit": "Count"}]
 
 
-def test_what_is_killed_between_the_reopening_and_the_mapping_is_settled_by_the_next_run(
+def test_a_kill_between_the_reopening_and_the_mapping_is_settled_by_the_next_run(
     look: Callable[[], str],
     mapping: EventSourceMapping,
     item: IntakeItem,

@@ -72,7 +72,7 @@ def test_a_result_is_fetched(host: responses.RequestsMock, results: Results, mak
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_result_that_is_not_there_is_asked_for_a_little_later_before_it_is_gone(
+def test_a_missing_result_is_requested_again_before_it_counts_as_gone(
     host: responses.RequestsMock, results: Results, rests: list[float], status: int
 ) -> None:
     """A host may say so of one that it has only just been given."""
@@ -113,7 +113,7 @@ def test_a_result_that_no_time_was_left_to_ask_for_again_is_not_gone(
     assert (len(host.calls), rests) == (1, [])
 
 
-def test_no_time_is_waited_for_a_result_that_is_not_left(
+def test_a_missing_result_is_not_waited_for_without_time(
     host: responses.RequestsMock, results: Results, rests: list[float]
 ) -> None:
     host.get(RESULT, status=404)
@@ -124,7 +124,7 @@ def test_no_time_is_waited_for_a_result_that_is_not_left(
 
 
 @pytest.mark.parametrize("status", [202, 304, 403, 416, 500, 503])
-def test_another_status_is_asked_for_again_at_once(
+def test_any_other_status_is_retried_at_once(
     host: responses.RequestsMock, results: Results, make_png: MakePng, rests: list[float], status: int
 ) -> None:
     host.get(RESULT, status=status)
@@ -134,7 +134,7 @@ def test_another_status_is_asked_for_again_at_once(
     assert not any(rests)
 
 
-def test_a_result_that_stays_away_is_unavailable(host: responses.RequestsMock, results: Results) -> None:
+def test_a_result_that_keeps_failing_is_unavailable(host: responses.RequestsMock, results: Results) -> None:
     host.get(RESULT, status=503)
     assert type(error_of(results)) is ResultUnavailable
     assert len(host.calls) == FETCH_ATTEMPTS
@@ -169,7 +169,7 @@ def test_a_connection_that_fails_is_unavailable(
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_url_that_nothing_can_be_fetched_from_is_not_a_result(
+def test_a_url_that_cannot_be_fetched_is_not_a_result(
     host: responses.RequestsMock, results: Results, exception: Exception
 ) -> None:
     host.get(RESULT, body=exception)
@@ -177,7 +177,7 @@ def test_a_url_that_nothing_can_be_fetched_from_is_not_a_result(
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 58])
-def test_a_result_is_not_fetched_again_when_its_time_is_over(
+def test_a_result_is_not_fetched_again_after_its_deadline(
     host: responses.RequestsMock, results: Results, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     now = time.monotonic()
@@ -201,7 +201,7 @@ def test_a_result_is_not_fetched_again_when_its_time_is_over(
         ("https://cdn.example.com/\u00c3\u00a9.png", "https://cdn.example.com/%C3%A9.png"),
     ],
 )
-def test_the_bytes_of_a_redirect_are_kept(
+def test_the_bytes_of_a_redirects_location_are_kept(
     host: responses.RequestsMock, results: Results, make_png: MakePng, location: str, target: str
 ) -> None:
     host.get(RESULT, status=302, headers={"Location": location})
@@ -209,9 +209,7 @@ def test_the_bytes_of_a_redirect_are_kept(
     assert fetch(results) == make_png()
 
 
-def test_a_damaged_download_is_asked_for_again(
-    host: responses.RequestsMock, results: Results, make_png: MakePng
-) -> None:
+def test_a_damaged_download_is_retried(host: responses.RequestsMock, results: Results, make_png: MakePng) -> None:
     host.get(RESULT, body=make_png()[:-3])
     host.get(RESULT, body=make_png(red=7))
     assert fetch(results) == make_png(red=7)
@@ -248,7 +246,9 @@ def test_a_redirect_to_another_https_host_is_followed(
         "http://[bad",
     ],
 )
-def test_a_redirect_to_anything_less_is_refused(host: responses.RequestsMock, results: Results, location: str) -> None:
+def test_a_redirect_to_anything_but_https_is_refused(
+    host: responses.RequestsMock, results: Results, location: str
+) -> None:
     host.get(RESULT, status=302, headers={"Location": location})
     assert isinstance(error_of(results), ResultInvalid)
     assert {call.request.url for call in host.calls} == {RESULT}
@@ -328,7 +328,7 @@ def test_without_an_alpha_channel_a_transparent_colour_is_needed(
         (lambda png, chunk: png(extra=b"\xff\xff\xff\xffabcd"), "cut short"),
     ],
 )
-def test_each_way_not_to_be_a_whole_png_has_its_message(
+def test_each_defect_of_a_png_has_its_message(
     host: responses.RequestsMock,
     results: Results,
     make_png: MakePng,

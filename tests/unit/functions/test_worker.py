@@ -1,4 +1,4 @@
-"""The work on one message: what is put back, what becomes a letter, what counts as an attempt, and the backoff."""
+"""One message: what is put back, what becomes a letter, what counts as an attempt, and the backoff."""
 
 import io
 import json
@@ -65,7 +65,7 @@ class Remover:
 
 @dataclass
 class Shop:
-    """A worker, and all that it can reach."""
+    """A worker, and everything around it."""
 
     clients: Clients
     uploads: str
@@ -161,7 +161,7 @@ def test_no_cutout_is_made_before_its_upload_whatever_clocks_say(shop: Shop, mak
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DUPLICATE, Outcome.SUPERSEDED, Outcome.DELETED])
-def test_other_ends_say_nothing_about_the_service(shop: Shop, make_record: MakeRecord, outcome: Outcome) -> None:
+def test_other_outcomes_say_nothing_about_the_service(shop: Shop, make_record: MakeRecord, outcome: Outcome) -> None:
     shop.remover.fates = {"bad.jpg": ServiceUnavailable("Later."), "a.jpg": outcome}
     shop.handle({"Records": [make_record("bad.jpg")]})
     endings, done = shop.handle({"Records": [make_record("a.jpg") | {"eventTime": "2026-01-31T12:00:00Z"}]})
@@ -172,7 +172,7 @@ def test_other_ends_say_nothing_about_the_service(shop: Shop, make_record: MakeR
     assert len(item.read().failing) == 0
 
 
-def test_what_failed_is_put_back_with_one_attempt_more(shop: Shop, make_record: MakeRecord) -> None:
+def test_a_failed_message_is_put_back_with_one_more_attempt(shop: Shop, make_record: MakeRecord) -> None:
     shop.remover.fates = {"a.jpg": ServiceUnavailable("Later.")}
     body = {"Records": [make_record("a.jpg")]}
     endings, done = shop.handle(body, attempt=3)
@@ -203,7 +203,7 @@ def test_what_failed_is_put_back_with_one_attempt_more(shop: Shop, make_record: 
         InsufficientCredits("Buy some."),
     ],
 )
-def test_what_is_not_the_uploads_fault_uses_up_no_attempt(
+def test_a_failure_that_is_not_the_uploads_fault_uses_no_attempt(
     shop: Shop, make_record: MakeRecord, error: CutoutError
 ) -> None:
     shop.remover.fates = {"a.jpg": error}
@@ -263,7 +263,7 @@ def read_rejection(shop: Shop, key: str) -> dict[str, Any] | None:
     return item.get("Item")
 
 
-def test_an_image_that_is_rejected_for_good_is_noted_without_an_end(shop: Shop, make_record: MakeRecord) -> None:
+def test_an_image_that_is_rejected_for_good_is_recorded_forever(shop: Shop, make_record: MakeRecord) -> None:
     shop.remover.fates = {"a b.jpg": MalformedImage("No image.")}
     shop.handle({"Records": [make_record("a+b.jpg", eTag="the-etag")]})
     assert read_rejection(shop, "a b.jpg") == {
@@ -276,7 +276,7 @@ def test_an_image_that_is_rejected_for_good_is_noted_without_an_end(shop: Shop, 
 @pytest.mark.parametrize(
     "error", [OutputKeyConflict("Taken."), OutputKeyTooLong("Too long."), final(ResultGone("Gone."))], ids=str
 )
-def test_what_says_nothing_about_the_image_is_not_noted(
+def test_a_rejection_that_says_nothing_about_the_image_is_not_recorded(
     shop: Shop, make_record: MakeRecord, error: CutoutError
 ) -> None:
     shop.remover.fates = {"a.jpg": error}
@@ -284,7 +284,7 @@ def test_what_says_nothing_about_the_image_is_not_noted(
     assert read_rejection(shop, "a.jpg") is None
 
 
-def test_nothing_is_noted_before_the_letter_is_written(
+def test_nothing_is_recorded_before_the_letter_is_written(
     shop: Shop, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.remover.fates = {"a.jpg": MalformedImage("No image.")}
@@ -293,7 +293,7 @@ def test_nothing_is_noted_before_the_letter_is_written(
     assert read_rejection(shop, "a.jpg") is None
 
 
-def test_a_rejection_that_cannot_be_noted_is_logged(
+def test_a_rejection_that_cannot_be_recorded_is_logged(
     shop: Shop, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(**_: object) -> None:
@@ -305,7 +305,9 @@ def test_a_rejection_that_cannot_be_noted_is_logged(
     assert "could not be noted (InternalServerError)" in caplog.text
 
 
-def test_what_is_not_worth_another_credit_becomes_a_letter_at_once(shop: Shop, make_record: MakeRecord) -> None:
+def test_an_upload_that_is_not_worth_another_credit_becomes_a_letter_at_once(
+    shop: Shop, make_record: MakeRecord
+) -> None:
     shop.remover.fates = {"a.jpg": final(ResultGone("Gone."))}
     shop.handle({"Records": [make_record("a.jpg")]})
     ((_, attributes),) = shop.read(shop.letters)
@@ -313,7 +315,7 @@ def test_what_is_not_worth_another_credit_becomes_a_letter_at_once(shop: Shop, m
 
 
 @pytest.mark.parametrize("body", ["Hello?", '{"Records": [{"s3": {"bucket": {}}}]}'])
-def test_what_is_not_an_upload_becomes_a_letter(shop: Shop, body: str) -> None:
+def test_a_message_that_is_not_an_upload_becomes_a_letter(shop: Shop, body: str) -> None:
     assert shop.handle(body) == ([Ending("letter")], True)
     ((letter, attributes),) = shop.read(shop.letters)
     assert (letter, attributes["ErrorCode"]) == (body, "bad_notification")
@@ -382,7 +384,7 @@ def test_an_unknown_error_is_retried_and_then_becomes_a_letter(shop: Shop, make_
     assert "5ec4e7" not in shop.log.getvalue() + str(attributes)
 
 
-def test_while_the_intake_is_known_to_be_paused_no_upload_is_looked_at(shop: Shop, make_record: MakeRecord) -> None:
+def test_while_the_intake_is_known_to_be_paused_no_upload_is_processed(shop: Shop, make_record: MakeRecord) -> None:
     shop.worker.intake.report_failure(InsufficientCredits("Buy some."), None)
     body = {"Records": [make_record("a.jpg")]}
     assert shop.handle(body, attempt=2)[1]
@@ -423,7 +425,7 @@ def test_the_probe_is_held_until_the_upload_has_ended(
     assert ("reopened_at" in stored()) is probation
 
 
-def test_the_backoff_is_doubled_from_attempt_to_attempt(shop: Shop, make_record: MakeRecord, delays: list[int]) -> None:
+def test_each_attempt_doubles_the_backoff(shop: Shop, make_record: MakeRecord, delays: list[int]) -> None:
     shop.remover.fates = {"a.jpg": ServiceUnavailable("Later.")}
     for attempt in range(1, 5):
         shop.handle({"Records": [make_record("a.jpg")]}, attempt)
@@ -451,7 +453,7 @@ def test_the_backoff_has_full_jitter(
         (RateLimitExceeded("Later.", retry_after=7777), 900),
     ],
 )
-def test_what_only_waits_does_not_wait_longer_each_time(
+def test_an_upload_that_only_waits_does_not_wait_longer_each_time(
     shop: Shop, make_record: MakeRecord, delays: list[int], error: CutoutError, seconds: int
 ) -> None:
     shop.remover.fates = {"a.jpg": error}
@@ -504,7 +506,7 @@ def test_a_letter_says_what_earlier_attempts_have_cost(shop: Shop, make_record: 
 
 
 @pytest.mark.parametrize(("is_retried", "billed"), [(False, "no"), (True, "maybe")])
-def test_what_another_upload_left_may_be_what_an_earlier_delivery_cost(
+def test_billed_is_maybe_for_a_retry_that_finds_another_uploads_item(
     shop: Shop, make_record: MakeRecord, *, is_retried: bool, billed: str
 ) -> None:
     shop.clients.dynamodb.put_item(
@@ -544,17 +546,17 @@ def test_an_upload_whose_output_key_is_too_long_becomes_a_letter(shop: Shop, mak
     assert (attributes["ErrorCode"], attributes["Billed"]) == ("output_key_too_long", "no")
 
 
-def test_an_error_that_is_not_known_can_be_logged(shop: Shop) -> None:
+def test_an_unknown_error_can_be_logged(shop: Shop) -> None:
     worker_module.log_unexpected(None)
     (line,) = shop.read_log()
     assert (line["message"], line["error"], line["at"]) == ("unexpected error", "NoneType", [])
 
 
 @pytest.mark.parametrize(("bucket", "key"), [("output", "uploads/a.jpg"), ("input", "cutouts/a.jpg")])
-def test_what_lies_outside_the_input_bucket_or_its_prefix_is_not_worked_on(
+def test_an_object_outside_the_input_bucket_or_its_prefix_is_not_processed(
     shop: Shop, make_record: MakeRecord, bucket: str, key: str
 ) -> None:
-    """Each cutout would become an upload, without an end."""
+    """Each cutout would become an upload again, without an end."""
     shop.worker.config.input_prefix = "uploads/"  # type: ignore[misc]
     record = make_record(key)
     record["s3"]["bucket"]["name"] = bucket
