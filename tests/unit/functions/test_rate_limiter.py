@@ -248,7 +248,8 @@ def test_threads_that_want_a_slot_at_the_same_time_share_a_call(
         all_wait.set()
         times = sorted(slot.result() or 0 for slot in slots)
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert gaps == pytest.approx([MARGIN / RATE] * 9, abs=1e-4)
+    assert gaps[0] >= MARGIN / RATE - 1e-4  # more where the first thread was slow
+    assert gaps[1:] == pytest.approx([MARGIN / RATE] * 8, abs=1e-4)
     assert len(calls) <= 4  # the first thread's own, and one for the nine others; each may be tried in two ways
     assert (limiter._wanted, list(limiter._reserved)) == (0, [])
 
