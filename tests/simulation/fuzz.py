@@ -17,7 +17,7 @@ from .worlds import BY_NAME
 
 MOST_STEPS = 6_000
 _FAULTS = {"failed", "lost", "repeat", "gone", "post", "kill", "jump", "tick"}
-KINDS = frozenset({"failed", "lost", "repeat", "kill", "gone", "500", "403", "400", "429", "rejected"})
+KINDS = frozenset({"failed", "lost", "repeat", "kill", "gone", "500", "odd", "403", "400", "429", "rejected"})
 
 
 def make_world(seed: int) -> World:
@@ -46,7 +46,7 @@ def make_world(seed: int) -> World:
         others.append((("pause",), rng.choice((("resume",), ("rest", "resume")))))
     if rng.random() < 0.2:
         others.append((("disable",), ("rest", "resume")))
-    service = {key: rng.choice(("gone", "500", "403", "400", "kill")) for key in keys if rng.random() < 0.12}
+    service = {key: rng.choice(("gone", "500", "odd", "403", "400", "kill")) for key in keys if rng.random() < 0.12}
     return World(
         f"seed {seed}",
         actors=(*owners, *others),

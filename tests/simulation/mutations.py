@@ -46,8 +46,8 @@ DOWN = "an outage of all, two environments"
 REFUSED = "the output bucket refuses"
 BY_HAND = "disabled by hand"
 SLOTS = "paused and reopened while a batch waits for its slots"
-GONE, NO_URL, BROKEN, FORBIDDEN, KILLED = (
-    f"one upload always fails ({kind})" for kind in ("gone", "no_url", "500", "403", "kill")
+GONE, NO_URL, ODD, BROKEN, FORBIDDEN, KILLED = (
+    f"one upload always fails ({kind})" for kind in ("gone", "no_url", "odd", "500", "403", "kill")
 )
 
 _LEDGER, _USE_CASE = "remove_background.ledger", "remove_background.process_upload"
@@ -105,6 +105,13 @@ MUTATIONS = [
     ),
     Mutation(
         "a charge is always given back", _LEDGER, "claim.charges - (not charged)", "claim.charges - 1", (NO_URL, ONE)
+    ),
+    Mutation(
+        "an answer that the reference does not describe is no charge",
+        _LEDGER,
+        "or error.counts_as_charge",
+        "or error.retry_after is not None",
+        (ODD,),
     ),
     Mutation(
         "the result is not kept",

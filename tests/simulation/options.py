@@ -11,7 +11,7 @@ SHORT_SECONDS = 5.0
 # What a worker waits for without anybody else having to do with it: nothing else can happen to it, either.
 PURE = {"get_secret_value", "head_bucket", "sleep"}
 RESPOND = Call("lambda", "respond", ())
-BAD_ANSWERS = ("500", "no_url", "403", "400", "429", "rejected")  # to the paid call: see pixelcut.py
+BAD_ANSWERS = ("500", "no_url", "odd", "403", "400", "429", "rejected")  # to the paid call: see pixelcut.py
 
 
 class Options:

@@ -40,6 +40,7 @@ OUTCOMES = {
     "lost": True,  # charged, and its answer lost
     "500": False,
     "no_url": True,  # 200 without a readable result_url
+    "odd": True,  # a status that the reference does not describe
     "403": False,  # that is not about the credits
     "400": False,  # with a code that is not about the image
     "429": False,
@@ -51,6 +52,7 @@ OUTCOMES = {
 
 _ANSWERS: dict[str, tuple[int, dict[str, str]]] = {
     "500": (500, {}),
+    "odd": (402, {}),
     "403": (403, {}),
     "400": (400, {"error_code": "invalid_parameter"}),
     "429": (429, {}),

@@ -150,7 +150,7 @@ WORLDS = [
     ),
     *(
         World(f"one upload always fails ({kind})", setup=_THREE, service={"a.jpg": kind}, **_ALONE)  # type: ignore[arg-type]
-        for kind in ("gone", "no_url", "500", "403", "kill")
+        for kind in ("gone", "no_url", "odd", "500", "403", "kill")
     ),
 ]
 BY_NAME = {world.name: world for world in WORLDS}
