@@ -45,7 +45,7 @@ CREDITS = "no credits, a reopening, and an operator"
 DOWN = "an outage of all, two environments"
 REFUSED = "the output bucket refuses"
 BY_HAND = "disabled by hand"
-SLOTS = "paused and reopened while a batch waits for its slots"
+SLOTS = "paused and reopened while an upload waits for its slot"
 GONE, NO_URL, ODD, BROKEN, FORBIDDEN, KILLED = (
     f"one upload always fails ({kind})" for kind in ("gone", "no_url", "odd", "500", "403", "kill")
 )
