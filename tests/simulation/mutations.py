@@ -81,7 +81,7 @@ MUTATIONS = [
     Mutation(
         "other bytes do not wait for those that may still be written",
         _LEDGER,
-        "if seen.writing_until >= now and not seen.is_written(standing):",
+        "if seen.writing_until >= now and not seen.is_written(standing, now):",
         "if now < 0:",
         (TWICE,),
     ),
