@@ -107,7 +107,8 @@ class Intake:
         self._looking = threading.Lock()
         self._failed = False  # since this environment's last success
         self._paused = False
-        self._open_at = 0.0  # when it was last known to be open, on the monotonic clock
+        self._open_at = 0.0  # when it was last asked for, and found open, on the monotonic clock
+        self._began = 0.0  # the invocation
         self._probe: tuple[str, int] | None = None  # the probe that this environment holds, and the thread that does
 
     def begin(self) -> None:
@@ -115,6 +116,7 @@ class Intake:
 
         Or that Lambda still hands out messages: a mapping takes a while to be disabled.
         """
+        self._began = time.time()
         if self._paused:
             try:
                 self._look()
@@ -139,12 +141,13 @@ class Intake:
         if probation and self._own_probe() is None:
             raise _on_probation()
 
-    def note_open(self) -> None:
-        """A slot was reserved, so the intake is open."""
-        self._open_at = time.monotonic()
+    def note_open(self, asked: float) -> None:
+        """DynamoDB was asked then, on the monotonic clock, and the intake was open."""
+        self._open_at = asked
 
     def _look(self) -> bool:
         """Whether it is on probation: then no environment may trust that it is open."""
+        asked = time.monotonic()
         try:
             seen = self._item.read()
         except AwsError as error:
@@ -155,7 +158,9 @@ class Intake:
         if was_paused and not self._paused:
             self._failed = False  # the reopening has forgotten what failed before
         if not self._paused and seen.reopened_at is None:
-            self.note_open()
+            self.note_open(asked)
+            if time.monotonic() - asked > TRUST_SECONDS:
+                raise StorageUnavailable("DynamoDB answered too slowly whether the intake is open.")
         return seen.reopened_at is not None
 
     def admit(self, item: Mapping[str, Any], until: float) -> bool:
@@ -220,7 +225,7 @@ class Intake:
             self._failed = True
         probe = self._own_probe()
         try:
-            state = self._item.add_failure(_fingerprint(upload), probe)
+            state = self._item.add_failure(_fingerprint(upload), probe, self._began)
         except AwsError as error:
             log.error("The state of the intake could not be written (%s).", error_code(error))
             return False
@@ -229,7 +234,7 @@ class Intake:
             return False
         limit = self._failures_in_a_row
         if state.reopened_at is not None:
-            if probe is None:  # it began before the pause, or has not got as far as a call
+            if probe is None and state.reopened_at >= self._began:
                 return True
             limit = 1 if refused_write else FAILURES_ON_PROBATION
         if len(state.failing) < limit:
@@ -295,18 +300,20 @@ class IntakeItem:
         )
         return State.of(answer.get("Attributes", {}))
 
-    def add_failure(self, name: str, probe: str | None) -> State:
+    def add_failure(self, name: str, probe: str | None, began: float) -> State:
         """The state with all uploads that failed in a row, in all environments.
 
-        Unchanged while it is paused, and on probation except by the upload that has the probe: what began before tells
-        nothing about now.
+        Unchanged while it is paused, and on probation by an upload without the probe whose invocation began before the
+        reopening: it tells nothing about now.
         """
         now = time.time()
         values: dict[str, Any] = {":name": {"SS": [name]}, ":now": _time(now), ":lately": _time(now - IN_A_ROW_SECONDS)}
-        counts = IS_OPEN
         if probe:
             counts = "probe = :token"
             values[":token"] = {"S": probe}
+        else:
+            counts = "attribute_not_exists(paused_by) AND (attribute_not_exists(reopened_at) OR reopened_at < :began)"
+            values[":began"] = _time(began)
         seen = State()
         # Another upload may become the first in a row between the first two.
         for expression, condition in (_ONE_MORE, _THE_FIRST, _ONE_MORE):
@@ -316,7 +323,7 @@ class IntakeItem:
                 if (item := refused_item(error)) is None:
                     raise
                 seen = State.of(item)
-                if seen.paused_by or (seen.reopened_at is not None and not probe):
+                if seen.paused_by or (seen.reopened_at is not None and seen.reopened_at >= began and not probe):
                     break
         return seen
 

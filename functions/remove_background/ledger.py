@@ -223,7 +223,7 @@ class Ledger:
         if mine and seen.ended_at is not None and not replayed:
             if _event(upload) in seen.ended_events:
                 return Outcome.DUPLICATE
-            if not seen.is_valid(now):
+            if seen.charges and not seen.is_valid(now):
                 raise ChargedInVain(_LETTER_BEFORE, seen.ended_as)
         if mine and seen.is_valid(now):
             return self._reuse(output_key, seen, deadline, replayed=replayed)
@@ -506,7 +506,7 @@ def _in_vain(seen: _Seen) -> CutoutError:
     if seen.result_url:
         return _expired()
     if seen.lease is not None or not seen.failed_as:
-        return _stopped("was asked for this upload's cutout", seen.worst_billed)
+        return _stopped("was asked for this upload's cutout, or was about to be", seen.worst_billed)
     error = ChargedInVain(
         "Two calls for this upload were charged, or may have been, and it has no cutout.", seen.failed_as
     )

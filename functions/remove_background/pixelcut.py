@@ -242,7 +242,7 @@ def _error(status: int, headers: Mapping[str, str], answer: Mapping[str, Any], k
             return refused
         case 401:
             return InvalidApiKey("Pixelcut does not know the API key. Put the right one into the stack's secret.")
-        case 403 if code == InsufficientCredits.code:
+        case 402 | 403 if code == InsufficientCredits.code:
             return InsufficientCredits("The Pixelcut account has no credits left. Buy some.")
         case 403:
             return Forbidden(f"Pixelcut forbids the request{said}. Look at the account, or ask Pixelcut's support.")

@@ -38,8 +38,8 @@ class Admission(Protocol):
     def admit(self, item: Mapping[str, Any], until: float) -> bool:
         """Whether a call may be made although its slot was refused; raises a CutoutError where it may not."""
 
-    def note_open(self) -> None:
-        """A slot was reserved, and so the intake was open."""
+    def note_open(self, asked: float) -> None:
+        """A slot was reserved, and so the intake was open after `asked`, on the monotonic clock."""
 
 
 class RateLimiter:
@@ -111,7 +111,7 @@ class RateLimiter:
     def _reserve_next(self, slots: int, interval: float, latest: float, until: float) -> list[float]:
         """The next slots; no other environment has one of them."""
         for _ in range(TRIES):
-            soon = time.time() + LEAD
+            soon, asked = time.time() + LEAD, time.monotonic()
             if soon > latest:
                 return []
             # A queue of slots: behind the last of them.
@@ -128,7 +128,7 @@ class RateLimiter:
                 first = soon
                 done, _ = self._update(":soon + :step", "(attribute_not_exists(next_at) OR next_at < :soon)", values)
             if done and first is not None:
-                self._admission.note_open()
+                self._admission.note_open(asked)
                 return [first + number * interval for number in range(slots)]
         raise StorageUnavailable("Too many environments reserved their slots at once.")
 

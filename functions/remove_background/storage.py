@@ -105,8 +105,9 @@ class Storage:
         except NotRepeatedError:  # it may have been written
             return False
         except AwsError as error:
-            # 404: the object to replace is gone. 409: another client writes at the same moment.
-            if http_status(error) in (404, 409, 412):
+            # 404: the object to replace is gone, or else the bucket. 409: another client writes at the same moment.
+            status = http_status(error)
+            if status in (409, 412) or (status == 404 and replaces):
                 return False
             raise _unavailable("write the cutout", error) from None
         return True

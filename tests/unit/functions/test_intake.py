@@ -551,6 +551,28 @@ def test_on_probation_nothing_else_pauses_it_at_once(
     assert item.read().paused_by is None
 
 
+def test_on_probation_uploads_that_fail_before_the_probe_pause_it_again(
+    intake: Intake, item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    """As when S3 fails, or the secret cannot be read: no upload gets as far as the probe."""
+    pause_and_reopen(item, clock)
+    clock.sleep(1)
+    intake.begin()
+    assert [fail(intake, name) for name in ("a", "a", "b", "c")] == [True, True, True, False]
+    assert (item.read().paused_by, item.read().reason) == (FUNCTION, "service_unavailable")
+    assert not fail(intake, "d")
+
+
+def test_on_probation_a_refused_write_of_a_result_that_was_paid_before_pauses_it_at_once(
+    intake: Intake, item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    pause_and_reopen(item, clock)
+    clock.sleep(1)
+    intake.begin()
+    assert fail(intake, "a", refused_write())
+    assert item.read().paused_by == FUNCTION
+
+
 def test_a_refused_write_alone_does_not_pause_an_open_intake(
     intake: Intake, item: IntakeItem, fail: Callable[..., bool]
 ) -> None:
@@ -1107,6 +1129,36 @@ def test_a_thread_that_waits_does_not_call_because_another_one_has_the_probe(
     assert not caught.value.is_paused
 
 
+@pytest.mark.parametrize("call", ["slot", "look"])
+def test_an_answer_that_took_long_says_nothing_about_now(
+    intake: Intake,
+    clients: Clients,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    pay: Callable[[Intake], None],
+    call: str,
+) -> None:
+    """Somebody may have paused it since DynamoDB applied the call."""
+    name = {"slot": "update_item", "look": "get_item"}[call]
+    original = getattr(clients.dynamodb, name)
+
+    def answer_late(**arguments: Any) -> Any:  # noqa: ANN401
+        answer = original(**arguments)
+        clock.sleep(5.1)
+        return answer
+
+    with monkeypatch.context() as slow:
+        slow.setattr(clients.dynamodb, name, answer_late)
+        if call == "slot":
+            pay(intake)
+        else:
+            with pytest.raises(StorageUnavailable, match="too slowly"):
+                intake.check_again()
+    IntakeItem(clients.dynamodb, "ledger").pause(OPERATOR, "new prices")
+    with pytest.raises(IntakePaused):
+        intake.check_again()
+
+
 @pytest.mark.parametrize("on_probation", [True, False])
 def test_a_failure_that_does_not_count_costs_one_call(
     item: IntakeItem, clock: Clock, monkeypatch: pytest.MonkeyPatch, on_probation: bool
@@ -1121,5 +1173,5 @@ def test_a_failure_that_does_not_count_costs_one_call(
         return update(*call)
 
     monkeypatch.setattr(item, "update", count)
-    assert item.add_failure("a", None) == item.read()
+    assert item.add_failure("a", None, 0.0) == item.read()
     assert len(calls) == 1

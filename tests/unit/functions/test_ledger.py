@@ -699,7 +699,8 @@ def test_a_function_that_is_killed_each_time_pays_twice(desk: Desk, make_upload:
     with pytest.raises(UnexpectedError) as stopped:
         desk.pay(make_upload())
     assert str(stopped.value) == (
-        "Each time after Pixelcut was asked for this upload's cutout, the function was stopped before it was written."
+        "Each time after Pixelcut was asked for this upload's cutout, or was about to be, the function was stopped "
+        "before it was written."
         " Its log says why: look for `Task timed out`, `OutOfMemory` or `Runtime.ExitError`."
     )
     assert (stopped.value.is_final, stopped.value.billed) == (True, Billed.MAYBE)
@@ -1058,6 +1059,15 @@ def test_another_upload_of_the_same_bytes_gets_its_own_letter_without_a_charge(
     assert desk.till.calls == 2
     assert desk.ledger.read(KEY, second, retried=False).billed is Billed.YES
     assert desk.pay(first) is Outcome.DUPLICATE
+
+
+def test_another_upload_of_the_same_bytes_is_paid_for_when_the_first_was_not_charged(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    first, second = make_upload(sequencer="01"), make_upload(sequencer="02")
+    desk.pay_in_vain(first, failed())
+    desk.close(first)
+    assert desk.pay(second) == "https://result/2"
 
 
 def test_each_upload_of_the_same_bytes_gets_one_letter(desk: Desk, make_upload: MakeUpload) -> None:

@@ -126,6 +126,7 @@ def test_the_image_itself_is_posted(
         (400, "invalid_parameter", RequestRefused),
         (400, "unsupported_content_type", RequestRefused),
         (401, "invalid_auth_token", InvalidApiKey),
+        (402, "insufficient_api_credits", InsufficientCredits),
         (403, "insufficient_api_credits", InsufficientCredits),
         (429, "rate_limit_exceeded", RateLimitExceeded),
     ],

@@ -352,7 +352,7 @@ class Admission:
         self.asked.append((item, until))
         return self.admits
 
-    def note_open(self) -> None:
+    def note_open(self, asked: float) -> None:
         pass
 
 

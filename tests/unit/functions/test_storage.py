@@ -191,6 +191,16 @@ def test_a_cutout_that_should_replace_a_deleted_one_is_not_written(
     assert not storage.write_cutout("photo.png", result_of(b"second"), make_upload(), replaces=first)
 
 
+def test_an_output_bucket_that_is_deleted_in_the_meantime_refuses_the_write(
+    clients: Clients, storage: Storage, make_upload: MakeUpload
+) -> None:
+    assert storage.find_cutout("photo.png") is None
+    clients.s3.delete_bucket(Bucket="output")
+    with pytest.raises(StorageUnavailable, match=r"write the cutout \(NoSuchBucket\)") as caught:
+        storage.write_cutout("photo.png", result_of(b"png"), make_upload(), replaces=None)
+    assert caught.value.is_its_own
+
+
 @pytest.mark.parametrize(
     ("operation", "call", "task", "is_of_upload"),
     [
