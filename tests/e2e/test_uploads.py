@@ -11,6 +11,9 @@ import pytest
 from PIL import Image
 
 from cutout.local.pixelcut.faults import Rule
+from cutout.operations.deployment import Deployment
+from cutout.operations.explanation import Happened, explain
+from remove_background.errors import Billed
 
 # The stack of conftest.py: test modules cannot import from it.
 Stack = Any
@@ -39,6 +42,23 @@ def test_a_photo_becomes_a_cutout(stack: Stack) -> None:
         if charge["input_sha256"] == hashlib.sha256(PHOTO).hexdigest()
     ]
     assert charge["result_sha256"] == hashlib.sha256(cutout["Body"]).hexdigest()
+
+
+def test_a_cutout_and_a_letter_are_explained(stack: Stack) -> None:
+    aws = Deployment("cutout", stack.outputs, stack.cloud.client)
+    stack.upload("explained.png", picture(80, 80, seed=15))
+    stack.wait_for_cutout("explained.png")
+    stack.wait_until(lambda: bool(explain(aws, "explained.png", None).attempts), "line of the log")
+    cutout = explain(aws, "explained.png", None)
+    assert (cutout.happened, cutout.attempts[-1].outcome, cutout.unknown) == (Happened.CUTOUT, "cutout", {})
+    assert cutout.account
+    assert cutout.account.worst_billed is Billed.YES
+
+    stack.upload("not explained.png", b"This is no image.")
+    stack.wait_until(lambda: explain(aws, "not explained.png", None).happened is Happened.LETTER, "letter")
+    letter = explain(aws, "not explained.png", None)
+    assert letter.rejection
+    assert letter.rejection.code == "unsupported_image_format"
 
 
 KEYS = [
