@@ -1,5 +1,6 @@
 """`cutout explain`: what happened to one upload."""
 
+import functools
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from cutout.operations import deployment
 from cutout.operations.deployment import Deployment
 from cutout.operations.explanation import Happened, explain
 from cutout.presentation.explanation import explanation_as_json, print_explanation
-from cutout.terminal import print_json
+from cutout.terminal import bar, print_json
 from remove_background.output_key import MAX_KEY_BYTES
 
 _SCHEME = "s3://"
@@ -40,7 +41,7 @@ def explain_upload(
     """
     deployed = deployment.find(stack_name, endpoint_url)
     since = None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
-    found = explain(deployed, _read_key(deployed, key), since)
+    found = explain(deployed, _read_key(deployed, key), since, functools.partial(bar, "Looking"))
     if as_json:
         print_json(explanation_as_json(deployed, found))
     else:

@@ -17,6 +17,7 @@ from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.intake import Intake
 from cutout.operations.logs import Event, Wanted
+from cutout.operations.progress import Progress
 from cutout.operations.queues import Counts
 from remove_background import rejections
 from remove_background.errors import OutputKeyTooLong
@@ -223,8 +224,13 @@ class Explanation:
         return queue is None or bool(queue.waiting or queue.in_work or queue.delayed)
 
 
-def explain(deployed: Deployment, key: str, since: datetime | None) -> Explanation:
+def explain(deployed: Deployment, key: str, since: datetime | None, progress: Progress) -> Explanation:
     """`since` is where to begin in the log: by default, where the upload did."""
+    with progress(len(Part)) as advance:
+        return _explain(deployed, key, since, advance)
+
+
+def _explain(deployed: Deployment, key: str, since: datetime | None, advance: Callable[[int], None]) -> Explanation:
     pattern = output_keys.output_key(deployed)
     try:
         output_key = pattern.of(key)
@@ -240,6 +246,8 @@ def explain(deployed: Deployment, key: str, since: datetime | None) -> Explanati
                 raise
             unknown[part] = describe(error)
             return otherwise
+        finally:
+            advance(1)
 
     # The queue first: what it does not hold by then has ended, and the others show how.
     queue = ask(Part.QUEUE, lambda: queues.count(deployed.sqs, deployed.upload_queue), None)

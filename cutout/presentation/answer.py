@@ -30,7 +30,6 @@ _FIXED = {
         "It has no cutout: its output key is taken by another upload's cutout, or by an object that is not a cutout.",
         advise("output_key_conflict").remedy,
     ),
-    Happened.UNKNOWN: Answer("What happened to it is not known: not everything could be read."),
 }
 
 
@@ -112,6 +111,16 @@ def _unfinished(found: Explanation) -> Answer:
     )
 
 
+def _unknown(found: Explanation) -> Answer:
+    if found.letters_unread and not {Part.INPUT, Part.OUTPUT} & set(found.unknown):
+        return Answer(
+            f"It has no cutout, and no letter among those that were read{_word_last(found)}: it may wait in the queue, "
+            f"or be one of the {found.letters_unread:,} other letters.",
+            "`cutout letters list --all` reads all letters.",
+        )
+    return Answer("What happened to it is not known: not everything could be read.")
+
+
 _ANSWERS = {
     Happened.DELETED: _deleted,
     Happened.CUTOUT: _cutout,
@@ -120,6 +129,7 @@ _ANSWERS = {
     Happened.IN_FLIGHT: _in_flight,
     Happened.WAITING: _waiting,
     Happened.UNFINISHED: _unfinished,
+    Happened.UNKNOWN: _unknown,
 }
 
 
