@@ -21,6 +21,7 @@ COMMANDS = {
         "Show the intake, the queue, the letters, and the credits left.",
     ),
     "logs": ("cutout.commands.logs", "logs", "Show what the functions have logged."),
+    "explain": ("cutout.commands.explain", "explain_upload", "Tell what happened to one upload."),
     "open": ("cutout.commands.open", "open_console", "Open the dashboard and the buckets in the AWS console."),
     "backfill": (
         "cutout.commands.backfill",

@@ -5,13 +5,11 @@ from typing import Annotated
 
 import typer
 
-from cutout.commands.options import STACK_NAME, EndpointUrl, StackName, code_option
+from cutout.commands.options import MOST_HOURS, STACK_NAME, EndpointUrl, StackName, code_option
 from cutout.operations import deployment
 from cutout.operations import logs as function_logs
 from cutout.presentation.log import to_line
 from cutout.terminal import escape
-
-MOST_HOURS = 87_672  # ten years, as long as logs can be kept
 
 
 def logs(

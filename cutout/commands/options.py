@@ -12,6 +12,7 @@ from cutout.presentation.advice import ADVICE
 from cutout.presentation.letter import SHORT_ID
 
 STACK_NAME = "cutout"
+MOST_HOURS = 87_672  # ten years, as long as logs can be kept
 COMPLETION_SECONDS = 3.0  # a person waits for it
 
 

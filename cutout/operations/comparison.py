@@ -130,7 +130,7 @@ def _judge_listed(
 ) -> tuple[Finding, Upload]:
     upload = Upload(deployed.input_bucket, listed["Key"], listed["ETag"].strip('"'), size=listed["Size"])
     try:
-        finding = _judge(upload, objects.find_cutout(deployed.s3, deployed.output_bucket, output_key.of(upload.key)))
+        finding = judge(upload, objects.find_cutout(deployed.s3, deployed.output_bucket, output_key.of(upload.key)))
     except OutputKeyTooLong:
         finding = Finding.TOO_LONG
     if finding in WANTED and _is_archived(listed):
@@ -154,7 +154,7 @@ def _list(deployed: Deployment, prefix: str, only: Set[str] | None) -> "Iterator
                 yield listed
 
 
-def _judge(upload: Upload, cutout: Cutout | None) -> Finding:
+def judge(upload: Upload, cutout: Cutout | None) -> Finding:
     if cutout is None:
         return Finding.MISSING
     if not cutout.is_of_key(upload):

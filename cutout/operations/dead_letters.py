@@ -79,12 +79,21 @@ class Letter:
         return [upload.uri for upload in self.uploads]
 
 
-def peek(sqs: "SQSClient", queue_url: str) -> list[Letter]:
-    """Some of the letters, soon: those of a few receives, which are visible again afterwards."""
+def peek(
+    sqs: "SQSClient",
+    queue_url: str,
+    receives: int = PEEK_RECEIVES,
+    visibility_seconds: int = PEEK_VISIBILITY_SECONDS,
+    wait_seconds: int = 0,
+) -> list[Letter]:
+    """Some of the letters, soon: those of a few receives, which are visible again afterwards.
+
+    `wait_seconds` is for the receives after the first: without it, letters may be missed.
+    """
     found: dict[str, Letter] = {}
     try:
-        for number in range(PEEK_RECEIVES):
-            letters = _receive(sqs, queue_url, PEEK_VISIBILITY_SECONDS, 0 if number else WAIT_SECONDS)
+        for number in range(receives):
+            letters = _receive(sqs, queue_url, visibility_seconds, wait_seconds if number else WAIT_SECONDS)
             found.update((letter.id, letter) for letter in letters)
             if not letters:
                 break

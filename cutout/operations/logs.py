@@ -36,11 +36,20 @@ class Event(NamedTuple):
 
 def find_groups(deployed: Deployment) -> list[str]:
     """The log group of each function."""
-    groups = []
-    for function in filter(None, (deployed.function, deployed.outputs.get("ReopenIntakeName"))):
-        configuration = deployed.lambda_.get_function_configuration(FunctionName=function)
-        groups.append(configuration.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{function}"))
-    return groups
+    functions = filter(None, (deployed.function, deployed.outputs.get("ReopenIntakeName")))
+    return [find_group(deployed, function) for function in functions]
+
+
+def find_group(deployed: Deployment, function: str) -> str:
+    configuration = deployed.lambda_.get_function_configuration(FunctionName=function)
+    group: str = configuration.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{function}")
+    return group
+
+
+def read_retention(deployed: Deployment, group: str) -> int | None:
+    """For how many days lines are kept; None for ever, or if there is no such group."""
+    found = deployed.logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    return next((one.get("retentionInDays") for one in found if one["logGroupName"] == group), None)
 
 
 @dataclass(frozen=True, slots=True)

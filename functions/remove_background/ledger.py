@@ -152,7 +152,7 @@ class Ledger:
             {":url": result_url, ":code": code},
             condition="result_url = :url",
         )
-        seen = _Seen.read(item)
+        seen = Seen.read(item)
         # If another delivery has forgotten it, the call of that delivery may be running.
         return seen.is_about(upload) and seen.lease is None and seen.charges >= MAX_CHARGES
 
@@ -183,7 +183,7 @@ class Ledger:
             item = self._get(output_key)
         except AwsError as error:
             raise _unavailable(error) from None
-        if _Seen.read(item).writing_until >= time.time():
+        if Seen.read(item).writing_until >= time.time():
             raise InProgress("An earlier delivery for this output key is in flight.")
 
     def read(self, output_key: str, upload: Upload, *, retried: bool) -> "Account":
@@ -196,7 +196,7 @@ class Ledger:
         except AwsError as error:
             log.error("The ledger could not be read (%s).", error_code(error))
             return Account(Billed.MAYBE, None)
-        seen = _Seen.read(item)
+        seen = Seen.read(item)
         if seen.is_about(upload):
             return Account(seen.worst_billed, seen.holder)
         return Account(Billed.MAYBE if item and retried else Billed.NO, None)
@@ -241,7 +241,7 @@ class Ledger:
         return claim
 
     def _give_way(
-        self, seen: "_Seen", now: float, confirm: Callable[[], object], standing: Cutout | None
+        self, seen: "Seen", now: float, confirm: Callable[[], object], standing: Cutout | None
     ) -> Outcome | None:
         """How an upload that would claim over other bytes of its key has ended; None if it may claim.
 
@@ -256,7 +256,7 @@ class Ledger:
             raise InProgress("Other bytes of the same key are in flight.")
         return None
 
-    def _claim_again(self, upload: Upload, seen: "_Seen", sent: float, holder: str) -> "_Claim":
+    def _claim_again(self, upload: Upload, seen: "Seen", sent: float, holder: str) -> "_Claim":
         """The claim after others of the same upload. Raises what ends it, final, after MAX_CHARGES."""
         if sent > seen.claimed_at + UNSETTLED_SECONDS:  # sent anew, long after what was paid for it has ended
             has_cutout = seen.result_url and seen.ended_at is None
@@ -268,7 +268,7 @@ class Ledger:
             raise _in_vain(seen)
         return _Claim(holder, seen.worst_billed, charges, seen.writing_until)
 
-    def _reuse(self, output_key: str, seen: "_Seen", deadline: Deadline, *, replayed: bool) -> Paid:
+    def _reuse(self, output_key: str, seen: "Seen", deadline: Deadline, *, replayed: bool) -> Paid:
         until = max(seen.writing_until, _end_of(deadline))
         item = self._update(
             output_key,
@@ -280,7 +280,7 @@ class Ledger:
         )
         if not item:  # no delivery would know that this one may still write; the result stays paid for
             raise StorageUnavailable("DynamoDB did not let the function take up the paid result.")
-        if _Seen.read(item).result_url != seen.result_url:
+        if Seen.read(item).result_url != seen.result_url:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         if _number(item, "reuses") > MAX_REUSES:
             raise _stopped("had made this upload's cutout", Billed.YES)
@@ -294,7 +294,7 @@ class Ledger:
         deadline: Deadline,
         condition: str,
         of_condition: Mapping[str, str | float],
-    ) -> "_Seen | None":
+    ) -> "Seen | None":
         """Write the claim if the condition holds; else, what was there. Raises StorageUnavailable."""
         lease = _end_of(deadline)
         values: dict[str, str | float] = {
@@ -313,7 +313,7 @@ class Ledger:
         try:
             self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_key(output_key),
+                Key=key_of(output_key),
                 UpdateExpression="SET #source = :source, etag = :etag, sequencer = :sequencer, holder = :holder,"
                 " lease = :lease, writing_until = :until, others_until = :others, billed = :billed, charges = :charges,"
                 f" expires = :expires REMOVE result_url, valid_until, reuses, failed_as, {_OF_A_LETTER}",
@@ -325,11 +325,11 @@ class Ledger:
         except AwsError as error:
             if (item := refused_item(error)) is None:
                 raise _unavailable(error) from None
-            return _Seen.read(item)
+            return Seen.read(item)
         return None
 
     def _get(self, output_key: str) -> Mapping[str, Any]:
-        answer = self._dynamodb.get_item(TableName=self._table, Key=_key(output_key), ConsistentRead=True)
+        answer = self._dynamodb.get_item(TableName=self._table, Key=key_of(output_key), ConsistentRead=True)
         return answer.get("Item", {})
 
     def _write(self, output_key: str, expression: str, values: dict[str, _Value], *, holder: str) -> None:
@@ -343,7 +343,7 @@ class Ledger:
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_key(output_key),
+                Key=key_of(output_key),
                 UpdateExpression=expression,
                 ConditionExpression=condition,
                 ExpressionAttributeValues=_values(values),
@@ -377,7 +377,7 @@ class _Claim(NamedTuple):
     writing_until: float
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """An item as it was found."""
 
     source: str | None
@@ -501,7 +501,7 @@ def _stopped(after: str, billed: Billed) -> UnexpectedError:
     return error
 
 
-def _in_vain(seen: _Seen) -> CutoutError:
+def _in_vain(seen: Seen) -> CutoutError:
     """Why no other call may be charged for an upload. Its letter was not written when the last of them failed."""
     if seen.result_url:
         return _expired()
@@ -528,7 +528,7 @@ def _number(item: Mapping[str, Any], name: str) -> float:
     return float(item[name]["N"]) if name in item else 0.0
 
 
-def _key(output_key: str) -> dict[str, Any]:
+def key_of(output_key: str) -> dict[str, Any]:
     return {"id": {"S": f"cutout:{output_key}"}}
 
 

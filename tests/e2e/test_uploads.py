@@ -1,5 +1,6 @@
 """Uploads of every kind, from the input bucket to a cutout or a letter, on the deployed template."""
 
+import functools
 import hashlib
 import io
 import json
@@ -11,6 +12,10 @@ import pytest
 from PIL import Image
 
 from cutout.local.pixelcut.faults import Rule
+from cutout.operations.deployment import Deployment
+from cutout.operations.explanation import Explanation, Happened, explain
+from cutout.terminal import bar
+from remove_background.errors import Billed
 
 # The stack of conftest.py: test modules cannot import from it.
 Stack = Any
@@ -39,6 +44,27 @@ def test_a_photo_becomes_a_cutout(stack: Stack) -> None:
         if charge["input_sha256"] == hashlib.sha256(PHOTO).hexdigest()
     ]
     assert charge["result_sha256"] == hashlib.sha256(cutout["Body"]).hexdigest()
+
+
+def test_a_cutout_and_a_letter_are_explained(stack: Stack) -> None:
+    aws = Deployment("cutout", stack.outputs, stack.cloud.client)
+
+    def look(key: str) -> Explanation:
+        return explain(aws, key, None, functools.partial(bar, "Looking"))
+
+    stack.upload("explained.png", picture(80, 80, seed=15))
+    stack.wait_for_cutout("explained.png")
+    stack.wait_until(lambda: bool(look("explained.png").attempts), "line of the log")
+    cutout = look("explained.png")
+    assert (cutout.happened, cutout.attempts[-1].outcome, cutout.unknown) == (Happened.CUTOUT, "cutout", {})
+    assert cutout.account
+    assert cutout.account.worst_billed is Billed.YES
+
+    stack.upload("not explained.png", b"This is no image.")
+    stack.wait_until(lambda: look("not explained.png").happened is Happened.LETTER, "letter")
+    letter = look("not explained.png")
+    assert letter.rejection
+    assert letter.rejection.code == "unsupported_image_format"
 
 
 KEYS = [
