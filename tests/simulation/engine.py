@@ -154,6 +154,8 @@ class Engine:
     def _serve(self, state: State, running: Running, call: Call) -> tuple[Running, Answer]:
         if call.method == "put_object" and state.blocked == "put":
             return running, Answer(403, "AccessDenied")
+        if call.method == "head_object" and state.blocked == "head":
+            return running, Answer(503, "SlowDown")
         before = state.items
         replaced = aws.current(state, *call.args[:2]) if call.method == "put_object" else None
         answer = aws.serve(state, call)

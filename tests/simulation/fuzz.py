@@ -41,7 +41,7 @@ def make_world(seed: int) -> World:
         owners.append(tuple(steps))
     others: list[tuple[Step, ...]] = []
     if rng.random() < 0.5:
-        others.append((("block", rng.choice(("credits", "down", "500", "put"))), ("unblock",)))
+        others.append((("block", rng.choice(("credits", "down", "500", "put", "head"))), ("unblock",)))
     if rng.random() < 0.4:
         others.append((("pause",), rng.choice((("resume",), ("rest", "resume")))))
     if rng.random() < 0.2:

@@ -45,6 +45,7 @@ CREDITS = "no credits, a reopening, and an operator"
 DOWN = "an outage of all, two environments"
 REFUSED = "the output bucket refuses"
 BY_HAND = "disabled by hand"
+HEAD = "S3 fails before anything is paid"
 SLOTS = "paused and reopened while an upload waits for its slot"
 GONE, NO_URL, ODD, BROKEN, FORBIDDEN, KILLED = (
     f"one upload always fails ({kind})" for kind in ("gone", "no_url", "odd", "500", "403", "kill")
@@ -322,6 +323,13 @@ MUTATIONS = [
             ) from None""",
         "            seen = State()",
         (SLOTS,),
+    ),
+    Mutation(
+        "on probation only failures of the probe pause the intake",
+        _INTAKE,
+        "if probe is None and state.reopened_at >= self._began:",
+        "if probe is None:",
+        (HEAD,),
     ),
     Mutation(
         "a success does not end the probation",

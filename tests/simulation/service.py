@@ -44,7 +44,7 @@ def _post(world: World, state: State, running: Running, image_url: str, what: st
     key, version_id = _key(image_url), image_url.partition("?")[2]
     outcome = what if what != "go" else world.service.get(key, "ok")
     if state.blocked and outcome == "ok":
-        outcome = {"down": "failed", "put": "ok"}.get(state.blocked, state.blocked)
+        outcome = {"down": "failed", "put": "ok", "head": "ok"}.get(state.blocked, state.blocked)
     outcome = "ok" if outcome == "gone" else outcome  # it is only gone later
     version = _version(state, key, version_id)
     if version.content is None:

@@ -17,7 +17,8 @@ class World:
         put KEY BYTES [DELIVERIES], delete KEY, rollback KEY (to the version before),
         letter KEY (waits until there is one), replay KEY (its letters, or the event of what stands there now),
         occupy KEY (somebody else's object under its output key),
-        block CODE (the service refuses all), unblock, pause, resume, watch, disable (the mapping, by hand),
+        block CODE (the service refuses all, or S3 each "put" or "head"), unblock, pause, resume, watch,
+        disable (the mapping, by hand),
         backlog SECONDS (for so long all slots are reserved), reopened (somebody has paused it and reopened it)
     """
 

@@ -128,6 +128,16 @@ WORLDS = [
         jumps=0,
     ),
     World(
+        "S3 fails before anything is paid",
+        setup=(("block", "head"), *_THREE),
+        actors=((("unblock",),),),
+        watched=True,
+        workers=1,
+        patience=8,
+        faults=0,
+        jumps=0,
+    ),
+    World(
         "the output bucket refuses",
         setup=(("block", "put"), *_THREE),
         actors=((("unblock",),),),
