@@ -625,14 +625,14 @@ def complete(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     """What a shell is answered after these words, of which the last is not finished."""
 
     def complete(*words: str, shell: str = "bash") -> Any:  # noqa: ANN401
-        monkeypatch.setenv("_CUTOUT_COMPLETE", f"complete_{shell}")
         line = shlex.join(["cutout", *words[:-1]]) + f" {words[-1]}"
-        monkeypatch.setenv("COMP_WORDS", line)
-        monkeypatch.setenv("COMP_CWORD", str(len(words)))
-        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
-        monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
         capsys.readouterr()
-        with pytest.raises(SystemExit):
+        with monkeypatch.context() as asked, pytest.raises(SystemExit):  # what is called later is no completion
+            asked.setenv("_CUTOUT_COMPLETE", f"complete_{shell}")
+            asked.setenv("COMP_WORDS", line)
+            asked.setenv("COMP_CWORD", str(len(words)))
+            asked.setenv("_TYPER_COMPLETE_ARGS", line)
+            asked.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
             app(prog_name="cutout")
         out, err = capsys.readouterr()
         assert err == ""
