@@ -627,13 +627,14 @@ def complete(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     def complete(*words: str, shell: str = "bash") -> Any:  # noqa: ANN401
         line = shlex.join(["cutout", *words[:-1]]) + f" {words[-1]}"
         capsys.readouterr()
-        with monkeypatch.context() as asked, pytest.raises(SystemExit):  # what is called later is no completion
+        with monkeypatch.context() as asked:  # what is called later is no completion
             asked.setenv("_CUTOUT_COMPLETE", f"complete_{shell}")
             asked.setenv("COMP_WORDS", line)
             asked.setenv("COMP_CWORD", str(len(words)))
             asked.setenv("_TYPER_COMPLETE_ARGS", line)
             asked.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
-            app(prog_name="cutout")
+            with pytest.raises(SystemExit):
+                app(prog_name="cutout")
         out, err = capsys.readouterr()
         assert err == ""
         return out.split() if shell == "bash" else out
