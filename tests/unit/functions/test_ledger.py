@@ -756,6 +756,17 @@ def test_an_upload_whose_results_are_gone_keeps_that_reason_though_its_letter_co
     assert (caught.value.code, caught.value.billed) == ("result_gone", Billed.YES)
 
 
+def test_an_upload_whose_reason_was_not_kept_was_stopped(desk: Desk, make_upload: MakeUpload) -> None:
+    """As in an item that an earlier version of the function has written."""
+    for _ in range(2):
+        desk.pay_in_vain(make_upload(), no_result_url())
+    desk.network.client.update_item(
+        TableName="ledger", Key={"id": {"S": f"cutout:{KEY}"}}, UpdateExpression="REMOVE failed_as"
+    )
+    with pytest.raises(UnexpectedError, match="the function was stopped before it was written"):
+        desk.pay(make_upload())
+
+
 def test_an_upload_that_was_killed_last_does_not_have_the_reason_of_the_call_before(
     desk: Desk, make_upload: MakeUpload
 ) -> None:
@@ -1055,6 +1066,10 @@ def test_another_upload_of_the_same_bytes_gets_its_own_letter_without_a_charge(
     with pytest.raises(ChargedInVain) as caught:
         desk.pay(second)
     assert caught.value.code == "unexpected_answer"
+    assert str(caught.value) == (
+        "The same image was uploaded under this key before, was charged for, and became a letter. "
+        "Send either letter back to try again."
+    )
     assert caught.value.is_final
     assert desk.till.calls == 2
     assert desk.ledger.read(KEY, second, retried=False).billed is Billed.YES
@@ -1394,7 +1409,7 @@ def test_other_bytes_need_not_wait_for_a_cutout_that_its_only_delivery_has_writt
 
 
 @pytest.mark.parametrize("before", ["a letter", "a result that is gone"])
-@pytest.mark.parametrize(("seconds", "waits"), [(64, True), (66, False)])
+@pytest.mark.parametrize(("seconds", "waits"), [(64, True), (65, True), (66, False)])
 def test_other_bytes_wait_for_what_was_in_flight_before_the_delivery_that_wrote_the_cutout(
     desk: Desk, make_upload: MakeUpload, before: str, seconds: float, *, waits: bool
 ) -> None:

@@ -68,6 +68,28 @@ def read_log(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
 
 
 @pytest.fixture
+def read_error_messages(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    log = io.StringIO()
+    monkeypatch.setattr(reopen.logger.handlers[0], "stream", log)
+    return lambda: [
+        line["error_message"] for line in map(json.loads, log.getvalue().splitlines()) if "error_message" in line
+    ]
+
+
+def test_why_the_credits_are_not_known_is_logged(
+    look: Callable[[], str],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    service: responses.RequestsMock,
+    read_error_messages: Callable[[], list[str]],
+) -> None:
+    pause(item, mapping, "forbidden")
+    service.get(CREDITS, status=403)
+    assert look() == "reopened"
+    assert read_error_messages() == ["Pixelcut forbids the request. Look at the account, or ask Pixelcut's support."]
+
+
+@pytest.fixture
 def service() -> Iterator[responses.RequestsMock]:
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
