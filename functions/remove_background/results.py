@@ -64,7 +64,7 @@ class Results:
                         raise
                     rest = GONE_SECONDS * attempt if isinstance(error, ResultGone) else 0.0
                     if deadline.left(reserve=RESERVE) <= rest:
-                        raise ResultUnavailable(f"{error.message} No time was left to ask again.") from None
+                        raise ResultUnavailable(f"{error.message} No time was left for another attempt.") from None
                     time.sleep(rest)
             yield result
 

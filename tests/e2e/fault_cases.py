@@ -99,7 +99,7 @@ CASES = {
     "pay-once": Case(answers("pay-once", times=1, status=500), "cutout", 1, 2),
     "pay-always": Case(answers("pay-always", status=500), "service_unavailable", 0, 5, "maybe"),
     "pay-throttled": Case(answers("pay-throttled", times=7, status=429), "cutout", 1, 8),
-    "pay-refused": Case(answers("pay-refused", status=400, error_code="a_new_code"), "a_new_code", 0, 5, "maybe"),
+    "pay-refused": Case(answers("pay-refused", status=400, error_code="a_new_code"), "a_new_code", 0, 2, "maybe"),
     "pay-forbidden": Case(answers("pay-forbidden", status=403, **HTML), "forbidden", 0, 5, "no"),
     "pay-renamed": Case(
         answers("pay-renamed", status=200, body=RENAMED, **CHARGED), "unexpected_answer", 2, 2, "yes"

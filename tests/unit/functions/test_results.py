@@ -85,9 +85,9 @@ def test_a_missing_result_is_requested_again_before_it_counts_as_gone(
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ({"status": 404}, "The result is not there any more. No time was left to ask again."),
-        ({"body": b"<html>"}, "The result is not a PNG. No time was left to ask again."),
-        ({"status": 503}, "The host of the result answered 503. No time was left to ask again."),
+        ({"status": 404}, "The result is not there any more. No time was left for another attempt."),
+        ({"body": b"<html>"}, "The result is not a PNG. No time was left for another attempt."),
+        ({"status": 503}, "The host of the result answered 503. No time was left for another attempt."),
     ],
 )
 def test_a_result_that_no_time_was_left_to_ask_for_again_is_not_gone(
