@@ -41,7 +41,17 @@ from .rate_limiter import RateLimiter
 from .rejections import Rejections
 from .results import Results
 from .storage import Storage
-from .worker import ATTEMPTS, FIRST_SENT, LETTER_SECONDS, Delivery, Ending, Worker, log_unexpected, logger
+from .worker import (
+    ATTEMPTS,
+    FIRST_SENT,
+    LETTER_SECONDS,
+    MAY_BE_BILLED,
+    Delivery,
+    Ending,
+    Worker,
+    log_unexpected,
+    logger,
+)
 
 # Uploads worked on at the same time: the batch size of the queue's event source mapping.
 THREADS = 10
@@ -67,12 +77,13 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
     tried: list[float] = []
 
     async def handle(record: SQSRecord) -> None:
-        first_sent = _read_number(record, FIRST_SENT)
+        attempts = _read_number(record, ATTEMPTS) or 0
+        received = int(record.attributes.approximate_receive_count)
         delivery = Delivery(
             body=record.body,
-            attempt=(_read_number(record, ATTEMPTS) or 0) + 1,
-            is_retried=first_sent is not None or int(record.attributes.approximate_receive_count) > 1,
-            first_sent=first_sent or int(record.attributes.sent_timestamp),
+            attempt=attempts + 1,
+            may_be_billed=attempts > 0 or received > 1 or _read_number(record, MAY_BE_BILLED) is not None,
+            first_sent=_read_number(record, FIRST_SENT) or int(record.attributes.sent_timestamp),
             request_id=context.aws_request_id,
             deadline=deadline,
         )

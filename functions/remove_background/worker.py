@@ -43,9 +43,10 @@ SLOT_SECONDS = 2
 # How many times the first backoff an upload waits while the intake is paused.
 PAUSED_BACKOFFS = 10
 MAX_DELAY_SECONDS = 900  # SQS's longest delay of a message
-# Attributes of a message that was put back: the failed attempts that count so far, and when the first of its messages
-# was sent, in milliseconds since the epoch. Both are Numbers: a letter that AWS moves back has a String `Attempts`.
-ATTEMPTS, FIRST_SENT = "Attempts", "FirstSent"
+# Attributes of a message that was put back: the failed attempts that count so far; when the first of its messages was
+# sent, in milliseconds since the epoch; and, where none counts, whether one may have been billed. All are Numbers: a
+# letter that AWS moves back has a String `Attempts`.
+ATTEMPTS, FIRST_SENT, MAY_BE_BILLED = "Attempts", "FirstSent", "MayBeBilled"
 
 logger = Logger()
 
@@ -53,15 +54,15 @@ logger = Logger()
 class Delivery(NamedTuple):
     """One message of the queue: `attempt`, from 1, counts attempts that may have failed by the upload's own fault.
 
-    `is_retried`: there may have been others, which did not count. A message that was put back is one of those, and one
-    that SQS has counted before: it also counts receives that never reached the function, as when the account's
-    concurrency is used up. `first_sent` is when the first message was sent that this one was put back for, in
+    `may_be_billed`: an earlier attempt may have cost something. It did not where it only waited; but of one that SQS
+    has counted nobody knows: it also counts receives that never reached the function, as when the account's concurrency
+    is used up. `first_sent` is when the first message was sent that this one was put back for, in
     milliseconds since the epoch.
     """
 
     body: str
     attempt: int
-    is_retried: bool
+    may_be_billed: bool
     first_sent: int
     request_id: str
     deadline: Deadline
@@ -75,6 +76,7 @@ class Ending(NamedTuple):
     counts: bool = True  # as an attempt
     seconds: int = 0  # until it is retried
     age: float | None = None  # of a cutout's upload, in seconds
+    may_be_billed: bool = False  # this attempt, of one that comes back
     stays: bool = False  # its message itself must return to the queue, as its successor could not be written
 
 
@@ -108,8 +110,12 @@ class Worker:
             return endings, True
         # Put back as a new message with our own counts: SQS would count every receive.
         attempts = delivery.attempt - (not any(ending.counts for _, ending in left))
+        numbers = {ATTEMPTS: attempts, FIRST_SENT: delivery.first_sent}
+        # Attempts that count say so by themselves.
+        if not attempts and (delivery.may_be_billed or any(ending.may_be_billed for _, ending in left)):
+            numbers[MAY_BE_BILLED] = 1
         seconds = max(ending.seconds for _, ending in left)
-        return endings, self._put_back([record for record, _ in left], attempts, delivery.first_sent, seconds)
+        return endings, self._put_back([record for record, _ in left], numbers, seconds)
 
     def _handle_record(self, delivery: Delivery, record: Mapping[str, Any]) -> Ending:
         started = time.monotonic()
@@ -152,12 +158,13 @@ class Worker:
             counts = self.intake.report_failure(error, upload)
             if not error.is_final and (not counts or delivery.attempt < self.config.max_attempts):
                 logger.warning("unavailable", extra=fields | {"counts": counts})
-                return Ending("unavailable", True, counts, self._back_off(delivery.attempt, error))
+                seconds = self._back_off(delivery.attempt, error)
+                return Ending("unavailable", True, counts, seconds, may_be_billed=error.billed is not Billed.NO)
         # Earlier deliveries may have cost something, unless there is no output key to pay for.
         key = account = None
         if upload and not isinstance(error, BadNotification | OutputKeyTooLong):
             key = self.remover.output_key.of(upload.key)
-            account = self.ledger.read(key, upload, retried=delivery.is_retried)
+            account = self.ledger.read(key, upload, retried=delivery.may_be_billed)
             error.billed = account.billed.or_worse(error.billed)
             fields["billed"] = error.billed
         written = time.time()
@@ -194,15 +201,14 @@ class Worker:
             least, most = most * PAUSED_BACKOFFS / 2, most * PAUSED_BACKOFFS / 2
         return min(MAX_DELAY_SECONDS, round(least + random.uniform(0, most)))  # noqa: S311
 
-    def _put_back(self, records: Sequence[Mapping[str, Any]], attempts: int, first_sent: int, seconds: int) -> bool:
+    def _put_back(self, records: Sequence[Mapping[str, Any]], numbers: Mapping[str, int], seconds: int) -> bool:
         try:
             self.clients.sqs.send_message(
                 QueueUrl=self.config.upload_queue_url,
                 MessageBody=notification(records),
                 DelaySeconds=seconds,
                 MessageAttributes={
-                    name: {"DataType": "Number", "StringValue": str(number)}
-                    for name, number in {ATTEMPTS: attempts, FIRST_SENT: first_sent}.items()
+                    name: {"DataType": "Number", "StringValue": str(number)} for name, number in numbers.items()
                 },
             )
         except AwsError as error:

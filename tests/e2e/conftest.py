@@ -32,7 +32,7 @@ class Stack:
         self.s3, self.sqs = self.cloud.client("s3"), self.cloud.client("sqs")
 
     @staticmethod
-    def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"no {what} within {seconds} s"

@@ -109,15 +109,12 @@ def _message(message: Message, clock: float, moments: dict[str, list[Decimal]]) 
 
 
 def _attributes(message: Message, sent: int) -> tuple[tuple[str, str, str], ...]:
-    """A message that comes for the first time is like one that was put back without a failure.
-
-    They differ in one word: the letter of one that was put back may say that it may have been billed. The random
-    histories tell the two apart.
-    """
+    """A message that comes for the first time is like one that was put back without a failure."""
     given = {name: (kind, value) for name, kind, value in message.attributes}
     if message.queue == UPLOAD_QUEUE:
         attempts = given.get("Attempts", ("Number", "0"))
-        return ("Attempts", *attempts), ("FirstSent", "Number", str(sent * 1000))
+        billed = [("MayBeBilled", *given["MayBeBilled"])] if "MayBeBilled" in given else []
+        return ("Attempts", *attempts), ("FirstSent", "Number", str(sent * 1000)), *billed
     return tuple(
         (name, kind, value) for name, kind, value in message.attributes if name not in ("FailedAt", "RequestId")
     )

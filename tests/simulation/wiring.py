@@ -162,7 +162,7 @@ def _build_worker(process: Process, kind: str) -> Work:
             delivery = Delivery(
                 body=body,
                 attempt=numbers.get("Attempts", 0) + 1,
-                is_retried="FirstSent" in numbers or received > 1,
+                may_be_billed=numbers.get("Attempts", 0) > 0 or received > 1 or "MayBeBilled" in numbers,
                 first_sent=numbers.get("FirstSent") or int(sent * 1000),
                 request_id=f"request-{process.serial}",
                 deadline=deadlines[0],

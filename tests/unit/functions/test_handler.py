@@ -266,31 +266,38 @@ def test_receives_do_not_count_as_attempts(faked: Stack, make_event: MakeEvent, 
 
 
 @pytest.mark.parametrize(
-    ("received", "put_back", "is_retried"), [("1", False, False), ("2", False, True), ("1", True, True)]
+    ("received", "numbers", "may_be_billed"),
+    [
+        ("1", {}, False),
+        ("2", {}, True),
+        ("1", {"Attempts": "0", "FirstSent": "1"}, False),  # it has only waited
+        ("1", {"Attempts": "1", "FirstSent": "1"}, True),
+        ("1", {"Attempts": "0", "FirstSent": "1", "MayBeBilled": "1"}, True),
+    ],
 )
-def test_a_message_that_was_received_or_put_back_before_is_retried(
+def test_an_earlier_attempt_may_be_billed_unless_it_only_waited(
     stack: Stack,
     make_event: MakeEvent,
     monkeypatch: pytest.MonkeyPatch,
     *,
     received: str,
-    put_back: bool,
-    is_retried: bool,
+    numbers: dict[str, str],
+    may_be_billed: bool,
 ) -> None:
     seen = []
 
     def handle(_: Worker, delivery: Delivery) -> tuple[list[Ending], bool]:
-        seen.append(delivery.is_retried)
+        seen.append(delivery.may_be_billed)
         return [], True
 
     monkeypatch.setattr(Worker, "handle", handle)
     event = make_event({})
     event["Records"][0]["attributes"]["ApproximateReceiveCount"] = received
-    if put_back:  # without an attempt that counts
-        attribute = {"stringValue": "0", "dataType": "Number"}
-        event["Records"][0]["messageAttributes"] = {"Attempts": attribute, "FirstSent": attribute}
+    event["Records"][0]["messageAttributes"] = {
+        name: {"stringValue": number, "dataType": "Number"} for name, number in numbers.items()
+    }
     stack.invoke(event)
-    assert seen == [is_retried]
+    assert seen == [may_be_billed]
 
 
 def test_a_message_that_was_put_back_keeps_its_attempts(
@@ -375,7 +382,7 @@ def test_a_blocked_account_pauses_the_intake_without_a_call_to_lambda(
         assert stack.invoke(make_event(body)) == []
         assert refused.call_count == 1
     ((_, first), (_, second)) = stack._read(stack.uploads)
-    assert first == second == {"Attempts": "0", "FirstSent": "1769860800000"}
+    assert first == second == {"Attempts": "0", "FirstSent": "1769860800000", "MayBeBilled": "1"}  # received before
     codes = [line["error_code"] for line in stack.read_log()]
     assert codes == ["insufficient_api_credits", "insufficient_api_credits", "intake_paused"]
 

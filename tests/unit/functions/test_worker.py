@@ -343,6 +343,22 @@ def test_only_the_records_that_failed_are_in_the_letter_and_in_the_retry(shop: S
     assert attributes["Attempts"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("billed", "before", "says"),
+    [(Billed.NO, False, False), (Billed.MAYBE, False, True), (Billed.YES, False, True), (Billed.NO, True, True)],
+)
+def test_a_message_whose_attempt_does_not_count_says_whether_it_may_be_billed(
+    shop: Shop, make_record: MakeRecord, *, billed: Billed, before: bool, says: bool
+) -> None:
+    error = RateLimitExceeded("Later.")
+    error.billed = billed
+    shop.remover.fates = {"a.jpg": error}
+    body = json.dumps({"Records": [make_record("a.jpg")]})
+    shop.worker.handle(Delivery(body, 1, before, FIRST_SENT, "request-1", Deadline(60)))
+    ((_, attributes),) = shop.read(shop.uploads)
+    assert attributes.get("MayBeBilled") == ("1" if says else None)
+
+
 def test_a_message_that_cannot_be_put_back_stays_in_the_queue(shop: Shop, make_record: MakeRecord) -> None:
     shop.clients.sqs.delete_queue(QueueUrl=shop.uploads)
     shop.remover.fates = {"b.jpg": ServiceUnavailable("Later.")}
@@ -505,16 +521,16 @@ def test_a_letter_says_what_earlier_attempts_have_cost(shop: Shop, make_record: 
     assert item["ended_as"] == {"S": "service_unavailable"}
 
 
-@pytest.mark.parametrize(("is_retried", "billed"), [(False, "no"), (True, "maybe")])
+@pytest.mark.parametrize(("may_be_billed", "billed"), [(False, "no"), (True, "maybe")])
 def test_billed_is_maybe_for_a_retry_that_finds_another_uploads_item(
-    shop: Shop, make_record: MakeRecord, *, is_retried: bool, billed: str
+    shop: Shop, make_record: MakeRecord, *, may_be_billed: bool, billed: str
 ) -> None:
     shop.clients.dynamodb.put_item(
         TableName="ledger", Item={"id": {"S": "cutout:a.png"}, "source": {"S": "s3://input/a.gif"}}
     )
     shop.remover.fates = {"a.jpg": MalformedImage("No image.")}
     body = json.dumps({"Records": [make_record("a.jpg")]})
-    shop.worker.handle(Delivery(body, 1, is_retried, FIRST_SENT, "request-1", Deadline(60)))
+    shop.worker.handle(Delivery(body, 1, may_be_billed, FIRST_SENT, "request-1", Deadline(60)))
     ((_, attributes),) = shop.read(shop.letters)
     assert attributes["Billed"] == billed
 
