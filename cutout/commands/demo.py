@@ -170,7 +170,7 @@ def _check_key(key: str) -> None:
 
 
 def _agree_to_spend(images: int, *, yes: bool) -> None:
-    """Raises BadParameter without a terminal, Abort when the answer is no."""
+    """Raises BadParameter without a terminal, Abort if the user declines."""
     message = (
         f"PIXELCUT_API_KEY is set, so Pixelcut itself is used. Credits to spend: {images} at most, "
         "or more if answers are lost and images have to be sent again."

@@ -306,7 +306,7 @@ def _etag(listed: Mapping[str, Any]) -> str | None:
 
 
 def _version(listed: Mapping[str, Any]) -> str | None:
-    """None where there are no versions."""
+    """None without versions."""
     version = listed.get("VersionId", "null")
     return None if version == "null" else str(version)
 

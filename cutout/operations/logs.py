@@ -47,7 +47,7 @@ def find_group(deployed: Deployment, function: str) -> str:
 
 
 def read_retention(deployed: Deployment, group: str) -> int | None:
-    """For how many days lines are kept; None for ever, or if there is no such group."""
+    """For how many days lines are kept; None if they do not expire, or the group does not exist."""
     found = deployed.logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
     return next((one.get("retentionInDays") for one in found if one["logGroupName"] == group), None)
 

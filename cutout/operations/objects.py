@@ -21,7 +21,7 @@ CHUNK_BYTES = 1_048_576
 
 
 def head(s3: "S3Client", bucket: str, key: str) -> "HeadObjectOutputTypeDef | None":
-    """None if there is no such object, or no such bucket: S3 answers both the same way."""
+    """None if the object or the bucket does not exist: S3 answers both the same way."""
     try:
         return s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
