@@ -81,13 +81,18 @@ class _Request(BaseHTTPRequestHandler):
             self._answer(200, self.server.result, **{"Content-Type": "image/png"})
             return
         self._aws("GetObject")
-        source, etag = self.server.source, '"0f343b0931126a20f133d67c2b018a3b"'
+        source = self.server.source
+        said = {
+            "ETag": '"0f343b0931126a20f133d67c2b018a3b"',
+            "Last-Modified": "Wed, 01 Jan 2025 00:00:00 GMT",
+            "x-amz-version-id": "096fKKXTRTtl3on89fVO.nfljtsv6qko",
+        }
         if wanted := self.headers["Range"]:
             last = int(wanted.rpartition("-")[2])
             part = source[: last + 1]
-            self._answer(206, part, ETag=etag, **{"Content-Range": f"bytes 0-{len(part) - 1}/{len(source)}"})
+            self._answer(206, part, **said, **{"Content-Range": f"bytes 0-{len(part) - 1}/{len(source)}"})
         else:
-            self._answer(200, source, ETag=etag)
+            self._answer(200, source, **said)
 
     def do_PUT(self) -> None:
         self._read()
