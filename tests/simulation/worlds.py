@@ -143,7 +143,7 @@ WORLDS = [
         actors=((("unblock",),),),
         watched=True,
         expected={"a.jpg": "any", "b.jpg": "any", "c.jpg": "any"},
-        patience=9,
+        patience=4,
         faults=1,
         jumps=0,
     ),
