@@ -82,7 +82,7 @@ format: .venv/dev  ## Format the code
 .PHONY: lock
 lock: .venv/dev  ## Pin the newest versions, with hashes, in the lock files
 	$(BIN)/uv pip compile $(LOCK) functions/requirements.in -o functions/requirements.txt
-	$(BIN)/uv pip compile $(LOCK) requirements.in pyproject.toml --extra local -o requirements.txt
+	$(BIN)/uv pip compile $(LOCK) requirements.in pyproject.toml --extra console --extra local -o requirements.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-sam.in -o requirements-sam.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-checkov.in -o requirements-checkov.txt

@@ -22,6 +22,7 @@ COMMANDS = {
     ),
     "logs": ("cutout.commands.logs", "logs", "Show what the functions have logged."),
     "explain": ("cutout.commands.explain", "explain_upload", "Tell what happened to one upload."),
+    "console": ("cutout.commands.console", "console_page", "Show the stack on a page in the browser until Ctrl-C."),
     "open": ("cutout.commands.open", "open_console", "Open the dashboard and the buckets in the AWS console."),
     "backfill": (
         "cutout.commands.backfill",

@@ -1,0 +1,33 @@
+"""The stack that the console shows, and how it is found again."""
+
+import threading
+from collections.abc import Callable
+
+from cutout.operations.deployment import Deployment
+
+
+class Stack:
+    """Finds the deployment when it is first needed, and again after `forget`.
+
+    A session of boto3 keeps the credentials that it has read: those of a new login are used only once the stack was
+    found again.
+    """
+
+    def __init__(self, name: str, find: Callable[[], Deployment]) -> None:
+        self.name = name
+        self._find = find
+        self._lock = threading.Lock()
+        self._deployed: Deployment | None = None
+
+    @property
+    def deployed(self) -> Deployment:
+        """Raises Failure, ClientError and BotoCoreError while it cannot be found."""
+        with self._lock:
+            if self._deployed is None:
+                self._deployed = self._find()
+            return self._deployed
+
+    def forget(self) -> None:
+        """Call after AWS has refused or not answered a call."""
+        with self._lock:
+            self._deployed = None
