@@ -1,6 +1,7 @@
 """`cutout console`: the page on this machine that shows the stack, and does what the commands do."""
 
 import errno
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +40,7 @@ def console_page(
     """
     require_console()
     from cutout.console.changes import Changes  # noqa: PLC0415  # they load Flask, which --help can do without
-    from cutout.console.server import serve  # noqa: PLC0415
+    from cutout.console.server import serving  # noqa: PLC0415
     from cutout.console.stack import Stack  # noqa: PLC0415
 
     stack = Stack(stack_name, lambda: deployment.find(stack_name, endpoint_url))
@@ -61,10 +62,10 @@ def console_page(
         addresses.append(address)
 
     try:
-        with serve(stack, port, changes, announce, read_only=read_only) as run:
+        with serving(stack, port, changes, announce, read_only=read_only):
             if open_page and not webbrowser.open(addresses[0]):
                 typer.echo("No browser could be opened.", err=True)
-            run()
+            threading.Event().wait()
     except KeyboardInterrupt:
         typer.echo("Stopped.")
     except OSError as error:

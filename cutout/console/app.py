@@ -21,6 +21,7 @@ PAGES = (("now.show", "Now"),)
 def make_app(stack: Stack, gate: Gate, changes: Changes, *, read_only: bool) -> Flask:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MOST_FORM_BYTES
+    app.url_map.merge_slashes = False  # a redirect would answer what asks for another path
     gate.guard(app)
     for page in _pages(stack, changes):
         app.register_blueprint(page)

@@ -1,9 +1,13 @@
 """Serves the console on this machine's loopback address."""
 
+import logging
 import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
+from waitress import wasyncore
 from waitress.server import create_server
 
 from cutout.console.app import make_app
@@ -13,27 +17,38 @@ from cutout.console.stack import Stack
 
 _THREADS = 16  # pictures take their time
 _CONNECTIONS = 1000  # browsers keep theirs open; waitress would stop at 100
+_REQUEST_ENDS_SECONDS = 1
 
 
 @contextmanager
-def serve(
+def serving(
     stack: Stack, port: int, changes: Changes, announce: Callable[[str], None], *, read_only: bool
-) -> Iterator[Callable[[], None]]:
-    """Yields what serves until it is interrupted. Raises OSError if the port is taken."""
+) -> Iterator[int]:
+    """Serves on `port` (0: a free one) until it is left, and yields the port. Raises OSError if it is taken.
+
+    `announce` is called with each address that opens the console in a browser, see `Gate`.
+    """
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that a request waits is not worth a warning
     with socket.create_server((ADDRESS, port)) as listening:
         port = listening.getsockname()[1]
         gate = Gate(port, announce, read_only=read_only)
-        app = make_app(stack, gate, changes, read_only=read_only)
-        server = create_server(
-            app,
+        sockets: dict[int, Any] = {}
+        server: Any = create_server(
+            make_app(stack, gate, changes, read_only=read_only),
+            map=sockets,
             sockets=[listening],
             threads=_THREADS,
             connection_limit=_CONNECTIONS,
+            asyncore_use_poll=True,  # select takes no more than 1,024 files
             ident=None,
-            clear_untrusted_proxy_headers=True,
         )
-        announce(gate.address)
+        loop = threading.Thread(target=server.run, name="console")
+        loop.start()
         try:
-            yield server.run
+            announce(gate.address)
+            yield port
         finally:
-            server.close()
+            server.task_dispatcher.shutdown(timeout=_REQUEST_ENDS_SECONDS)
+            with suppress(OSError):  # the loop may have closed the trigger with the rest already
+                server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
+            loop.join()
