@@ -10,20 +10,21 @@ from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from cutout.failures import describe, is_told
-from cutout.operations import comparison, dead_letters, logs, objects, output_keys, queues
+from cutout.operations import attempts, comparison, dead_letters, logs, objects, output_keys, queues
 from cutout.operations import intake as stack_intake
+from cutout.operations.attempts import LETTER, NOT_WRITTEN, UNAVAILABLE, Attempt
 from cutout.operations.comparison import Finding
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.intake import Intake
-from cutout.operations.logs import Event, Wanted
+from cutout.operations.logs import Wanted
 from cutout.operations.progress import Progress
 from cutout.operations.queues import Counts
 from remove_background import rejections
 from remove_background.errors import OutputKeyTooLong
 from remove_background.ledger import KEPT_SECONDS, Seen, key_of
 from remove_background.models import Cutout
-from remove_background.uploads import Outcome, Upload
+from remove_background.uploads import Upload
 
 Result = TypeVar("Result")
 
@@ -31,9 +32,6 @@ VERSIONS = 10  # of the key that are listed, the newest
 # The letters that are looked at, at most, are ten times as many.
 RECEIVES = 100
 VISIBILITY_SECONDS = 30
-# The outcomes in the log, beside those of `Outcome`.
-UNAVAILABLE, LETTER, NOT_WRITTEN = "unavailable", "letter", "letter not written"
-OUTCOMES = {*Outcome, UNAVAILABLE, LETTER, NOT_WRITTEN}
 
 
 class Part(StrEnum):
@@ -86,19 +84,6 @@ class Standing(NamedTuple):
     cutout: Cutout
     size: int
     written: datetime
-
-
-class Attempt(NamedTuple):
-    """A line of the function's log. `counts` is None where the line does not say whether the attempt does."""
-
-    time: datetime
-    outcome: str
-    number: int | None
-    milliseconds: int | None
-    code: str | None
-    message: str | None
-    billed: str | None
-    counts: bool | None
 
 
 class Rejection(NamedTuple):
@@ -354,25 +339,7 @@ def _begin(found: Explanation) -> datetime:
 def _read_attempts(deployed: Deployment, uri: str, since: datetime) -> list[Attempt]:
     group = logs.find_group(deployed, deployed.function)
     lines = logs.read(deployed, [group], since, Wanted(source=uri))
-    return [attempt for line in lines if (attempt := _attempt(line))]
-
-
-def _attempt(line: Event) -> Attempt | None:
-    """None for a line that does not end an attempt."""
-    fields = line.fields or {}
-    outcome = str(fields.get("message"))
-    if outcome not in OUTCOMES:
-        return None
-    return Attempt(
-        time=datetime.fromtimestamp(line.time / 1000, UTC),
-        outcome=outcome,
-        number=fields.get("attempt"),
-        milliseconds=fields.get("milliseconds"),
-        code=fields.get("error_code"),
-        message=fields.get("error_message"),
-        billed=fields.get("billed"),
-        counts=fields.get("counts"),
-    )
+    return [attempt for line in lines if (attempt := attempts.read(line))]
 
 
 def _read_retention(deployed: Deployment) -> int | None:

@@ -4,7 +4,7 @@ import heapq
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -81,32 +81,76 @@ def read(deployed: Deployment, groups: Sequence[str], since: datetime, wanted: W
 
 def follow(deployed: Deployment, groups: Sequence[str], since: datetime, wanted: Wanted) -> Iterator[Event]:
     """The same, and then each as it comes, without an end."""
-    start = newest = round(since.timestamp() * 1000)
-    seen: dict[str, int] = {}
+    tail = Tail(round(since.timestamp() * 1000))
     while True:
-        for event in _read(deployed, groups, start, wanted):
-            if event.id not in seen:
-                seen[event.id] = event.time
-                newest = max(newest, event.time)
-                yield event
-        start = max(start, newest - LATE_MILLISECONDS)
-        seen = {name: moment for name, moment in seen.items() if moment >= start}
+        yield from tail.new(_read(deployed, groups, tail.start, wanted))
         time.sleep(FOLLOW_SECONDS)
 
 
+class Tail:
+    """Gives each event of a log that grows once. The last of it is read again, as events may be late."""
+
+    def __init__(self, start: int) -> None:
+        """`start`, in milliseconds since the epoch, is where to read from."""
+        self.start = self._newest = start
+        self._seen: dict[str, int] = {}
+
+    def new(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Those of these events that are new. They are all that there are from `start` on, now."""
+        for event in events:
+            if event.id not in self._seen:
+                self._seen[event.id] = event.time
+                self._newest = max(self._newest, event.time)
+                yield event
+        self.skip_to(self._newest - LATE_MILLISECONDS)
+
+    def skip_to(self, start: int) -> None:
+        """Call when nothing new comes from before `start`."""
+        if start > self.start:
+            self.start = start
+            self._seen = {name: moment for name, moment in self._seen.items() if moment >= start}
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """The ids of the events that were given, from `start` on."""
+        return frozenset(self._seen)
+
+
 def _read(deployed: Deployment, groups: Sequence[str], start: int, wanted: Wanted) -> Iterator[Event]:
-    events = heapq.merge(*(_read_group(deployed, group, start, wanted.pattern) for group in groups))
+    events = heapq.merge(*(read_lines(deployed, group, start, wanted.pattern) for group in groups))
     return filter(wanted.takes, events)
 
 
-def _read_group(deployed: Deployment, group: str, start: int, pattern: str | None) -> Iterator[Event]:
-    """None where there is no such group: a function that has not run yet may have none."""
-    chosen = {"filterPattern": pattern} if pattern else {}
-    pages = deployed.logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=start, **chosen)
+def read_lines(deployed: Deployment, group: str, start: int, pattern: str | None) -> Iterator[Event]:
+    token = None
+    while True:
+        events, token = read_page(deployed, group, start, pattern=pattern, token=token)
+        yield from events
+        if not token:
+            return
+
+
+def read_page(
+    deployed: Deployment,
+    group: str,
+    start: int,
+    *,
+    end: int | None = None,
+    pattern: str | None = None,
+    token: str | None = None,
+) -> tuple[list[Event], str | None]:
+    """A page of the events from `start` to before `end`, and the token of the next one. An empty page may have one.
+
+    Nothing where there is no such group: a function that has not run yet may have none.
+    """
+    chosen: dict[str, Any] = {"endTime": end - 1} if end is not None else {}
+    chosen |= {"filterPattern": pattern} if pattern else {}
+    chosen |= {"nextToken": token} if token else {}
     try:
-        for page in pages:
-            for event in page["events"]:
-                yield Event(event["timestamp"], event["eventId"], event["message"].rstrip("\n"))
+        page = deployed.logs.filter_log_events(logGroupName=group, startTime=start, **chosen)
     except AwsError as error:
         if error_code(error) != "ResourceNotFoundException":
             raise
+        return [], None
+    events = [Event(event["timestamp"], event["eventId"], event["message"].rstrip("\n")) for event in page["events"]]
+    return events, page.get("nextToken")

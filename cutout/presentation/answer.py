@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import NamedTuple
 
+from cutout.operations.attempts import LETTER, NOT_WRITTEN, UNAVAILABLE
 from cutout.operations.comparison import Finding
-from cutout.operations.explanation import LETTER, NOT_WRITTEN, UNAVAILABLE, Explanation, Happened, Part
+from cutout.operations.explanation import Explanation, Happened, Part
 from cutout.presentation.advice import advise
 from cutout.presentation.letter import SHORT_ID
 from remove_background.errors import Billed

@@ -11,20 +11,11 @@ from rich.box import SIMPLE
 from rich.filesize import decimal
 from rich.table import Column, Table
 
+from cutout.operations.attempts import LETTER, NOT_WRITTEN, UNAVAILABLE, Attempt
 from cutout.operations.comparison import Finding
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
-from cutout.operations.explanation import (
-    LETTER,
-    NOT_WRITTEN,
-    UNAVAILABLE,
-    Attempt,
-    Explanation,
-    Happened,
-    Part,
-    Put,
-    Standing,
-)
+from cutout.operations.explanation import Explanation, Happened, Part, Put, Standing
 from cutout.presentation.answer import answer, word_billed, word_cost
 from cutout.presentation.intake import intake_as_json, word_pause
 from cutout.presentation.letter import SHORT_ID, line_as_json, to_line
