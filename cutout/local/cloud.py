@@ -14,7 +14,8 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-import cutout.local.aws.moto_resources  # noqa: F401 moto finds them by their being defined
+import cutout.local.aws.moto_resources
+import cutout.local.aws.queue_metrics  # noqa: F401 moto finds them by their being defined
 from cutout.local.aws import deploy as stack
 from cutout.local.aws import moto_patches
 from cutout.local.aws import server as aws

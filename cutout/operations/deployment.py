@@ -106,6 +106,10 @@ class Deployment:
     def logs(self) -> Any:  # noqa: ANN401  # CloudWatch Logs, of which there are no stubs here
         return self._client("logs")
 
+    @property
+    def cloudwatch(self) -> Any:  # noqa: ANN401  # the same
+        return self._client("cloudwatch")
+
     def _client(self, service: str) -> Any:  # noqa: ANN401  # its type depends on the service
         with self._making:  # clients may be shared between threads, sessions not
             if service not in self._clients:
