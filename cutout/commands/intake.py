@@ -1,16 +1,22 @@
 """`cutout pause` and `cutout resume`: the operator's switch of the intake."""
 
-from collections.abc import Callable
-
 import typer
 
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Yes
 from cutout.operations import deployment
 from cutout.operations import intake as stack_intake
 from cutout.operations.deployment import Deployment
-from cutout.presentation.intake import intake_as_json, word_pause, word_since
+from cutout.operations.intake import Change
+from cutout.presentation.intake import (
+    intake_as_json,
+    word_not_switched,
+    word_pause,
+    word_paused_already,
+    word_plan_to_pause,
+    word_plan_to_resume,
+)
 from cutout.terminal import agree, print_json
-from remove_background.intake import FUNCTION, OPERATOR, IntakeItem, State
+from remove_background.intake import State
 
 
 def pause(
@@ -27,13 +33,13 @@ def pause(
     Example: cutout pause --reason "new price list" --yes
     """
     deployed = deployment.find(stack_name, endpoint_url)
-    typer.echo(f"The intake of {stack_name} is to be paused. The queue keeps uploads for 13 days.", err=True)
+    typer.echo(word_plan_to_pause(stack_name), err=True)
     agree(yes=yes)
-    found = _change(deployed, lambda item, token: item.pause(OPERATOR, reason, token))
+    found = _finish(stack_intake.pause(deployed, reason))
     if found is None:
         _tell(deployed, "The intake is paused. `cutout resume` reopens it.", as_json=as_json)
     else:
-        _tell(deployed, _word_paused_already(found), as_json=as_json)
+        _tell(deployed, word_paused_already(found), as_json=as_json)
 
 
 def resume(
@@ -47,31 +53,19 @@ def resume(
     Example: cutout resume --yes
     """
     deployed = deployment.find(stack_name, endpoint_url)
-    found = stack_intake.read(deployed)
-    if found.paused_by == FUNCTION:
-        typer.echo(f"The function paused the intake ({found.reason}); it does so again if that lasts.", err=True)
-    typer.echo(
-        f"The intake of {stack_name} is to be reopened. What waits in the queue is worked on, and paid.", err=True
-    )
+    for sentence in word_plan_to_resume(stack_name, stack_intake.read(deployed)):
+        typer.echo(sentence, err=True)
     agree(yes=yes)
-    _change(deployed, lambda item, token: item.reopen(item.read(), token))
+    _finish(stack_intake.resume(deployed))
     found = stack_intake.read(deployed)
     _tell(deployed, word_pause(found) if found.paused_by else "The intake is open.", as_json=as_json)
 
 
-def _change(deployed: Deployment, write: Callable[[IntakeItem, str], bool]) -> State | None:
+def _finish(change: Change) -> State | None:
     """The state if the item needed no change."""
-    changed = stack_intake.change(deployed, write)
-    if changed.trouble:
-        typer.echo(
-            f"The event source mapping is not switched yet ({changed.trouble}): ReopenIntake goes on with it.", err=True
-        )
-    return changed.found
-
-
-def _word_paused_already(found: State) -> str:
-    why = f' ("{found.reason}")' if found.reason else ""
-    return f"Already paused{word_since(found.since)}{why}."
+    if change.trouble:
+        typer.echo(word_not_switched(change.trouble), err=True)
+    return change.found
 
 
 def _tell(deployed: Deployment, text: str, *, as_json: bool) -> None:

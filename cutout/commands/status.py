@@ -26,7 +26,7 @@ from cutout.operations.deployment import Deployment
 from cutout.operations.intake import Intake
 from cutout.operations.progress import Progress
 from cutout.operations.queues import Counts
-from cutout.presentation.intake import intake_as_json, word_since
+from cutout.presentation.intake import intake_as_json, word_intake
 from cutout.terminal import bar, console, print_json
 from remove_background.intake import OPERATOR
 
@@ -176,7 +176,6 @@ def _word_letters(letters: Counter[str], hidden: int) -> str:
 
 def _word_intake(intake: Intake) -> str:
     if intake.paused_by is None:
-        return "open"
-    why = f": {intake.reason}" if intake.reason else ""
+        return word_intake(intake)
     then = "`cutout resume` reopens it." if intake.paused_by == OPERATOR else "It is reopened when the cause is gone."
-    return f"paused by the {intake.paused_by}{word_since(intake.since)}{why}. {then}"
+    return f"{word_intake(intake)}. {then}"

@@ -43,6 +43,22 @@ def read(deployed: Deployment) -> Intake:
     return Intake(None)
 
 
+def read_item(deployed: Deployment) -> Intake:
+    """The same in one call, but for a mapping that was disabled by hand."""
+    seen = _item(deployed).read()
+    return Intake(seen.paused_by, seen.reason, seen.since) if seen.paused_by is not None else Intake(None)
+
+
+def pause(deployed: Deployment, reason: str) -> Change:
+    """Pause it by the operator, who also takes over a pause of the function."""
+    return change(deployed, lambda item, token: item.pause(OPERATOR, reason, token))
+
+
+def resume(deployed: Deployment) -> Change:
+    """Reopen it, whoever paused it."""
+    return change(deployed, lambda item, token: item.reopen(item.read(), token))
+
+
 def change(deployed: Deployment, write: Callable[[IntakeItem, str], bool]) -> Change:
     """Change the item, and make the mapping follow it.
 
