@@ -10,6 +10,7 @@ from cutout.console import now
 from cutout.console.changes import Changes
 from cutout.console.safety import Gate
 from cutout.console.stack import Stack
+from cutout.console.watch import Watch
 from cutout.failures import describe, is_told
 from cutout.words import count
 
@@ -32,7 +33,8 @@ def make_app(stack: Stack, gate: Gate, changes: Changes, *, read_only: bool) -> 
 
 
 def _pages(stack: Stack, changes: Changes) -> list[Blueprint]:
-    return [now.make(stack, changes)]
+    watch = Watch(stack)  # one for all pages and windows
+    return [now.make(stack, changes, watch)]
 
 
 def _answer_error(stack: Stack, error: Exception) -> ResponseReturnValue:

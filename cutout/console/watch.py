@@ -1,0 +1,143 @@
+"""One watcher of the stack for all windows: it asks AWS as often for many as for one, and not while nobody looks."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from cutout.console.stack import Stack
+from cutout.failures import describe, is_told
+from cutout.operations.activity import Activity
+from cutout.operations.deployment import Deployment
+from cutout.operations.snapshot import Slow, Snapshot, SnapshotReader, read_slow
+
+ROUND_SECONDS = 1.0
+SLOW_ROUND_SECONDS = 5.0
+# Rounds become slow when nothing has moved for this long.
+REST_SECONDS = 30.0
+# A window that is seen asks more often than this.
+NOBODY_SECONDS = 12.0
+# How often credits and the age of the oldest upload are asked for.
+SLOW_SECONDS = 60.0
+# A snapshot of a window that was just opened is no older, if AWS answers in time.
+FRESH_SECONDS = 2.0
+# A round that takes longer is told.
+LATE_SECONDS = 10.0
+MOST_RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """`snapshot` and `slow` are the last ones that there are; `trouble` says why there are no newer ones."""
+
+    snapshot: Snapshot | None
+    slow: Slow | None
+    trouble: str | None
+    moves: bool
+
+
+class Watch:
+    """`activity` may be asked from any thread. It goes on only while somebody calls `look`."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.activity = Activity()
+        self._stack = stack
+        self._reader = SnapshotReader(self.activity)
+        self._hurried = threading.Event()
+        self._changed = threading.Condition()  # holds the lock of what follows
+        self._thread: threading.Thread | None = None
+        self._slow_thread: threading.Thread | None = None
+        # Times of time.monotonic(): of the last look, round, round that has ended, and movement.
+        self._asked = self._began = self._answered = self._moved = -NOBODY_SECONDS
+        self._slow_due = 0.0
+        self._wants_everything = False
+        self._snapshot: Snapshot | None = None
+        self._slow: Slow | None = None
+        self._trouble: str | None = None
+        self._failures = 0
+
+    def look(self, *, patience: float = 0) -> Seen:
+        """What is known. With patience, in seconds, it waits for something fresh: for a window that was just opened."""
+        now = time.monotonic()
+        with self._changed:
+            self._asked = now
+            if self._thread is None:
+                self._began = now
+                self._thread = threading.Thread(target=self._work, name="watch", daemon=True)
+                self._thread.start()
+            if patience and not self._is_fresh(now):
+                self._hurried.set()
+                self._changed.wait_for(lambda: self._is_fresh(now), patience)
+            late = time.monotonic() - self._began if self._answered < self._began else 0.0
+            trouble = self._trouble
+            if late > LATE_SECONDS:
+                trouble = "AWS does not answer. The console goes on asking. Look at the network."
+            return Seen(self._snapshot, self._slow, trouble, moves=now - self._moved < REST_SECONDS)
+
+    def hurry(self) -> None:
+        """Call when something was changed: the next round comes at once, and others soon."""
+        with self._changed:
+            self._moved = time.monotonic()
+            self._wants_everything = True
+        self._hurried.set()
+
+    def _is_fresh(self, now: float) -> bool:
+        return self._answered >= now - FRESH_SECONDS
+
+    def _work(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    began = time.monotonic()
+                    if began - self._asked > NOBODY_SECONDS:
+                        self._thread = None
+                        return
+                    self._began = began
+                    everything = self._wants_everything or began - self._moved >= REST_SECONDS
+                    self._wants_everything = False
+                pause = self._go_round(everything=everything)
+                self._hurried.wait(max(0.0, began + pause - time.monotonic()))
+                self._hurried.clear()
+                time.sleep(max(0.0, began + ROUND_SECONDS - time.monotonic()))
+        except BaseException:
+            with self._changed:
+                self._thread = None
+                self._trouble = "The console has failed: the terminal that it runs in says where."
+            raise
+
+    def _go_round(self, *, everything: bool) -> float:
+        """Returns for how long to rest afterwards, counted from its begin."""
+        try:
+            deployed = self._stack.deployed
+            snapshot = self._reader.read(deployed, everything=everything)
+        except Exception as error:
+            if not is_told(error):
+                raise
+            self._stack.forget()
+            with self._changed:
+                self._failures += 1
+                self._trouble = describe(error)
+                self._answered = time.monotonic()
+                self._changed.notify_all()
+            return min(ROUND_SECONDS * (1 << min(self._failures, 4)), MOST_RETRY_SECONDS)
+        with self._changed:
+            self._answered = now = time.monotonic()
+            if snapshot.moves_since(self._snapshot):
+                self._moved = now
+            self._snapshot, self._trouble, self._failures = snapshot, None, 0
+            self._changed.notify_all()
+            moves = now - self._moved < REST_SECONDS
+        self._begin_slow(deployed, now)
+        return ROUND_SECONDS if moves else SLOW_ROUND_SECONDS
+
+    def _begin_slow(self, deployed: Deployment, now: float) -> None:
+        """In a thread of its own: Pixelcut may take its time."""
+        if now < self._slow_due or (self._slow_thread and self._slow_thread.is_alive()):
+            return
+        self._slow_due = now + SLOW_SECONDS
+        self._slow_thread = threading.Thread(target=self._read_slow, args=(deployed,), name="watch-slow", daemon=True)
+        self._slow_thread.start()
+
+    def _read_slow(self, deployed: Deployment) -> None:
+        slow = read_slow(deployed)
+        with self._changed:
+            self._slow = slow
