@@ -21,6 +21,12 @@ _BAD_CREDENTIALS = {
 # Their answers give no reason, and expired keys get a 400.
 _WITHOUT_BODY = {"HeadObject", "HeadBucket"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
+# As the SDK knows them: it has repeated the call before it gives up.
+_THROTTLED = {
+    "PriorRequestNotComplete", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled",
+    "RequestThrottledException", "SlowDown", "ThrottledException", "Throttling", "ThrottlingException",
+    "TooManyRequestsException",
+}  # fmt: skip
 # The answers of an endpoint that lacks the service that was called.
 _NO_SUCH_SERVICE = {
     "InvalidAction", "MethodNotAllowed", "NotImplemented", "UnknownOperation", "UnknownOperationException",
@@ -92,6 +98,11 @@ def _describe_refusal(error: ClientError) -> str:
         )
     if code in _NOT_ALLOWED:
         return f"AWS does not allow these credentials to call {error.operation_name}. Ask for that permission."
+    if code in _THROTTLED:
+        return (
+            f"AWS throttles {error.operation_name} ({code}): this account calls it too often. Wait a minute, and let "
+            "fewer programs call it at a time."
+        )
     if code.isdecimal() and error.operation_name not in _WITHOUT_BODY:  # a bare status instead of AWS's code
         return f"{error.operation_name} was answered with {code}, and not as AWS answers. {_WHERE_TO_LOOK}"
     if code in _NO_SUCH_SERVICE:

@@ -12,6 +12,8 @@ from cutout.failures import describe, is_told
 from cutout.operations import intake as stack_intake
 from cutout.presentation.intake import word_intake, word_not_switched, word_paused_already
 
+# A change is over when the page has seen it, or after so long.
+SEEN_SECONDS = 5.0
 # For how long the end of a change is told.
 TOLD_SECONDS = 30.0
 
@@ -25,10 +27,11 @@ class Plan:
 
 
 class Told(NamedTuple):
-    """`failed`: the change was not made, or not as far as is known."""
+    """How a change has ended. `failed`: it was not made, or not as far as is known."""
 
     sentence: str
     failed: bool = False
+    more: bool = True  # than the state of the intake says
 
 
 class Switch:
@@ -49,9 +52,9 @@ class Switch:
 
     @property
     def told(self) -> Told | None:
-        """How the last change has ended, for a while."""
+        """What there is to say about the last change beside the state of the intake, for a while."""
         told = self._told
-        return told[1] if told and time.monotonic() - told[0] < TOLD_SECONDS else None
+        return told[1] if told and told[1].more and time.monotonic() - told[0] < TOLD_SECONDS else None
 
     def begin(self, plan: Plan) -> bool:
         """False while another change is being made. Raises OSError if it cannot be noted."""
@@ -73,9 +76,9 @@ class Switch:
             told = self._change(plan)
             self._changes.note(plan.action, failed=told.failed, result=told.sentence)
         finally:
+            self._watch.hurry(patience=SEEN_SECONDS)
             self._told = time.monotonic(), told
             self._plan = None
-            self._watch.hurry()
 
     def _change(self, plan: Plan) -> Told:
         try:
@@ -91,4 +94,6 @@ class Switch:
                 raise
             self._stack.forget()
             return Told(describe(error), failed=True)
-        return Told(f"{told} {word_not_switched(change.trouble)}" if change.trouble else told)
+        if change.trouble:
+            told = f"{told} {word_not_switched(change.trouble)}"
+        return Told(told, more=bool(change.trouble) or told.startswith("Already"))

@@ -46,7 +46,7 @@ class Watch:
         self._changed = threading.Condition()  # holds the lock of what follows
         self._thread: threading.Thread | None = None
         self._slow_thread: threading.Thread | None = None
-        # Times of time.monotonic(): of the last look, round, round that has ended, and movement.
+        # Times of time.monotonic(): of the last look, movement, and begin of a round, also of one that was answered.
         self._asked = self._began = self._answered = self._moved = -NOBODY_SECONDS
         self._slow_due = 0.0
         self._wants_everything = False
@@ -73,12 +73,17 @@ class Watch:
                 trouble = "AWS does not answer. The console goes on asking. Look at the network."
             return Seen(self._snapshot, self._slow, trouble, moves=now - self._moved < REST_SECONDS)
 
-    def hurry(self) -> None:
-        """Call when something was changed: the next round comes at once, and others soon."""
+    def hurry(self, *, patience: float = 0) -> None:
+        """Call when something was changed: the next round comes at once, and others soon.
+
+        With patience it returns when a snapshot has seen the change.
+        """
+        now = time.monotonic()
         with self._changed:
-            self._moved = time.monotonic()
+            self._moved = now
             self._wants_everything = True
-        self._hurried.set()
+            self._hurried.set()
+            self._changed.wait_for(lambda: self._answered >= now or self._thread is None, patience)
 
     def _is_fresh(self, now: float) -> bool:
         return self._answered >= now - FRESH_SECONDS
@@ -90,21 +95,24 @@ class Watch:
                     began = time.monotonic()
                     if began - self._asked > NOBODY_SECONDS:
                         self._thread = None
+                        self._changed.notify_all()
                         return
                     self._began = began
                     everything = self._wants_everything or began - self._moved >= REST_SECONDS
                     self._wants_everything = False
-                pause = self._go_round(everything=everything)
+                pause = self._go_round(began, everything=everything)
                 self._hurried.wait(max(0.0, began + pause - time.monotonic()))
                 self._hurried.clear()
                 time.sleep(max(0.0, began + ROUND_SECONDS - time.monotonic()))
         except BaseException:
             with self._changed:
                 self._thread = None
+                self._answered = self._began
                 self._trouble = "The console has failed: the terminal that it runs in says where."
+                self._changed.notify_all()
             raise
 
-    def _go_round(self, *, everything: bool) -> float:
+    def _go_round(self, began: float, *, everything: bool) -> float:
         """Returns for how long to rest afterwards, counted from its begin."""
         try:
             deployed = self._stack.deployed
@@ -116,11 +124,11 @@ class Watch:
             with self._changed:
                 self._failures += 1
                 self._trouble = describe(error)
-                self._answered = time.monotonic()
+                self._answered = began
                 self._changed.notify_all()
             return min(ROUND_SECONDS * (1 << min(self._failures, 4)), MOST_RETRY_SECONDS)
         with self._changed:
-            self._answered = now = time.monotonic()
+            self._answered, now = began, time.monotonic()
             if snapshot.moves_since(self._snapshot):
                 self._moved = now
             self._snapshot, self._trouble, self._failures = snapshot, None, 0

@@ -64,7 +64,7 @@ class _Unread:
 
     def next_window(self) -> None:
         self.end = self.window_start
-        self.window *= 2
+        self.window *= 4
 
     @property
     def window_start(self) -> int:

@@ -29,6 +29,7 @@ class Snapshot:
     recent: tuple[Attempt, ...]  # how the last uploads have ended, the newest first
     rate: float | None  # uploads that end per second
     logs_cutouts: bool  # the stack's LogLevel may hide them
+    empty: datetime | None  # when the queue was seen to be empty last
 
     @property
     def seconds_left(self) -> float | None:
@@ -36,6 +37,12 @@ class Snapshot:
         if self.intake.paused_by is not None or not self.rate:
             return None
         return self.queue.total / self.rate
+
+    def oldest(self, age: Age | str | None) -> Age | str | None:
+        """The age of the oldest upload, unless it was measured before the queue was empty."""
+        if isinstance(age, Age) and self.empty and age.measured < self.empty:
+            return None
+        return age
 
     def moves_since(self, before: "Snapshot | None") -> bool:
         if before is None or (self.queue.total and self.intake.paused_by is None):
@@ -68,18 +75,22 @@ class SnapshotReader:
         queue = queues.count(deployed.sqs, deployed.upload_queue)
         self._activity.look(deployed)
         today = self._activity.today
-        asks_letters = everything or self._reads % 2 or (last and today.letters != last.today.letters)
-        asks_intake = everything or not self._reads % 2
+        letters = last.letters if last and self._reads % 2 and today.letters == last.today.letters else None
+        intake = last.intake if last and not self._reads % 2 else None
+        if everything or letters is None:
+            letters = queues.count(deployed.sqs, deployed.dead_letter_queue)
+        if everything or intake is None:
+            intake = self._read_intake(deployed)
+        now = datetime.now(UTC)
         self._last = Snapshot(
-            taken=datetime.now(UTC),
+            taken=now,
             queue=queue,
-            letters=last.letters
-            if last and not asks_letters
-            else queues.count(deployed.sqs, deployed.dead_letter_queue),
-            intake=last.intake if last and not asks_intake else self._read_intake(deployed),
+            letters=letters,
+            intake=intake,
             today=today,
             recent=tuple(self._activity.recent(RECENT)),
             rate=self._activity.rate(),
+            empty=(last.empty if last else None) if queue.total else now,
             logs_cutouts=deployed.settings.get("POWERTOOLS_LOG_LEVEL", "INFO") in ("DEBUG", "INFO"),
         )
         return self._last

@@ -26,7 +26,7 @@ def test_the_age_of_the_oldest_message_is_a_metric_of_each_queue(sqs: Any) -> No
     url, other = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("uploads", "other"))
     sqs.send_message(QueueUrl=url, MessageBody="old")
     (message,) = sqs_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"].queues["uploads"]._messages
-    message.sent_timestamp -= 90_000  # type: ignore[operator]
+    message.sent_timestamp -= 90_000  # type: ignore[assignment, operator]
     sqs.send_message(QueueUrl=url, MessageBody="new")
     sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1)  # one that is in flight counts
 
