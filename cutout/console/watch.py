@@ -11,7 +11,7 @@ from cutout.operations.deployment import Deployment
 from cutout.operations.snapshot import Slow, Snapshot, SnapshotReader, read_slow
 
 ROUND_SECONDS = 1.0
-SLOW_ROUND_SECONDS = 5.0
+SLOW_ROUND_SECONDS = 2.0
 # Rounds become slow when nothing has moved for this long.
 REST_SECONDS = 30.0
 # A window that is seen asks more often than this.

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from cutout.console.app import make_app
 from cutout.console.changes import Changes
+from cutout.console.safety import Gate
 from cutout.console.server import serving
 from cutout.console.stack import Stack
 from cutout.failures import Failure
@@ -113,8 +116,19 @@ FOREIGN_READERS: list[dict[str, str | None]] = [
     {"Origin": "null"},
 ]
 WRONG_COOKIES = ["", "{name}=", "{name}=guessed", "{name}=%00", "other={value}", "{name}={value}x", "{name}=é"]
-PAGES = ["/", "/upload", "/cutouts", "/letters", "/explain?key=a.jpg", "/picture?side=input&key=a.jpg"]
-CHANGES = ["/pause", "/resume", "/letters/replay", "/letters/discard", "/upload/send?batch=1&number=0"]
+
+
+def _paths(method: str) -> list[str]:
+    """Of all views that take this method, but for the door."""
+    with tempfile.TemporaryDirectory() as folder:
+        gate, changes = Gate(1, print, read_only=False), Changes(Path(folder) / "console.log", "cutout")
+        rules = make_app(Stack("cutout", _no_stack), gate, changes, read_only=False).url_map.iter_rules()
+        return sorted(rule.rule for rule in rules if method in (rule.methods or ()) and rule.endpoint not in _OPEN)
+
+
+_OPEN = ("_enter", "static")  # to everybody, with the right address
+PAGES = _paths("GET")
+CHANGES = _paths("POST")
 
 
 def _own_headers(console: Console, cookie: str) -> dict[str, str]:
@@ -272,7 +286,7 @@ def test_every_answer_has_the_strict_headers(console: Console) -> None:
 
 
 def test_the_console_listens_on_this_machine_only(console: Console) -> None:
-    for address in {found[4][0] for found in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}:
+    for address in {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}:
         if address != "127.0.0.1":
             with pytest.raises(OSError, match="refused"):
                 socket.create_connection((address, console.port), timeout=2)

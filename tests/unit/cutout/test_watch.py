@@ -112,7 +112,7 @@ def test_a_rest_is_looked_at_more_rarely_and_everything_at_once(watch: Watch, st
     look_for(watch, 60)
     seconds = (time.monotonic() - began) * FASTER
 
-    assert stack.calls["filter_log_events"] <= seconds / 5 + 1
+    assert stack.calls["filter_log_events"] <= seconds / 2 + 1
     assert stack.calls["get_queue_attributes"] == pytest.approx(2 * stack.calls["filter_log_events"], abs=2)
 
     stack.uploads = 5
