@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from cutout.console import now
+from cutout.console import now, pictures
 from cutout.console.changes import Changes
 from cutout.console.safety import Gate
 from cutout.console.stack import Stack
@@ -34,7 +34,7 @@ def make_app(stack: Stack, gate: Gate, changes: Changes, *, read_only: bool) -> 
 
 def _pages(stack: Stack, changes: Changes) -> list[Blueprint]:
     watch = Watch(stack)  # one for all pages and windows
-    return [now.make(stack, changes, watch)]
+    return [now.make(stack, changes, watch), pictures.make(stack)]
 
 
 def _answer_error(stack: Stack, error: Exception) -> ResponseReturnValue:

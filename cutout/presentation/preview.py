@@ -1,13 +1,24 @@
 """Pictures that every browser shows, of images that it may not show itself."""
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from remove_background.preflight import read_header
 from remove_background.storage import HEAD_BYTES
 
-# What every browser shows as it is.
-_SHOWN = {"avif", "bmp", "gif", "jpeg", "png", "webp"}
+# What every browser shows as it is, by `read_header`'s name, with its media type.
+SHOWN = {
+    "avif": "image/avif",
+    "bmp": "image/bmp",
+    "gif": "image/gif",
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+}
+# More may be a decompression bomb. This is Pillow's limit, too, which it only warns of.
+MOST_PIXELS = 89_478_485
 _SIDE = 1024  # pixels, at most
 
 
@@ -23,26 +34,45 @@ def show(image: Path, page: Path, name: str, *, may_write: bool = True) -> dict[
 def _is_shown(image: Path) -> bool:
     try:
         with image.open("rb") as opened:
-            return read_header(opened.read(HEAD_BYTES)).format in _SHOWN
+            return read_header(opened.read(HEAD_BYTES)).format in SHOWN
     except OSError:
         return False
 
 
 def _write(image: Path, preview: Path) -> bool:
-    """Writes a smaller WebP of it; False when nothing here can read it, or it cannot be written."""
-    try:  # of the extra `local`
+    """False when nothing here can read the image, or the preview cannot be written."""
+    encoded = encode(image, _SIDE)
+    if encoded is None:
+        return False
+    try:
+        preview.parent.mkdir(parents=True, exist_ok=True)
+        preview.write_bytes(encoded)
+    except OSError:
+        return False
+    return True
+
+
+def encode(image: Path | IO[bytes], side: int, formats: Sequence[str] | None = None) -> bytes | None:
+    """The image as a WebP of at most `side` pixels a side; None when nothing here can read it.
+
+    `formats` are those that it may have, by Pillow's names.
+    """
+    try:  # of the extras `console` and `local`
         import pillow_heif  # noqa: PLC0415
         from PIL import Image, ImageOps  # noqa: PLC0415
     except ImportError:
-        return False
+        return None
     pillow_heif.register_heif_opener()
     try:
-        with Image.open(image) as opened:
-            ImageOps.exif_transpose(opened, in_place=True)
-            opened.thumbnail((_SIDE, _SIDE))
-            picture = opened.convert("RGBA" if opened.has_transparency_data else "RGB")
-        preview.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(preview, "WEBP")
+        with Image.open(image, formats=formats) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                return None
+            # The pixels of a palette cannot be averaged.
+            picture = opened.convert("RGBA") if opened.mode == "P" else opened
+            picture.thumbnail((side, side))  # first, since a JPEG is then decoded at a fraction of its size
+            ImageOps.exif_transpose(picture, in_place=True)
+            encoded = io.BytesIO()
+            picture.convert("RGBA" if picture.has_transparency_data else "RGB").save(encoded, "WEBP")
     except Exception:  # noqa: BLE001  # Pillow raises all kinds of errors for what is not an image
-        return False
-    return True
+        return None
+    return encoded.getvalue()
