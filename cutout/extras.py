@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from cutout.failures import Failure
 
 # One module of each package that the console, and the local cloud, import. Finding a module does not import it.
-_CONSOLE = ("PIL", "flask", "pillow_heif", "waitress")
+_CONSOLE = ("PIL", "flask", "pillow_heif", "waitress", "zipstream")
 _LOCAL = (
     *_CONSOLE,
     "aws_lambda_powertools",

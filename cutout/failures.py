@@ -55,6 +55,11 @@ def _is_unreadable(error: Exception) -> bool:
     return isinstance(error, ResponseParserError)
 
 
+def is_about_credentials(error: ClientError) -> bool:
+    """Whether no call will succeed before somebody logs in again."""
+    return error.response.get("Error", {}).get("Code") in _BAD_CREDENTIALS
+
+
 def describe(error: Failure | BotoCoreError | ClientError) -> str:
     if isinstance(error, ClientError):
         return _describe_refusal(error)

@@ -163,15 +163,15 @@ def _headers(answer: "GetObjectOutputTypeDef", key: str, kind: str, format_: str
     return _HEADERS | {
         "Content-Type": _TYPES[format_],
         "Content-Length": str(answer["ContentLength"]),
-        "Content-Disposition": disposition(kind, _name(key, _EXTENSIONS.get(format_, format_))),
+        "Content-Disposition": disposition(kind, _stem(key), _EXTENSIONS.get(format_, format_)),
         "ETag": answer["ETag"],
     }
 
 
 def _send(key: str, encoded: Encoded) -> Response:
-    named = {"Content-Disposition": disposition("inline", _name(key, "webp")), "ETag": f'"{encoded.etag}"'}
+    named = {"Content-Disposition": disposition("inline", _stem(key), "webp"), "ETag": f'"{encoded.etag}"'}
     return Response(encoded.webp, content_type="image/webp", headers=_HEADERS | named)
 
 
-def _name(key: str, extension: str) -> str:
-    return f"{posixpath.splitext(posixpath.basename(key))[0]}.{extension}"
+def _stem(key: str) -> str:
+    return posixpath.splitext(posixpath.basename(key))[0]

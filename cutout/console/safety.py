@@ -9,8 +9,9 @@ import secrets
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import TypeVar
 
-from flask import Flask, Response, abort, redirect, request
+from flask import Flask, Response, abort, current_app, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
 ADDRESS = "127.0.0.1"
@@ -31,12 +32,19 @@ POLICY = "; ".join(
 _HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with "no-referrer", the Origin of a form is null
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 _READING = ("GET", "HEAD")
+_View = TypeVar("_View", bound=Callable[..., object])
+
+
+def only_reads(view: _View) -> _View:
+    """Marks a view whose POST changes nothing at AWS, so that --read-only allows it: its fields fill no address."""
+    vars(view)["only_reads"] = True
+    return view
 
 
 class Gate:
@@ -76,7 +84,7 @@ class Gate:
             abort(
                 HTTPStatus.UNAUTHORIZED, "Open the address that `cutout console` printed last; each opens one browser."
             )
-        if self._read_only and request.method not in _READING:
+        if self._read_only and request.method not in _READING and not _only_reads(request.endpoint):
             abort(HTTPStatus.FORBIDDEN, "This console only reads: it was started with --read-only.")
 
     def _check_sender(self) -> None:
@@ -99,6 +107,10 @@ class Gate:
         response = redirect("/", HTTPStatus.SEE_OTHER)
         response.set_cookie(self._cookie, self._session, httponly=True, samesite="Strict")
         return response
+
+
+def _only_reads(endpoint: str | None) -> bool:
+    return hasattr(current_app.view_functions.get(endpoint or ""), "only_reads")
 
 
 def _equal(given: str, right: str) -> bool:

@@ -39,9 +39,9 @@ def cut_off(chunks: Iterable[bytes]) -> Iterator[bytes]:
         raise ClientDisconnected from None  # any other exception leaves a traceback in the terminal
 
 
-def disposition(kind: str, name: str) -> str:
+def disposition(kind: str, stem: str, extension: str) -> str:
     """A Content-Disposition, `inline` or `attachment`, with a name that any file system takes."""
-    safe = "".join("_" if c in _UNSAFE or not c.isprintable() else c for c in name)
-    safe = safe[:_MOST_CHARACTERS].strip(". ") or "file"
-    plain = unicodedata.normalize("NFKD", safe).encode("ascii", "ignore").decode().replace("%", "_").strip(". ")
-    return f"{kind}; filename=\"{plain or 'file'}\"; filename*=UTF-8''{quote(safe, safe='')}"
+    safe = "".join("_" if c in _UNSAFE or not c.isprintable() else c for c in stem)[:_MOST_CHARACTERS]
+    plain = unicodedata.normalize("NFKD", safe).encode("ascii", "ignore").decode().replace("%", "_")
+    name, plain_name = (f"{one.strip('. ') or 'file'}.{extension}" for one in (safe, plain))
+    return f"{kind}; filename=\"{plain_name}\"; filename*=UTF-8''{quote(name, safe='')}"

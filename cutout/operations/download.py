@@ -1,10 +1,11 @@
 """Fetches cutouts into a folder, each under its key, except those that are there already."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -14,6 +15,10 @@ from cutout.operations.progress import Progress
 from cutout.operations.threads import work_through
 from remove_background.aws_errors import http_status
 from remove_background.models import Cutout
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 ATTEMPTS = 3  # for an answer that is cut short
 
@@ -88,21 +93,34 @@ def plan(deployed: Deployment, prefix: str, out: Path, progress: Progress) -> Pl
 
 
 def _list(deployed: Deployment, prefix: str) -> Iterator[tuple[str, int, str]]:
-    """The key, size and ETag of each object, except uploads in the same bucket."""
+    """The key, size and ETag of each object."""
+    for page in list_pages(deployed, prefix):
+        for listed in page:
+            yield listed["Key"], listed["Size"], listed["ETag"].strip('"')
+
+
+def list_pages(deployed: Deployment, prefix: str) -> "Iterator[list[ObjectTypeDef]]":
+    """The objects of the output bucket, except folders, and uploads in the same bucket. Each page is a call."""
     uploads = deployed.settings["INPUT_PREFIX"] if deployed.input_bucket == deployed.output_bucket else None
     pages = deployed.s3.get_paginator("list_objects_v2").paginate(Bucket=deployed.output_bucket, Prefix=prefix)
     for page in pages:
-        for listed in page.get("Contents", []):
-            key = listed["Key"]
-            if key.endswith("/") or (uploads is not None and key.startswith(uploads)):
-                continue
-            yield key, listed["Size"], listed["ETag"].strip('"')
+        yield [
+            listed
+            for listed in page.get("Contents", [])
+            if not (listed["Key"].endswith("/") or (uploads is not None and listed["Key"].startswith(uploads)))
+        ]
+
+
+def split(key: str) -> list[str] | None:
+    """The path that a key stands for; None if it would lead out of the folder: a key may be anything."""
+    parts = key.split("/")
+    return None if "\0" in key or any(part in ("", ".", "..") for part in parts) else parts
 
 
 def _find_destination(top: Path, key: str) -> Path | None:
-    """None if the path would be outside the folder: a key may be anything."""
-    parts = key.split("/")
-    if "\0" in key or any(part in ("", ".", "..") for part in parts):
+    """None if the path would be outside the folder."""
+    parts = split(key)
+    if parts is None:
         return None
     destination = top.joinpath(*parts)
     return destination if top in objects.resolve(destination).parents else None
@@ -126,8 +144,7 @@ class Downloads:
     """`ends` holds the keys by outcome, `reasons` why some could not be written."""
 
     def __init__(self, deployed: Deployment) -> None:
-        self._s3 = deployed.s3
-        self._bucket = deployed.output_bucket
+        self._deployed = deployed
         self.ends: dict[Fetched, list[str]] = {end: [] for end in Fetched}
         self.reasons: dict[str, str] = {}
 
@@ -145,25 +162,35 @@ class Downloads:
             work_through(wanted, self._fetch, note)
 
     def _fetch(self, wanted: Wanted) -> tuple[str, Fetched, str | None]:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return wanted.key, self._try(wanted), None
-            except BotoCoreError:  # some are OSErrors, such as a timeout
-                if attempt == ATTEMPTS:
-                    raise
-            except OSError as error:
-                return wanted.key, Fetched.NOT_WRITTEN, f"{wanted.destination}: {error.strerror}."
-        raise AssertionError
-
-    def _try(self, wanted: Wanted) -> Fetched:
         try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=wanted.key)
-        except ClientError as error:
-            if http_status(error) == HTTPStatus.NOT_FOUND:
-                return Fetched.GONE
+            end = fetch(self._deployed, wanted.key, lambda body: objects.write(body, wanted.destination))
+        except BotoCoreError:  # some are OSErrors, such as a timeout
             raise
-        with answer["Body"]:
-            if Cutout.from_metadata(answer["ETag"], answer["Metadata"]).source_key is None:
-                return Fetched.NOT_A_CUTOUT
-            objects.write(answer["Body"], wanted.destination)
-        return Fetched.FETCHED
+        except OSError as error:
+            return wanted.key, Fetched.NOT_WRITTEN, f"{wanted.destination}: {error.strerror}."
+        return wanted.key, end, None
+
+
+def fetch(deployed: Deployment, key: str, save: "Callable[[StreamingBody], None]") -> Fetched:
+    """Gives the body to `save`, and again if it was cut short. Raises what `save` does, and boto3's errors."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _try(deployed, key, save)
+        except BotoCoreError:
+            if attempt == ATTEMPTS:
+                raise
+    raise AssertionError
+
+
+def _try(deployed: Deployment, key: str, save: "Callable[[StreamingBody], None]") -> Fetched:
+    try:
+        answer = deployed.s3.get_object(Bucket=deployed.output_bucket, Key=key)
+    except ClientError as error:
+        if http_status(error) == HTTPStatus.NOT_FOUND:
+            return Fetched.GONE
+        raise
+    with answer["Body"]:
+        if Cutout.from_metadata(answer["ETag"], answer["Metadata"]).source_key is None:
+            return Fetched.NOT_A_CUTOUT
+        save(answer["Body"])
+    return Fetched.FETCHED

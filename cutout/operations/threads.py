@@ -1,8 +1,9 @@
 """Works on many items in several threads, with few of them in memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 from cutout.operations.deployment import THREADS
@@ -14,19 +15,28 @@ Result = TypeVar("Result")
 WINDOW = 16 * THREADS
 
 
-def work_through(items: Iterable[Item], work: Callable[[Item], Result], note: Callable[[Result], None]) -> None:
-    """Calls `work` with each item in several threads, and `note` with each result in this thread, in order.
+def map_in_order(
+    items: Iterable[Item], work: Callable[[Item], Result], threads: int = THREADS, window: int = WINDOW
+) -> Generator[Result]:
+    """Calls `work` with each item in several threads, and yields the results in order.
 
-    After an exception or Ctrl-C, calls that have begun are finished, and no others are begun.
+    After an exception, Ctrl-C or `close`, calls that have begun are finished, and no others are begun.
     """
-    threads = ThreadPoolExecutor(THREADS)
+    pool = ThreadPoolExecutor(threads)
     on_their_way: deque[Future[Result]] = deque()
     try:
         for item in items:
-            on_their_way.append(threads.submit(work, item))
-            if len(on_their_way) == WINDOW:
-                note(on_their_way.popleft().result())
+            on_their_way.append(pool.submit(work, item))
+            if len(on_their_way) == window:
+                yield on_their_way.popleft().result()
         while on_their_way:
-            note(on_their_way.popleft().result())
+            yield on_their_way.popleft().result()
     finally:
-        threads.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
+
+
+def work_through(items: Iterable[Item], work: Callable[[Item], Result], note: Callable[[Result], None]) -> None:
+    """The same; calls `note` with each result in this thread."""
+    with closing(map_in_order(items, work)) as results:
+        for result in results:
+            note(result)

@@ -5,12 +5,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
-from urllib.parse import unquote
 
 from rich.box import SIMPLE
 from rich.filesize import decimal
 from rich.table import Column, Table
 
+from cutout.operations import originals
 from cutout.operations.attempts import LETTER, NOT_WRITTEN, UNAVAILABLE, Attempt
 from cutout.operations.comparison import Finding
 from cutout.operations.dead_letters import Letter
@@ -121,9 +121,8 @@ def _source(found: Explanation) -> str | None:
     cutout = found.standing.cutout
     if cutout.is_of_key(found.upload):
         return found.upload.uri
-    if cutout.source_key is None or ":" in cutout.source_key:
-        return None
-    return f"s3://{cutout.source_bucket}/{unquote(cutout.source_key)}"
+    key = originals.key_of(cutout)
+    return f"s3://{cutout.source_bucket}/{key}" if key else None
 
 
 def _paid(found: Explanation) -> list[str]:

@@ -1,7 +1,6 @@
 """Pictures that every browser shows, of images that it may not show itself."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,7 +51,7 @@ def _write(image: Path, preview: Path) -> bool:
     return True
 
 
-def encode(image: Path | IO[bytes], side: int, formats: Sequence[str] | None = None) -> bytes | None:
+def encode(image: Path | IO[bytes], side: int, formats: tuple[str, ...] | None = None) -> bytes | None:
     """The image as a WebP of at most `side` pixels a side; None when nothing here can read it.
 
     `formats` are those that it may have, by Pillow's names.

@@ -184,7 +184,7 @@ def test_ctrl_c_says_how_to_go_on(deployed: Deployment, cutout: Cutout, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(download.Downloads, "_try", interrupt)
+        patch.setattr(download, "_try", interrupt)
         call = cutout("download", "--out", "out")
     assert call.code == 130
     assert "0 of 2 files were fetched; the same call goes on with the others." in call.err

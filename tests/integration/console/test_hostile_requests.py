@@ -129,6 +129,7 @@ def _paths(method: str) -> list[str]:
 _OPEN = ("_enter", "static")  # to everybody, with the right address
 PAGES = _paths("GET")
 CHANGES = _paths("POST")
+READING = {"/cutouts/renew", "/cutouts/zip/chosen"}  # though by POST
 
 
 def _own_headers(console: Console, cookie: str) -> dict[str, str]:
@@ -244,7 +245,7 @@ def test_only_post_changes_something(console: Console, path: str, method: str) -
     assert not console.changes.read_text()
 
 
-@pytest.mark.parametrize("path", CHANGES)
+@pytest.mark.parametrize("path", sorted({*CHANGES} - READING))
 def test_a_console_that_only_reads_changes_nothing(reading_console: Console, path: str) -> None:
     headers = _own_headers(reading_console, reading_console.enter())
 
@@ -282,7 +283,7 @@ def test_every_answer_has_the_strict_headers(console: Console) -> None:
         assert "unsafe" not in answered["content-security-policy"]
         assert answered["content-security-policy"].startswith("default-src 'none'")
         assert answered["x-content-type-options"] == "nosniff"
-        assert answered["referrer-policy"] == "no-referrer"
+        assert answered["referrer-policy"] == "same-origin"
 
 
 def test_the_console_listens_on_this_machine_only(console: Console) -> None:
