@@ -7,6 +7,9 @@ import shutil
 import signal
 import sys
 import tempfile
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated
@@ -43,6 +46,7 @@ def local(
     no_deploy: Annotated[
         bool, typer.Option("--no-deploy", help="Leave it to `sam deploy` to deploy the stack.")
     ] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the console in the browser.")] = False,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -55,7 +59,8 @@ def local(
 ) -> None:
     """Keep the stack up on this machine until Ctrl-C.
 
-    What it prints says how to use it, from another terminal; then it shows each upload, and what becomes of it.
+    What it prints says how to use it, in the browser or from another terminal; then it shows each upload, and what
+    becomes of it.
 
     With --state, the next start with the same folder begins with what was in the buckets, the queues and the ledger
     when this one was stopped. Killed (kill -9), it leaves the folder as it was. Not kept are the logs, the API key, and
@@ -64,14 +69,10 @@ def local(
     Example: cutout local --port 4566 --state local-cloud/
     """
     require_local()
-    if state and no_deploy:
-        raise typer.BadParameter("with --no-deploy nothing is kept.", param_hint="--state")
-    api = None
-    if pixelcut_url:
-        key = os.environ.get("PIXELCUT_API_KEY", "").strip()
-        if not key:
-            raise typer.BadParameter("set PIXELCUT_API_KEY to the key of that API.", param_hint="--pixelcut-url")
-        api = (pixelcut_url.rstrip("/"), key)
+    if no_deploy and (state or open_page):
+        option = "--state" if state else "--open"
+        raise typer.BadParameter("not with --no-deploy, which leaves the stack to you.", param_hint=option)
+    api = _read_api(pixelcut_url)
 
     # They load moto and OpenCV, which --help can do without.
     from cutout.local.aws.deploy import DeployError  # noqa: PLC0415
@@ -93,8 +94,11 @@ def local(
                 with LocalCloud(port=port, log_dir=log_dir, watcher=watcher) as cloud, pixelcut(api) as service:
                     _tell(cloud, _how_to_deploy(service, log_dir, stand_in=api is None), happened)
             else:
-                with local_stack(template, log_dir, port=port, api=api, watcher=watcher, state=state) as stack:
-                    _tell(stack.cloud, _how_to_use(stack, stand_in=api is None), happened)
+                with (
+                    local_stack(template, log_dir, port=port, api=api, watcher=watcher, state=state) as stack,
+                    _console(stack, log_dir, happened, open_page=open_page) as address,
+                ):
+                    _tell(stack.cloud, _how_to_use(stack, address, stand_in=api is None), happened)
     except KeyboardInterrupt:
         typer.echo("Stopped.")
     except DeployError as error:
@@ -103,6 +107,38 @@ def local(
         if error.errno != errno.EADDRINUSE:
             raise
         raise typer.BadParameter(f"{port} is taken.", param_hint="--port") from error
+
+
+def _read_api(url: str | None) -> tuple[str, str] | None:
+    """Another API's base URL and key."""
+    if not url:
+        return None
+    key = os.environ.get("PIXELCUT_API_KEY", "").strip()
+    if not key:
+        raise typer.BadParameter("set PIXELCUT_API_KEY to the key of that API.", param_hint="--pixelcut-url")
+    return url.rstrip("/"), key
+
+
+@contextmanager
+def _console(stack: "LocalStack", log_dir: Path, happened: SimpleQueue[str], *, open_page: bool) -> Iterator[str]:
+    """Serves the console of the stack, and yields the address to open."""
+    from cutout.console.changes import Changes  # noqa: PLC0415  # as above
+    from cutout.console.server import serving  # noqa: PLC0415
+    from cutout.console.stack import Stack  # noqa: PLC0415
+
+    addresses: list[str] = []
+
+    def announce(address: str) -> None:
+        if addresses:
+            happened.put(f"The console was opened. For another browser: {address}")
+        addresses.append(address)
+
+    shown = Stack(stack.deployed.stack_name, lambda: stack.deployed)
+    changes = Changes(log_dir / "console.log", shown.name)
+    with serving(shown, 0, changes, announce, read_only=False):
+        if open_page and not webbrowser.open(addresses[0]):
+            typer.echo("No browser could be opened.", err=True)
+        yield addresses[0]
 
 
 def _tell(cloud: "LocalCloud", text: str, happened: SimpleQueue[str]) -> None:
@@ -128,10 +164,14 @@ def _program() -> str:
     return f"{shlex.quote(sys.executable)} -m cutout" if called.name == "__main__.py" else shlex.quote(sys.argv[0])
 
 
-def _how_to_use(stack: "LocalStack", *, stand_in: bool) -> str:
+def _how_to_use(stack: "LocalStack", console: str, *, stand_in: bool) -> str:
     outputs = stack.outputs
     cutout = _program()
-    return f"""Upload an image, and fetch its cutout a few seconds later:
+    return f"""Open the console, to drop pictures on it and to see what becomes of them:
+
+  {console}
+
+Upload an image, and fetch its cutout a few seconds later:
 
   {_AWS} s3 cp photo.jpg s3://{outputs["InputBucketName"]}/
   {_AWS} s3 cp s3://{outputs["OutputBucketName"]}/photo.png .

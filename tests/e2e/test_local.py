@@ -97,6 +97,20 @@ def test_the_commands_that_it_prints_can_be_called(local: subprocess.Popen[str])
     assert requests.get(address[1], timeout=10).status_code == 200
 
 
+def test_the_console_that_it_prints_can_be_opened(local: subprocess.Popen[str]) -> None:
+    said = read_until_ready(local)
+    address = re.search(r"http://\S+/enter\?token=\S+", said)
+    assert address, said
+
+    with requests.Session() as browser:
+        page = browser.get(address[0], timeout=10)
+
+    assert page.status_code == 200
+    assert "Ended last" in page.text
+    assert local.stdout
+    assert "For another browser: http://127.0.0.1:" in next(local.stdout)
+
+
 @pytest.mark.parametrize("options", [["--no-deploy"]])
 def test_without_a_stack_it_prints_what_a_deployment_needs(local: subprocess.Popen[str]) -> None:
     said = read_until_ready(local)

@@ -14,12 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
+from urllib.request import HTTPCookieProcessor, build_opener
 
 from tests.deploy.check import COMMAND_SECONDS, PHOTO, ROOT, Failed, read_until_ready, step
 
 INDEX = ROOT / ".venv" / "wheels"
 MADE_BY_TOOLS = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "out")
-NEEDS_EXTRA = "Error: This needs the extra `local`, which is not installed: pip install '{}[local]'\n"
+NEEDS_EXTRA = "Error: This needs the extra `{extra}`, which is not installed: pip install '{wheel}[{extra}]'\n"
 
 
 class Folder:
@@ -130,6 +132,24 @@ def use(operator: Folder) -> None:
         raise Failed(f"$ cutout ...\nfound {found}\ninstead of {expected}")
 
 
+def open_console(viewer: Folder) -> None:
+    """Its pages and what they load come from the wheel."""
+    program = shutil.which("cutout", path=viewer.environment["PATH"])
+    with subprocess.Popen(
+        [str(program), "console"], cwd=viewer.path, env=viewer.environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            address = process.stdout.readline().removeprefix("Open ").strip()
+            browser = build_opener(HTTPCookieProcessor())
+            page = browser.open(address).read().decode()
+            loaded = [urljoin(address, path) for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', page)]
+            if "Letters" not in page or not loaded or not all(browser.open(url).read() for url in loaded):
+                raise Failed(f"$ cutout console\n{page}")
+        finally:
+            process.terminate()
+
+
 def check(folder: Path) -> None:
     with step("build the wheel twice"):
         wheel = build_twice(folder)
@@ -140,16 +160,20 @@ def check(folder: Path) -> None:
         said = operator.run("cutout", "--version")
         if said.strip() != wheel.name.split("-")[1]:
             raise Failed(f"$ cutout --version\n{said}")
-    with step("cutout demo, local, without the extra"):
-        for command in ("demo", "local"):
+    with step("cutout demo, local, console, without their extras"):
+        for command, extra in (("demo", "local"), ("local", "local"), ("console", "console")):
             said = operator.run("cutout", command, code=1)
-            if said != NEEDS_EXTRA.format(wheel.name):
+            if said != NEEDS_EXTRA.format(wheel=wheel.name, extra=extra):
                 raise Failed(f"$ cutout {command}\n{said}")
+    with step("pip install WHEEL[console]"):
+        viewer = Folder(folder / "viewer", install(folder / "with-console", f"{wheel}[console]"))
     with step("pip install WHEEL[local]"):
         host = Folder(folder / "host", install(folder / "with-local", f"{wheel}[local]"))
-    with step("cutout upload, status, letters, backfill"), local_cloud(host) as exports:
+    with step("cutout upload, status, letters, backfill, console"), local_cloud(host) as exports:
         operator.environment |= exports
         use(operator)
+        viewer.environment |= exports
+        open_console(viewer)
     uv = Folder(folder / "uv", Path(sys.executable).parent)
     uv.environment["PATH"] += f":{os.defpath}"  # its programs are scripts that call others
     uvx = f"uv tool run --no-config --offline --no-index --python {sys.executable} --find-links".split()
