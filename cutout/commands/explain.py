@@ -7,14 +7,12 @@ from typing import Annotated
 import typer
 
 from cutout.commands.options import MOST_HOURS, STACK_NAME, AsJson, EndpointUrl, StackName
+from cutout.failures import Failure
 from cutout.operations import deployment
 from cutout.operations.deployment import Deployment
-from cutout.operations.explanation import Happened, explain
+from cutout.operations.explanation import Happened, explain, read_key
 from cutout.presentation.explanation import explanation_as_json, print_explanation
 from cutout.terminal import bar, print_json
-from remove_background.output_key import MAX_KEY_BYTES
-
-_SCHEME = "s3://"
 
 
 def explain_upload(
@@ -51,18 +49,7 @@ def explain_upload(
 
 
 def _read_key(deployed: Deployment, text: str) -> str:
-    key = text
-    if text.startswith(_SCHEME):
-        bucket, _, key = text.removeprefix(_SCHEME).partition("/")
-        if bucket != deployed.input_bucket:
-            raise typer.BadParameter(
-                f"the stack's input bucket is {deployed.input_bucket}: give the key of an upload in it.",
-                param_hint="KEY",
-            )
     try:
-        fits = 0 < len(key.encode()) <= MAX_KEY_BYTES
-    except UnicodeEncodeError:  # an argument that is not UTF-8
-        fits = False
-    if not fits:
-        raise typer.BadParameter("a key has 1 to 1,024 bytes of UTF-8.", param_hint="KEY")
-    return key
+        return read_key(deployed, text)
+    except Failure as error:
+        raise typer.BadParameter(str(error), param_hint="KEY") from None

@@ -1,7 +1,7 @@
 """`cutout letters`: which uploads could not become cutouts, why, and what is to become of them."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
 import typer
@@ -17,13 +17,11 @@ from cutout.operations.deployment import Deployment
 from cutout.operations.files import Became
 from cutout.operations.replay import Replay
 from cutout.operations.selection import Choice, Chosen, Done
-from cutout.presentation.credits import word_left
 from cutout.presentation.letter import describe, print_letter
-from cutout.presentation.letters import list_codes, list_page, read_letters, word_chosen
-from cutout.presentation.outcome import deletion_as_json, report, report_deletion
+from cutout.presentation.letters import list_codes, list_page, read_letters, word_discard, word_replay
+from cutout.presentation.outcome import deletion_as_json, report, word_deletion, word_stopped
 from cutout.presentation.requeued import ends_as_json, follow, word_ends
 from cutout.terminal import agree, bar, print_json
-from cutout.words import count
 
 letters = typer.Typer(
     no_args_is_help=True,
@@ -116,14 +114,9 @@ def replay_letters(
     done = Done()
     followed = None
     if chosen.ids:
-        left = word_left(balance.read(deployed)).rstrip(".")
-        typer.echo(
-            f"To be replayed: {word_chosen(chosen)}.\nThat may cost {count(chosen.uploads, 'credit')}, less where a "
-            f"paid result can be used again; {left}.",
-            err=True,
-        )
-        if stack_intake.read(deployed).paused_by:
-            typer.echo("The intake is paused: what is replayed waits in the queue until `cutout resume`.", err=True)
+        left = balance.read(deployed)
+        is_paused = stack_intake.read(deployed).paused_by is not None
+        _say(word_replay(chosen, left, is_paused=is_paused))
         agree(yes=yes)
         began = queues.now(deployed.sqs, deployed.dead_letter_queue)
         done = _work_off(deployed, chosen, replay, "replayed")
@@ -160,16 +153,13 @@ def discard_letters(
     done = Done()
     deletion = Deletion(deployed) if delete_upload else None
     if chosen.ids:
-        typer.echo(f"To be discarded, for good: {word_chosen(chosen)}.", err=True)
-        if deletion:
-            images = count(chosen.uploads, "image")
-            typer.echo(f"To be deleted with them, for good: {images} in s3://{deployed.input_bucket}.", err=True)
+        _say(word_discard(chosen, deployed.input_bucket if deletion else None))
         agree(yes=yes)
         try:
             done = _work_off(deployed, chosen, deletion or list, "discarded")
         finally:
             if deletion:
-                report_deletion(deletion)
+                _say(word_deletion(deletion))
     report(chosen, done, "discarded", {}, as_json=as_json, more=deletion_as_json(deletion) if deletion else {})
     _fail_unless(_is_done(chosen, done))
 
@@ -199,14 +189,18 @@ def _work_off(
     try:
         selection.work_off(deployed, chosen, act, done, functools.partial(bar, "Letters"))
     except (KeyboardInterrupt, BotoCoreError, ClientError):
-        chosen_letters = count(len(chosen.ids), "letter")
-        typer.echo(f"{done.done:,} of {chosen_letters} were {word}; the others are in the queue.", err=True)
+        _say(word_stopped(chosen, done, word))
         raise
     return done
 
 
 def _is_done(chosen: Chosen, done: Done) -> bool:
-    return done.done == len(chosen.ids) and not done.undeleted
+    return done.done == chosen.ids and not done.undeleted
+
+
+def _say(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        typer.echo(sentence, err=True)
 
 
 def _fail_unless(all_is_well: bool) -> None:

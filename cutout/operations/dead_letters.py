@@ -111,19 +111,25 @@ class DeadLetters:
         self._lock = threading.Lock()
         self._held: dict[str, str] = {}  # the receipts of letters that are hidden, by id
         self._seen: set[str] = set()
-        self.undeleted = 0  # letters that SQS failed to delete
-        self.deleted: set[str] = set()  # the ids of those that it deleted
+        # The ids of letters that were handled: those that SQS deleted, and those that it may have kept.
+        self.deleted: set[str] = set()
+        self.undeleted: set[str] = set()
 
-    def work_through(self, handle: Callable[[Sequence[Letter]], Iterable[Letter]]) -> None:
+    def work_through(
+        self, handle: Callable[[Sequence[Letter]], Iterable[Letter]], is_stopped: Callable[[], bool] = lambda: False
+    ) -> None:
         """Passes each letter once to `handle`, at most ten at a time, from several threads; deletes those it returns.
 
-        The others are visible again at the end, even if `handle` raises or Ctrl-C ends it: running calls are
-        finished first. Letters that arrive meanwhile are left alone: a replay may make new ones.
+        The others are visible again at the end, even if `handle` raises, or `is_stopped` or Ctrl-C ends it: running
+        calls are finished first, and what they return is deleted. Letters that arrive meanwhile are left alone: a
+        replay may make new ones.
         """
         stop = threading.Event()
         begun = self._now()
         with self._released(), ThreadPoolExecutor(THREADS) as threads:
-            running = [threads.submit(self._work, handle, begun, stop) for _ in range(THREADS)]
+            running = [
+                threads.submit(self._work, handle, begun, lambda: stop.is_set() or is_stopped()) for _ in range(THREADS)
+            ]
             try:
                 done, _ = wait(running, return_when=FIRST_EXCEPTION)
             finally:
@@ -132,14 +138,14 @@ class DeadLetters:
                 future.result()
 
     def _work(
-        self, handle: Callable[[Sequence[Letter]], Iterable[Letter]], begun: datetime, stop: threading.Event
+        self, handle: Callable[[Sequence[Letter]], Iterable[Letter]], begun: datetime, is_stopped: Callable[[], bool]
     ) -> None:
         """Runs until a receive brings no letter, or too many in a row bring none to handle."""
         vain = 0
-        while vain < VAIN_RECEIVES and not stop.is_set() and (received := self._receive()):
+        while vain < VAIN_RECEIVES and not is_stopped() and (received := self._receive()):
             letters = [letter for letter in self._unseen(received) if letter.sent < begun]
             vain = 0 if letters else vain + 1
-            if letters and not stop.is_set():
+            if letters and not is_stopped():
                 self._delete(list(handle(letters)))
 
     def _now(self) -> datetime:
@@ -165,12 +171,14 @@ class DeadLetters:
         with self._lock:  # the last receipt of each: with an older one, SQS may keep the message
             receipts = [self._held.get(letter.id, letter.receipt) for letter in letters]
         entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(receipts)]
+        with self._lock:  # until SQS says otherwise: its answer may be lost
+            self.undeleted.update(letter.id for letter in letters)
         answer = self._sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)  # type: ignore[arg-type]
         kept = {int(failure["Id"]) for failure in answer.get("Failed", [])}
         with self._lock:
-            self.undeleted += len(kept)
             for number, letter in enumerate(letters):
                 if number not in kept:
+                    self.undeleted.discard(letter.id)
                     self.deleted.add(letter.id)
                     self._held.pop(letter.id, None)
 

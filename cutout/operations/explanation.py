@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from cutout.failures import describe, is_told
+from cutout.failures import Failure, describe, is_told
 from cutout.operations import attempts, comparison, dead_letters, logs, objects, output_keys, queues
 from cutout.operations import intake as stack_intake
 from cutout.operations.attempts import LETTER, NOT_WRITTEN, UNAVAILABLE, Attempt
@@ -24,10 +24,12 @@ from remove_background import rejections
 from remove_background.errors import OutputKeyTooLong
 from remove_background.ledger import KEPT_SECONDS, Seen, key_of
 from remove_background.models import Cutout
+from remove_background.output_key import MAX_KEY_BYTES
 from remove_background.uploads import Upload
 
 Result = TypeVar("Result")
 
+_SCHEME = "s3://"
 VERSIONS = 10  # of the key that are listed, the newest
 # The letters that are looked at, at most, are ten times as many.
 RECEIVES = 100
@@ -207,6 +209,22 @@ class Explanation:
         """Whether the queue may hold it: SQS cannot be asked for one upload."""
         queue = self.queue
         return queue is None or bool(queue.waiting or queue.in_work or queue.delayed)
+
+
+def read_key(deployed: Deployment, text: str) -> str:
+    """The key that a person means, who may give its s3:// URI. Raises Failure."""
+    key = text
+    if text.startswith(_SCHEME):
+        bucket, _, key = text.removeprefix(_SCHEME).partition("/")
+        if bucket != deployed.input_bucket:
+            raise Failure(f"The stack's input bucket is {deployed.input_bucket}: give the key of an upload in it.")
+    try:
+        fits = 0 < len(key.encode()) <= MAX_KEY_BYTES
+    except UnicodeEncodeError:  # an argument that is not UTF-8
+        fits = False
+    if not fits:
+        raise Failure("A key has 1 to 1,024 bytes of UTF-8.")
+    return key
 
 
 def explain(deployed: Deployment, key: str, since: datetime | None, progress: Progress) -> Explanation:

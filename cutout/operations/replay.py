@@ -57,35 +57,41 @@ class Replay:
 
     def __call__(self, letters: Sequence[Letter]) -> list[Letter]:
         """Those that were sent, at most ten. Only then may they be deleted."""
-        due = [letter for letter in letters if self._is_due(letter)]
-        return [letter for batch in _batches(due) for letter in self._send(batch)]
+        kept: dict[str, Kept] = {}
+        due = []
+        for letter in letters:
+            why = self._judge(letter)
+            if why is None:
+                due.append(letter)
+            else:
+                kept[letter.id] = why
+        sent = []
+        for batch in _batches(due):
+            refused = self._send(batch)
+            kept |= dict.fromkeys(refused, Kept.NOT_SENT)
+            sent += [letter for letter in batch if letter.id not in refused]
+        with self._lock:  # at once: a call that raises leaves all of its letters as they were
+            for letter_id, why in kept.items():
+                self.kept[why].append(letter_id)
+            self.sent += [upload for letter in sent for upload in letter.uploads]
+        return sent
 
-    def _is_due(self, letter: Letter) -> bool:
+    def _judge(self, letter: Letter) -> Kept | None:
+        """Why it is not to be sent, if it is not."""
         states = {look_at(self._s3, upload) for upload in letter.uploads}
         if State.THERE in states:
-            return True
+            return None
         if State.OVERWRITTEN in states:
-            self._keep(Kept.OVERWRITTEN, letter)
-        else:
-            self._keep(Kept.GONE if states else Kept.NO_UPLOAD, letter)
-        return False
+            return Kept.OVERWRITTEN
+        return Kept.GONE if states else Kept.NO_UPLOAD
 
-    def _send(self, letters: Sequence[Letter]) -> list[Letter]:
+    def _send(self, letters: Sequence[Letter]) -> set[str]:
+        """The ids of those that SQS refused."""
         answer = self._sqs.send_message_batch(
             QueueUrl=self._queue_url,
             Entries=[{"Id": str(number), "MessageBody": letter.body} for number, letter in enumerate(letters)],
         )
-        refused = {int(failure["Id"]) for failure in answer.get("Failed", [])}
-        for number in refused:
-            self._keep(Kept.NOT_SENT, letters[number])
-        sent = [letter for number, letter in enumerate(letters) if number not in refused]
-        with self._lock:
-            self.sent += [upload for letter in sent for upload in letter.uploads]
-        return sent
-
-    def _keep(self, why: Kept, letter: Letter) -> None:
-        with self._lock:
-            self.kept[why].append(letter.id)
+        return {letters[int(failure["Id"])].id for failure in answer.get("Failed", [])}
 
 
 def _batches(letters: Sequence[Letter]) -> Iterator[list[Letter]]:

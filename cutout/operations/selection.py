@@ -57,23 +57,28 @@ class Chosen:
     codes: Counter[str] = field(default_factory=Counter)
     uploads: int = 0
 
-    def add(self, letter: Letter) -> None:
-        self.ids.add(letter.id)
-        self.codes[letter.code] += 1
-        self.uploads += len(letter.uploads)
+    def add(self, letter_id: str, code: str, uploads: int) -> None:
+        self.ids.add(letter_id)
+        self.codes[code] += 1
+        self.uploads += uploads
 
 
 @dataclass(slots=True)
 class Done:
-    """What became of the selected letters: `met` were still there; `undeleted` are `done`, but still in the queue."""
+    """What became of the selected letters, by their ids.
 
-    met: int = 0
-    done: int = 0
-    undeleted: int = 0
+    `met` were still there. `undeleted` are `done`, but may be in the queue still.
+    """
+
+    met: set[str] = field(default_factory=set)
+    done: set[str] = field(default_factory=set)
+    undeleted: set[str] = field(default_factory=set)
 
 
-def read_all(deployed: Deployment, look: Look, progress: Progress) -> Read:
-    """Calls `look` with every letter, one at a time."""
+def read_all(
+    deployed: Deployment, look: Look, progress: Progress, is_stopped: Callable[[], bool] = lambda: False
+) -> Read:
+    """Calls `look` with every letter, one at a time, unless it is stopped before the end."""
     before = queues.count(deployed.sqs, deployed.dead_letter_queue)
     lock = threading.Lock()
     read = 0
@@ -88,7 +93,7 @@ def read_all(deployed: Deployment, look: Look, progress: Progress) -> Read:
             advance(len(found))
             return []
 
-        DeadLetters(deployed.sqs, deployed.dead_letter_queue).work_through(handle)
+        DeadLetters(deployed.sqs, deployed.dead_letter_queue).work_through(handle, is_stopped)
     unread = max(before.waiting + before.in_work - read, 0)
     return Read(min(before.in_work, unread), max(before.waiting - read, 0))
 
@@ -102,7 +107,7 @@ def find(choice: Choice, read: Callable[[Look], int]) -> Chosen:
 
     def look(letter: Letter) -> None:
         if choice.takes(letter):
-            chosen.add(letter)
+            chosen.add(letter.id, letter.code, len(letter.uploads))
 
     choice.check(chosen.ids, hidden=read(look))
     return chosen
@@ -114,10 +119,19 @@ def work_off(
     act: Callable[[Sequence[Letter]], Sequence[Letter]],
     done: Done,
     progress: Progress,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """`act` returns those of its letters, at most ten, that it has handled. `done` is right even if it raises."""
+    """`act` returns those of its letters, at most ten, that it has handled. `done` is right even if it raises.
+
+    Once it is stopped, no further `act` is begun; what running ones return is deleted.
+    """
     lock = threading.Lock()
+
+    def is_enough() -> bool:
+        return is_stopped() or len(done.met) == len(chosen.ids)
+
     dead_letters = DeadLetters(deployed.sqs, deployed.dead_letter_queue)
+    done.undeleted = dead_letters.undeleted
     with progress(len(chosen.ids)) as advance:
 
         def handle(found: Sequence[Letter]) -> Sequence[Letter]:
@@ -125,10 +139,9 @@ def work_off(
             mine = [letter for letter in found if letter.id in chosen.ids]
             finished = act(mine) if mine else []
             with lock:
-                done.met += len(mine)
-                done.done += len(finished)
+                done.met.update(letter.id for letter in mine)
+                done.done.update(letter.id for letter in finished)
             advance(len(mine))
             return finished
 
-        dead_letters.work_through(handle)
-    done.undeleted = dead_letters.undeleted
+        dead_letters.work_through(handle, is_enough)

@@ -1,8 +1,9 @@
 """One letter: as a line of a list, and with everything about it."""
 
+import itertools
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -77,11 +78,10 @@ _STATES = {
 }
 
 
-def print_letter(letter: Mapping[str, Any], *, body: bool) -> None:
-    table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False, box=SIMPLE)
-    uploads = [f"{printable(upload['source'])}\n  {_STATES[upload['state']]}" for upload in letter["uploads"]]
+def rows(letter: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """What `describe` returned, with the names and lines that a person reads; without the body."""
     tries = letter["attempts"]
-    rows = {
+    facts = {
         "Letter": letter["id"],
         "Code": letter["code"],
         "What it means": letter["meaning"],
@@ -94,19 +94,27 @@ def print_letter(letter: Mapping[str, Any], *, body: bool) -> None:
         "Request": letter["request_id"],
         "Log": letter["log"],
     }
-    for name, value in rows.items():
+    for name, value in facts.items():
         if value:
-            table.add_row(name, printable(value))
+            yield name, [value]
         if name == "Message":
-            table.add_row("Upload", "\n".join(uploads) or "none that can be read")
+            uploads = [(upload["source"], f"  {_STATES[upload['state']]}") for upload in letter["uploads"]]
+            yield "Upload", list(itertools.chain(*uploads)) or ["none that can be read"]
+
+
+def print_letter(letter: Mapping[str, Any], *, body: bool) -> None:
+    table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False, box=SIMPLE)
+    for name, lines in rows(letter):
+        table.add_row(name, "\n".join(map(printable, lines)))
     screen = console()
     screen.print(table)
     if body:
         screen.print("Its body:")
-        screen.print("\n".join(printable(line) for line in _indent(letter["body"]).splitlines()), soft_wrap=True)
+        screen.print("\n".join(printable(line) for line in indent(letter["body"]).splitlines()), soft_wrap=True)
 
 
-def _indent(body: str) -> str:
+def indent(body: str) -> str:
+    """JSON on lines that a person can read; anything else as it is."""
     try:
         return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):

@@ -2,6 +2,7 @@
 
 import functools
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import typer
@@ -11,8 +12,9 @@ from rich.table import Column, Table
 from cutout.operations import selection
 from cutout.operations.dead_letters import HIDDEN, HIDDEN_UNTIL, VISIBILITY_SECONDS, Letter
 from cutout.operations.deployment import Deployment
-from cutout.operations.selection import Choice, Chosen, Look
+from cutout.operations.selection import Choice, Chosen, Look, Read
 from cutout.presentation.advice import advise
+from cutout.presentation.credits import word_left
 from cutout.presentation.letter import SHORT_ID, Line, line_as_json, to_line
 from cutout.terminal import bar, console, print_json, printable
 from cutout.words import count
@@ -22,15 +24,37 @@ from remove_background.errors import Billed
 def read_letters(deployed: Deployment, look: Look) -> int:
     """Calls `look` with every letter, one at a time; prints how many it did not see. Returns how many were hidden."""
     read = selection.read_all(deployed, look, functools.partial(bar, "Reading letters"))
-    if read.hidden:
-        typer.echo(f"Not among these: {count(read.hidden, 'letter')} {HIDDEN}. {HIDDEN_UNTIL}", err=True)
-    if read.missing:  # such as those of an answer that was lost on its way
-        typer.echo(
-            f"SQS counted {count(read.missing, 'letter')} more than it gave. Its counts lag by a minute; letters that "
-            f"are there come back within {VISIBILITY_SECONDS // 60}.",
-            err=True,
-        )
+    for sentence in word_unread(read):
+        typer.echo(sentence, err=True)
     return read.hidden
+
+
+def word_unread(read: Read) -> Iterator[str]:
+    if read.hidden:
+        yield f"Not among these: {count(read.hidden, 'letter')} {HIDDEN}. {HIDDEN_UNTIL}"
+    if read.missing:  # such as those of an answer that was lost on its way
+        yield (
+            f"SQS counted {count(read.missing, 'letter')} more than it gave. Its counts lag by a minute; letters that "
+            f"are there come back within {VISIBILITY_SECONDS // 60}."
+        )
+
+
+def word_replay(chosen: Chosen, left: float | str, *, is_paused: bool) -> Iterator[str]:
+    """What a replay would do and cost, with the credits that are `left`, or why that is not known."""
+    yield f"To be replayed: {word_chosen(chosen)}."
+    yield (
+        f"That may cost {count(chosen.uploads, 'credit')}, less where a paid result can be used again; "
+        f"{word_left(left).rstrip('.')}."
+    )
+    if is_paused:
+        yield "The intake is paused: what is replayed waits in the queue until `cutout resume`."
+
+
+def word_discard(chosen: Chosen, bucket: str | None) -> Iterator[str]:
+    """What a discard would do; with the `bucket`, if the images in it are to be deleted as well."""
+    yield f"To be discarded, for good: {word_chosen(chosen)}."
+    if bucket:
+        yield f"To be deleted with them, for good: {count(chosen.uploads, 'image')} in s3://{bucket}."
 
 
 def word_chosen(chosen: Chosen) -> str:

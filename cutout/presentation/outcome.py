@@ -1,6 +1,6 @@
 """What became of the letters that a command selected."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -25,36 +25,49 @@ def report(
     more: Mapping[str, Any],
 ) -> None:
     """`more` are further fields of the JSON."""
-    missing = len(chosen.ids) - done.met
+    missing = len(chosen.ids) - len(done.met)
     if as_json:
         print_json(
             {
                 "chosen": len(chosen.ids),
                 "codes": dict(chosen.codes.most_common()),
-                word: done.done,
-                "not_deleted": done.undeleted,
+                word: len(done.done),
+                "not_deleted": len(done.undeleted),
                 "not_found_again": missing,
             }
             | ({why.value: list(kept.get(why, ())) for why in Kept} if word == "replayed" else {})
             | dict(more)
         )
     else:
-        typer.echo(f"{count(done.done, 'letter')} {word}." if chosen.ids else "There are no such letters.")
+        typer.echo(f"{count(len(done.done), 'letter')} {word}." if chosen.ids else "There are no such letters.")
     for why, ids in kept.items():
-        typer.echo(f"{count(len(ids), 'letter')} not replayed: {_WORDS[why]}\n  {_word_command(why, ids)}", err=True)
+        typer.echo(f"{word_kept(why, ids)}\n  {_word_command(why, ids)}", err=True)
     if done.undeleted:
-        typer.echo(f"SQS has kept {count(done.undeleted, 'letter')} of those: they are in the queue still.", err=True)
+        typer.echo(
+            f"SQS has kept {count(len(done.undeleted), 'letter')} of those: they are in the queue still.", err=True
+        )
     if missing:
         typer.echo(
             f"{count(missing, 'letter')} not found again: another command has them, or has deleted them.", err=True
         )
 
 
-def report_deletion(deletion: Deletion) -> None:
-    """On stderr, even if the letters could not all be handled."""
-    typer.echo(f"{count(deletion.deleted, 'image')} deleted.", err=True)
+def word_kept(why: Kept, ids: Sequence[str]) -> str:
+    return f"{count(len(ids), 'letter')} not replayed: {_WORDS[why]}"
+
+
+def word_stopped(chosen: Chosen, done: Done, word: str) -> Iterator[str]:
+    """What was done before an error or Ctrl-C."""
+    yield f"{len(done.done):,} of {count(len(chosen.ids), 'letter')} were {word}; the others are in the queue."
+    if done.undeleted:
+        yield f"Of those {word}, {count(len(done.undeleted), 'letter')} may be in the queue still."
+
+
+def word_deletion(deletion: Deletion) -> Iterator[str]:
+    """Also where the letters could not all be handled."""
+    yield f"{count(deletion.deleted, 'image')} deleted."
     for why, uris in deletion.left.items():
-        typer.echo(f"{count(len(uris), 'image')} left, {_WORDS_LEFT[why]}: {name_some(uris, MOST_IDS)}", err=True)
+        yield f"{count(len(uris), 'image')} left, {_WORDS_LEFT[why]}: {name_some(uris, MOST_IDS)}"
 
 
 def deletion_as_json(deletion: Deletion) -> dict[str, Any]:

@@ -421,7 +421,7 @@ def test_letters_that_sqs_refuses_stay(
     written = sorted([write("a.jpg"), write("b.jpg"), write("c.jpg")])
     send = Replay._send
 
-    def refuse_one(replay: Replay, letters: Sequence[Letter]) -> list[Letter]:
+    def refuse_one(replay: Replay, letters: Sequence[Letter]) -> set[str]:
         take = replay._sqs.send_message_batch
 
         def send_message_batch(QueueUrl: str, Entries: Sequence[Any]) -> Any:  # noqa: ANN401, N803

@@ -210,9 +210,9 @@ def test_watch_refreshes_it_until_ctrl_c(
     read = dead_letters.DeadLetters.work_through
     reads = []
 
-    def count_reads(letters: dead_letters.DeadLetters, handle: Any) -> None:  # noqa: ANN401
+    def count_reads(letters: dead_letters.DeadLetters, *arguments: Any) -> None:  # noqa: ANN401
         reads.append(1)
-        read(letters, handle)
+        read(letters, *arguments)
 
     monkeypatch.setattr(dead_letters.DeadLetters, "work_through", count_reads)
     looks(lambda: write_letters(deployed), lambda: pause(deployed))
