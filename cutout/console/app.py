@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from cutout.console import cutouts, now, pictures, zips
+from cutout.console import cutouts, explain, letters, now, pictures, zips
 from cutout.console.changes import Changes
 from cutout.console.safety import Gate
 from cutout.console.stack import Stack
@@ -16,7 +16,12 @@ from cutout.words import count
 
 MOST_FORM_BYTES = 1_048_576
 # The first view of each page, and the page's name.
-PAGES = (("now.show", "Now"), ("cutouts.show", "Cutouts"))
+PAGES = (
+    ("now.show", "Now"),
+    ("cutouts.show", "Cutouts"),
+    ("letters.show", "Letters"),
+    ("explain.show", "Explain"),
+)
 
 
 def make_app(stack: Stack, gate: Gate, changes: Changes, *, read_only: bool) -> Flask:
@@ -34,7 +39,14 @@ def make_app(stack: Stack, gate: Gate, changes: Changes, *, read_only: bool) -> 
 
 def _pages(stack: Stack, changes: Changes) -> list[Blueprint]:
     watch = Watch(stack)  # one for all pages and windows
-    return [now.make(stack, changes, watch), cutouts.make(stack, watch), pictures.make(stack), zips.make(stack)]
+    return [
+        now.make(stack, changes, watch),
+        cutouts.make(stack, watch),
+        pictures.make(stack),
+        zips.make(stack),
+        letters.make(stack, changes),
+        explain.make(stack),
+    ]
 
 
 def _answer_error(stack: Stack, error: Exception) -> ResponseReturnValue:

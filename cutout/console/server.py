@@ -52,3 +52,4 @@ def serving(
             with suppress(OSError):  # the loop may have closed the trigger with the rest already
                 server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
             loop.join()
+            stack.end()

@@ -18,6 +18,7 @@ class Stack:
         self._find = find
         self._lock = threading.Lock()
         self._deployed: Deployment | None = None
+        self._endings: list[Callable[[], None]] = []
 
     @property
     def deployed(self) -> Deployment:
@@ -31,3 +32,12 @@ class Stack:
         """Call after AWS has refused or not answered a call."""
         with self._lock:
             self._deployed = None
+
+    def at_end(self, end: Callable[[], None]) -> None:
+        """Have `end` called when the console ends, such as to stop a thread that is in the middle of something."""
+        self._endings.append(end)
+
+    def end(self) -> None:
+        """Call when nothing is asked of the console any more."""
+        for end in self._endings:
+            end()
