@@ -104,7 +104,7 @@ def refusal(code: str, operation: str = "ListBuckets") -> ClientError:
         (refusal("400", "HeadObject"), "most likely they have expired. Log in again"),
         (refusal("400", "HeadBucket"), "most likely they have expired. Log in again"),
         (refusal("AccessDenied"), "does not allow these credentials to call ListBuckets"),
-        (refusal("SlowDown"), "AWS refused ListBuckets: SlowDown. Because."),
+        (refusal("SlowDown"), "AWS throttles ListBuckets (SlowDown)"),
     ],
 )
 def test_an_error_is_reported_in_a_sentence_with_the_remedy(error: BotoCoreError | ClientError, said: str) -> None:
