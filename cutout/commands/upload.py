@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.box import SIMPLE_HEAD
-from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -23,18 +22,17 @@ from cutout.operations import deployment, output_keys, preflight
 from cutout.operations import files as local_files
 from cutout.operations import intake as stack_intake
 from cutout.operations.deployment import Deployment
-from cutout.operations.files import Became, File, WrongFile
+from cutout.operations.files import Became, File, WrongFile, WrongPrefix
 from cutout.operations.intake import Intake
 from cutout.operations.send import Sending
 from cutout.presentation import following as following_lines
 from cutout.presentation import gallery, preview
-from cutout.presentation.credits import word_left
+from cutout.presentation import sending as sending_words
 from cutout.presentation.intake import word_pause
+from cutout.presentation.sending import SHOWN
 from cutout.terminal import agree, bar, console, print_json, printable, progress
 from cutout.words import count
 
-# How many of possibly thousands are shown.
-SHOWN = 20
 A_FEW = 5
 _DONE = (Became.SENT, Became.CUTOUT)
 _BEFORE_THE_END = (Became.NOT_SENT, Became.SENT)
@@ -125,11 +123,10 @@ def upload(
 
 
 def _as_folder(prefix: str, deployed: Deployment) -> str:
-    if prefix and not prefix.endswith("/"):
-        prefix += "/"
-    if not prefix.startswith(needed := deployed.settings["INPUT_PREFIX"]):
-        raise typer.BadParameter(f"the stack takes only keys that begin with {needed}.", param_hint="--prefix")
-    return prefix
+    try:
+        return local_files.as_folder(prefix, deployed.settings["INPUT_PREFIX"])
+    except WrongPrefix as wrong:
+        raise typer.BadParameter(str(wrong), param_hint="--prefix") from None
 
 
 @contextmanager
@@ -144,8 +141,7 @@ def _wrong_file_is_wrong_usage() -> Iterator[None]:
 def _tell_hopeless(files: Sequence[File]) -> None:
     if not files:
         return
-    can = "can never become a cutout, and is" if len(files) == 1 else "can never become cutouts, and are"
-    _say(f"{count(len(files), 'file')} {can} left out:")
+    _say(sending_words.word_hopeless(len(files)))
     for file in files[:A_FEW]:
         _say(f"  {file.path}: {file.reason}")
     if files[A_FEW:]:
@@ -156,17 +152,11 @@ def _tell(
     deployed: Deployment, files: Sequence[File], left_out: Counter[str], intake: Intake, out: Path | None
 ) -> None:
     """Says on stderr what is going to happen."""
-    for why, number in left_out.items():
-        _say(f"Left out of folders: {number:,} {why}.")
-    size = decimal(sum(file.size for file in files))
-    first = f"s3://{deployed.input_bucket}/{files[0].key}"
-    _say(f"To be sent: {count(len(files), 'file')}, {size}, to {first}{' and so on' if files[1:] else ''}.")
-    shared = local_files.find_shared_cutouts(files)
-    for sharing in shared[:SHOWN]:
-        names = ", ".join(file.key for file in sharing[:SHOWN])
-        _say(f"Only one of these can become {sharing[0].output_key}, the others letters: {names}.")
-    if shared[SHOWN:]:
-        _say(f"So it is with {len(shared) - SHOWN:,} more cutouts. Names that differ keep them apart.")
+    for sentence in sending_words.word_left_out(left_out):
+        _say(sentence)
+    _say(sending_words.word_total(files, deployed.input_bucket))
+    for sentence in sending_words.word_shared(local_files.find_shared_cutouts(files)):
+        _say(sentence)
     if out:
         with _wrong_file_is_wrong_usage():
             replaced = local_files.count_replaced(files, out)
@@ -179,12 +169,7 @@ def _tell(
     if done:
         have = "has its cutout already, and costs" if done == 1 else "have their cutouts already, and cost"
         _say(f"{done:,} of them {have} nothing.")
-    paid = len(files) - done
-    cost = f"That may cost up to {count(paid, 'credit')}"
-    if not isinstance(left, str) and left < paid:
-        _say(f"{cost}; only {left:,.0f} are left. Once they are used up, the intake pauses, and uploads wait.")
-    else:
-        _say(f"{cost}; {word_left(left)}")
+    _say(sending_words.word_cost(len(files) - done, left))
 
 
 def _make_folder(out: Path) -> None:

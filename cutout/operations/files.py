@@ -1,4 +1,7 @@
-"""Finds the files to upload, and gives each the keys of its upload and of its cutout."""
+"""Finds the files to upload, and gives each the keys of its upload and of its cutout.
+
+The files are on this machine, or were dropped onto the console's page: the rules are the same.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +28,18 @@ class WrongFile(Exception):
         self.destination = destination
 
 
+class SameKey(WrongFile):
+    """Two files would overwrite each other."""
+
+    def __init__(self, one: "File", other: "File") -> None:
+        self.fact = f"{one.path} and {other.path} would both be {one.key} in the bucket."
+        super().__init__(f"{self.fact} Send them in two calls, with a --prefix each.")
+
+
+class WrongPrefix(Exception):
+    """The stack would not take what is sent there."""
+
+
 class Became(StrEnum):
     """What has become of a file."""
 
@@ -42,6 +57,7 @@ class Became(StrEnum):
 class File:
     """`size` is in bytes; `upload` is set once it was sent; `code` is its letter's code, `reason` a sentence.
 
+    `path` is where it is; of one that a browser sends, its path in what was dropped.
     `billed` says whether it cost a credit, once it has a cutout or a letter.
     """
 
@@ -62,17 +78,41 @@ def find(paths: Iterable[Path], prefix: str, output_key: OutputKey) -> tuple[lis
     Raises WrongFile if one cannot be sent, or would overwrite another.
     """
     left_out: Counter[str] = Counter()
-    files: dict[str, File] = {}
-    for path in paths:
-        for file_path, name in _name(path, left_out):
-            file = _file(file_path, prefix + name, output_key)
-            if file.key in files:
-                raise WrongFile(
-                    f"{file.path} and {files[file.key].path} would both be {file.key} in the bucket. "
-                    "Send them in two calls, with a --prefix each."
-                )
-            files[file.key] = file
-    return list(files.values()), left_out
+    found = (
+        _file(file_path, prefix + name, _size(file_path), output_key)
+        for path in paths
+        for file_path, name in _name(path, left_out)
+    )
+    return _all_different(found), left_out
+
+
+def find_dropped(
+    dropped: Iterable[tuple[str, int]], prefix: str, output_key: OutputKey
+) -> tuple[list[File | None], Counter[str]]:
+    """As `find`, of what a browser names: the paths in what was dropped, which begin with the folder's name; and sizes.
+
+    None stands for a file that is left out.
+    """
+    files: list[File | None] = []
+    hidden: set[str] = set()
+    for path, size in dropped:
+        folder, _, inside = path.partition("/")
+        if inside and (name := _hidden_part(inside)):
+            hidden.add(f"{folder}/{name}")
+            files.append(None)
+        else:
+            files.append(_file(Path(path), prefix + (inside or folder), size, output_key))
+    _all_different(filter(None, files))
+    return files, Counter({HIDDEN: len(hidden)} if hidden else {})
+
+
+def as_folder(prefix: str, needed: str) -> str:
+    """`needed` is what the keys that the stack takes begin with. Raises WrongPrefix."""
+    if prefix and not prefix.endswith("/"):
+        prefix += "/"
+    if not prefix.startswith(needed):
+        raise WrongPrefix(f"the stack takes only keys that begin with {needed}.")
+    return prefix
 
 
 def list_files(paths: Iterable[Path], left_out: Counter[str]) -> Iterator[Path]:
@@ -144,7 +184,7 @@ def _walk(top: Path, left_out: Counter[str]) -> Iterator[Path]:
             continue
         inside = []
         for path in sorted(folder.iterdir()):
-            if path.name.startswith(".") or path.name.casefold() in _HIDDEN:
+            if _is_hidden(path.name):
                 left_out[HIDDEN] += 1
             elif path.is_dir():
                 inside.append((path, above | {here}))
@@ -155,7 +195,34 @@ def _walk(top: Path, left_out: Counter[str]) -> Iterator[Path]:
         folders.extend(reversed(inside))
 
 
-def _file(path: Path, key: str, output_key: OutputKey) -> File:
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in _HIDDEN
+
+
+def _hidden_part(path: str) -> str | None:
+    """The path up to the file or folder that is hidden; None if none is."""
+    names = path.split("/")
+    return next(("/".join(names[: at + 1]) for at, name in enumerate(names) if _is_hidden(name)), None)
+
+
+def _all_different(files: Iterable[File]) -> list[File]:
+    """Raises SameKey."""
+    by_key: dict[str, File] = {}
+    for file in files:
+        if file.key in by_key:
+            raise SameKey(file, by_key[file.key])
+        by_key[file.key] = file
+    return list(by_key.values())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise WrongFile(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _file(path: Path, key: str, size: int, output_key: OutputKey) -> File:
     try:
         str(path).encode()
         length = len(key.encode())
@@ -164,11 +231,9 @@ def _file(path: Path, key: str, output_key: OutputKey) -> File:
     if length > MAX_KEY_BYTES:
         raise WrongFile(f"The key of {path} would have {length:,} bytes; S3 allows {MAX_KEY_BYTES:,}.")
     try:
-        return File(path, path.stat().st_size, key, output_key.of(key))
+        return File(path, size, key, output_key.of(key))
     except OutputKeyTooLong as error:
         raise WrongFile(f"{path}: {error.message}") from None
-    except OSError as error:
-        raise WrongFile(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _identity(path: Path) -> tuple[int, int]:

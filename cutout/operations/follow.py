@@ -6,28 +6,23 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cutout.failures import describe
+from cutout.operations import endings, objects, queues
 from cutout.operations import intake as stack_intake
-from cutout.operations import objects, queues
 from cutout.operations.dead_letters import DeadLetters, Letter
 from cutout.operations.deployment import THREADS, Deployment
+from cutout.operations.endings import End
 from cutout.operations.estimate import Estimate
 from cutout.operations.files import Became, File
 from cutout.operations.intake import Intake
 from remove_background.aws_errors import http_status
-from remove_background.errors import Billed
 from remove_background.models import Cutout
 from remove_background.uploads import Upload
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 # Uploads that are looked at in one round. Between rounds nothing is asked for REST_SHARE times as long as the round
 # took, so that a cloud that is slow to answer, such as a local one, has time for its work.
@@ -40,13 +35,9 @@ REST_SHARE = 2
 LETTERS_SECONDS = 3.0
 LETTERS_SHARE = 5
 REREAD_SECONDS = 60.0
-# The clocks of S3 and SQS may differ by this much.
-CLOCKS_SECONDS = 5.0
 # After this long, check whether an upload was overwritten or deleted.
 LONG_SECONDS = 60.0
 STATE_SECONDS = 30.0
-# If the queue was empty for this long, the remaining uploads will not end any more.
-IDLE_SECONDS = 150.0
 # AWS may be unreachable for this long: a laptop may lose its network.
 OUTAGE_SECONDS = 900.0
 # The rest while nothing is expected to happen.
@@ -115,7 +106,7 @@ class Following:
         for number, (file, upload) in enumerate(sent):
             # Not all at once, so that one cycle takes about as long as another.
             source_due = now + LONG_SECONDS * (1 + number / len(sent))
-            self._pending[_identity(upload)] = _Pending(file, upload, now, source_due)
+            self._pending[endings.identity(upload)] = _Pending(file, upload, now, source_due)
         turns = deque(self._pending.values())
         self.total = len(turns)
         self.estimate = Estimate(self.total, _read_most_per_second(self._deployed))
@@ -170,38 +161,30 @@ class Following:
             return
         now = time.monotonic()
         if now > pending.source_due:
-            upload = pending.upload
-            found = objects.head(self._deployed.s3, upload.bucket, upload.key)
-            gone, overwritten = found is None, found is not None and found["ETag"].strip('"') != upload.etag
+            loss = endings.find_loss(self._deployed, pending.upload)
             # Meanwhile the cutout may have been written, and the upload deleted.
-            if (gone or overwritten) and not self._find_cutout(pending):
-                if gone:
-                    self._end(pending, Became.DELETED, reason="Somebody deleted it from the input bucket.")
-                else:
-                    self._end(pending, Became.SUPERSEDED, reason="Somebody uploaded another image under its key.")
+            if loss and not self._find_cutout(pending):
+                self._end(pending, loss)
             pending.source_due = now + LONG_SECONDS
         pending.looked = now
 
     def _find_cutout(self, pending: _Pending) -> bool:
         """Ends the upload when its cutout is there."""
-        found = objects.head(self._deployed.s3, self._deployed.output_bucket, pending.file.output_key)
+        found = endings.find_cutout(self._deployed, pending.file, pending.upload)
         if found is None:
             return False
-        cutout = Cutout.from_metadata(found["ETag"], found["Metadata"])
-        if not cutout.is_of(pending.upload):
-            return False
         reason = None
-        billed = _tell_billed(found["LastModified"].timestamp(), pending.upload)
-        moment = time.monotonic() - _tell_age(found)
+        moment = time.monotonic() - found.seconds
         if self._out:
             try:
-                if not self._fetch(pending.file.output_key, cutout, self._out):
+                if not self._fetch(pending.file.output_key, found.cutout, self._out):
                     return False
             except BotoCoreError:  # some are OSErrors, such as a timeout
                 raise
             except OSError as error:
                 reason = f"{error.filename or self._out}: {error.strerror}."
-        self._end(pending, Became.NOT_FETCHED if reason else Became.CUTOUT, reason=reason, billed=billed, moment=moment)
+        became = Became.NOT_FETCHED if reason else Became.CUTOUT
+        self._end(pending, End(became, reason=reason, billed=found.billed), moment)
         return True
 
     def _fetch(self, key: str, cutout: Cutout, out: Path) -> bool:
@@ -235,10 +218,9 @@ class Following:
     def _read(self, letters: Sequence[Letter]) -> list[Letter]:
         for letter in letters:
             for upload in letter.uploads:
-                pending = self._pending.get(_identity(upload))
-                if pending and not _is_earlier(letter, pending.upload):
-                    billed = Billed(letter.billed) if letter.billed in set(Billed) else Billed.MAYBE
-                    self._end(pending, Became.LETTER, letter.code, letter.attributes.get("ErrorMessage"), billed)
+                pending = self._pending.get(endings.identity(upload))
+                if pending and (end := endings.read_letter(letter, pending.upload)):
+                    self._end(pending, end)
         return []
 
     def _look_at_state(self) -> None:
@@ -251,23 +233,17 @@ class Following:
         if self._is_lost(now):
             self._read_letters()
             for pending in list(self._pending.values()):
-                self._end(
-                    pending,
-                    Became.UNFINISHED,
-                    reason="The queue is empty, and neither cutout nor letter is there: call `cutout backfill`.",
-                )
+                self._end(pending, endings.UNFINISHED)
 
     def _is_lost(self, now: float) -> bool:
         """Whether the remaining uploads will not end any more, or ended unseen, as by a letter that was discarded."""
-        uploads = queues.count(self._deployed.sqs, self._deployed.upload_queue)
-        letters = queues.count(self._deployed.sqs, self._deployed.dead_letter_queue)
-        if uploads.waiting or uploads.in_work or uploads.delayed or letters.in_work:
+        if not endings.is_idle(self._deployed):
             self._idle_since = None
             return False
         if self._idle_since is None:
             self._idle_since = now
         idle_since = self._idle_since
-        return now - idle_since > IDLE_SECONDS and all(
+        return now - idle_since > endings.IDLE_SECONDS and all(
             pending.looked > idle_since for pending in self._pending.values()
         )
 
@@ -278,48 +254,17 @@ class Following:
             self.estimate.restart()
         self._intake = intake
 
-    def _end(
-        self,
-        pending: _Pending,
-        became: Became,
-        code: str | None = None,
-        reason: str | None = None,
-        billed: Billed | None = None,
-        moment: float | None = None,
-    ) -> None:
+    def _end(self, pending: _Pending, end: End, moment: float | None = None) -> None:
         """Does nothing for a file that has ended: the same letter may be there twice."""
         with self._lock:
-            if self._pending.pop(_identity(pending.upload), None) is None:
+            if self._pending.pop(endings.identity(pending.upload), None) is None:
                 return
-            self.became[became] += 1
+            self.became[end.became] += 1
             self._moments.append(time.monotonic() if moment is None else moment)
-        pending.file.code, pending.file.reason, pending.file.became = code, reason, became
-        pending.file.billed = billed
+        file = pending.file
+        file.became, file.code, file.reason, file.billed = end
         self._ended_at = time.monotonic()
-        self._ended(pending.file)
-
-
-def _identity(upload: Upload) -> tuple[str, str, str | None]:
-    """What identifies an upload in a letter. The version tells it from an earlier upload of the same bytes."""
-    return upload.uri, upload.etag, upload.version_id
-
-
-def _is_earlier(letter: Letter, upload: Upload) -> bool:
-    """Whether the letter is about an earlier upload of the same bytes: without versions, only the time tells."""
-    return upload.time is not None and letter.sent.timestamp() < upload.time - CLOCKS_SECONDS
-
-
-def _tell_age(found: "HeadObjectOutputTypeDef") -> float:
-    """For how many seconds the object has been there; both times are S3's."""
-    date = found["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return max(0.0, (parsedate_to_datetime(date) - found["LastModified"]).total_seconds()) if date else 0.0
-
-
-def _tell_billed(written: float, upload: Upload) -> Billed:
-    """Nothing is paid for an upload whose cutout was written before it; both times are S3's."""
-    if upload.time is None:
-        return Billed.MAYBE
-    return Billed.NO if written < upload.time else Billed.YES
+        self._ended(file)
 
 
 def _read_most_per_second(deployed: Deployment) -> float | None:

@@ -24,15 +24,22 @@ def leave_out_hopeless(files: Sequence[File]) -> tuple[list[File], list[File]]:
     for file in files:
         try:
             with file.path.open("rb") as opened:
-                check(opened.read(HEAD_BYTES), file.size)
+                head = opened.read(HEAD_BYTES)
         except OSError:  # reported when it is sent
             promising.append(file)
-        except Rejected as rejected:
-            file.code, file.reason = rejected.code, rejected.message
-            hopeless.append(file)
-        else:
-            promising.append(file)
+            continue
+        (hopeless if is_hopeless(file, head) else promising).append(file)
     return promising, hopeless
+
+
+def is_hopeless(file: File, head: bytes) -> bool:
+    """Whether the function would reject it: then it gets the code and the reason. `head` is its first HEAD_BYTES."""
+    try:
+        check(head, file.size)
+    except Rejected as rejected:
+        file.code, file.reason = rejected.code, rejected.message
+        return True
+    return False
 
 
 def count_done(deployed: Deployment, files: Sequence[File], progress: Progress) -> int:

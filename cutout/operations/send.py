@@ -1,5 +1,6 @@
 """Sends files to the input bucket."""
 
+import functools
 import mimetypes
 import threading
 from collections import deque
@@ -7,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import IO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -17,21 +19,49 @@ from remove_background.uploads import Upload
 
 # This many failures of AWS in a row end the sending.
 FAILURES_IN_A_ROW = 20
+GIVEN_UP = f"Not tried: AWS had failed to take {FAILURES_IN_A_ROW} in a row."
 # A table of our own is the same on every machine; Python 3.11 does not know all of these.
 _TYPES = mimetypes.MimeTypes()
 for _extension in ("avif", "heic", "heif", "webp"):
     _TYPES.add_type(f"image/{_extension}", f".{_extension}")
 
 
+class Sender:
+    """Sends one file at a time, from any thread; `is_given_up` once AWS has failed FAILURES_IN_A_ROW times."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failures = 0  # of AWS, in a row
+
+    @property
+    def is_given_up(self) -> bool:
+        return self._failures >= FAILURES_IN_A_ROW
+
+    def send(self, deployed: Deployment, file: File, open_body: Callable[[], IO[bytes]]) -> None:
+        """Records on the file whether it was sent, or why not."""
+        try:
+            with open_body() as body:
+                file.upload = _put(deployed, file, body)
+        except (BotoCoreError, ClientError) as error:  # first: some are OSErrors, such as a timeout
+            file.reason = describe(error)
+            with self._lock:
+                self._failures += 1
+        except OSError as error:
+            file.reason = f"It cannot be read: {error.strerror}."
+        else:
+            file.became, file.reason = Became.SENT, None
+            with self._lock:
+                self._failures = 0
+
+
 class Sending:
-    """Records on each file whether it was sent, or why not."""
+    """Sends many files that are on this machine. Records on each file whether it was sent, or why not."""
 
     def __init__(self, deployed: Deployment, files: Sequence[File], advance: Callable[[], None]) -> None:
         self._deployed = deployed
         self._waiting = deque(files)
         self._advance = advance
-        self._lock = threading.Lock()
-        self._failures = 0  # of AWS, in a row
+        self._sender = Sender()
 
     def run(self) -> None:
         with ThreadPoolExecutor(THREADS) as threads:
@@ -42,43 +72,30 @@ class Sending:
                 left = list(self._waiting)
                 self._waiting.clear()  # after Ctrl-C: running calls are finished
         for file in left:
-            file.reason = f"Not tried: AWS had failed to take {FAILURES_IN_A_ROW} in a row."
+            file.reason = GIVEN_UP
 
     def _work(self) -> None:
-        while self._failures < FAILURES_IN_A_ROW:
+        while not self._sender.is_given_up:
             try:
                 file = self._waiting.popleft()
             except IndexError:
                 return
-            try:
-                self._put(file)
-            except (BotoCoreError, ClientError) as error:  # first: some are OSErrors, such as a timeout
-                file.reason = describe(error)
-                with self._lock:
-                    self._failures += 1
-            except OSError as error:
-                file.reason = f"It cannot be read: {error.strerror}."
-            else:
-                with self._lock:
-                    self._failures = 0
+            self._sender.send(self._deployed, file, functools.partial(file.path.open, "rb"))
             self._advance()
 
-    def _put(self, file: File) -> None:
-        """Sends in one request, whatever the size: the answer has the ETag, the version, and the time at AWS."""
-        bucket = self._deployed.input_bucket
-        with file.path.open("rb") as body:
-            answer = self._deployed.s3.put_object(
-                Bucket=bucket, Key=file.key, Body=body, ContentType=_guess_type(file.path)
-            )
-        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        file.upload = Upload(
-            bucket,
-            file.key,
-            answer["ETag"].strip('"'),
-            answer.get("VersionId"),
-            time=parsedate_to_datetime(date).timestamp() if date else None,
-        )
-        file.became = Became.SENT
+
+def _put(deployed: Deployment, file: File, body: IO[bytes]) -> Upload:
+    """Sends in one request, whatever the size: the answer has the ETag, the version, and the time at AWS."""
+    bucket = deployed.input_bucket
+    answer = deployed.s3.put_object(Bucket=bucket, Key=file.key, Body=body, ContentType=_guess_type(file.path))
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return Upload(
+        bucket,
+        file.key,
+        answer["ETag"].strip('"'),
+        answer.get("VersionId"),
+        time=parsedate_to_datetime(date).timestamp() if date else None,
+    )
 
 
 def _guess_type(path: Path) -> str:

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 from botocore.response import StreamingBody
 from PIL import Image
 
-from cutout.operations import dead_letters, files, preflight, queues, send
+from cutout.operations import dead_letters, endings, files, preflight, queues, send
 from cutout.operations import follow as following
 from cutout.operations.deployment import THREADS, Deployment
 from cutout.terminal import printable
@@ -649,13 +649,13 @@ def test_an_upload_that_is_nowhere_to_be_seen_is_given_up(
     call = cutout("upload", "a.jpg", "--wait", "--yes", "--json")
     assert call.code == 1
     assert one(call)["became"] == "unfinished"
-    assert clock.now > 1000 + following.IDLE_SECONDS
+    assert clock.now > 1000 + endings.IDLE_SECONDS
 
 
 @pytest.mark.usefixtures("queue_in_work")
 def test_an_upload_in_the_queue_is_not_given_up(deployed: Deployment, cutout: Callable[..., Any], clock: Clock) -> None:
     write("a.jpg")
-    clock.after(4 * following.IDLE_SECONDS, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    clock.after(4 * endings.IDLE_SECONDS, lambda: make_cutout(deployed, "a.jpg", "a.png"))
     assert cutout("upload", "a.jpg", "--wait", "--yes").code == 0
 
 
@@ -740,14 +740,14 @@ def test_ctrl_c_while_sending_leaves_the_rest_unsent(
 ) -> None:
     write(*(f"photos/{number:02}.jpg" for number in range(50)))
     monkeypatch.setattr(send, "THREADS", 1)
-    put = send.Sending._put
+    put = send._put
 
-    def press(self: Any, file: Any) -> None:  # noqa: ANN401
+    def press(*arguments: Any) -> Upload:  # noqa: ANN401
         if len(keys(deployed)) == 3:
             raise KeyboardInterrupt
-        put(self, file)
+        return put(*arguments)
 
-    monkeypatch.setattr(send.Sending, "_put", press)
+    monkeypatch.setattr(send, "_put", press)
     call = cutout("upload", "photos", "--yes")
     assert call.code == 130
     assert "Stopped. Sent 3 of 50 files; these go on without this command." in call.err
