@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from cutout.console import cutouts, explain, letters, now, pictures, zips
+from cutout.console import cutouts, explain, letters, now, pictures, upload, zips
 from cutout.console.changes import Changes
 from cutout.console.safety import Gate
 from cutout.console.stack import Stack
@@ -18,6 +18,7 @@ MOST_FORM_BYTES = 1_048_576
 # The first view of each page, and the page's name.
 PAGES = (
     ("now.show", "Now"),
+    ("upload.show", "Upload"),
     ("cutouts.show", "Cutouts"),
     ("letters.show", "Letters"),
     ("explain.show", "Explain"),
@@ -41,6 +42,7 @@ def _pages(stack: Stack, changes: Changes) -> list[Blueprint]:
     watch = Watch(stack)  # one for all pages and windows
     return [
         now.make(stack, changes, watch),
+        upload.make(stack, changes, watch),
         cutouts.make(stack, watch),
         pictures.make(stack),
         zips.make(stack),

@@ -14,9 +14,12 @@ from cutout.console.app import make_app
 from cutout.console.changes import Changes
 from cutout.console.safety import ADDRESS, Gate
 from cutout.console.stack import Stack
+from cutout.console.upload import MOST_LIST_BYTES
 
 _THREADS = 16  # pictures take their time
 _CONNECTIONS = 1000  # browsers keep theirs open; waitress would stop at 100
+# waitress stores a body before anybody asks who sends it. The list of names of an upload may be the largest.
+_MOST_BODY_BYTES = MOST_LIST_BYTES
 _REQUEST_ENDS_SECONDS = 1
 
 
@@ -39,6 +42,7 @@ def serving(
             sockets=[listening],
             threads=_THREADS,
             connection_limit=_CONNECTIONS,
+            max_request_body_size=_MOST_BODY_BYTES,
             asyncore_use_poll=True,  # select takes no more than 1,024 files
             ident=None,
         )

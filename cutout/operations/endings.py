@@ -3,10 +3,11 @@
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from cutout.operations import objects, queues
+from cutout.operations import objects
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.files import Became, File
+from cutout.operations.queues import Counts
 from remove_background.errors import Billed
 from remove_background.models import Cutout
 from remove_background.uploads import Upload
@@ -76,11 +77,9 @@ def read_letter(letter: Letter, upload: Upload) -> End | None:
     return End(Became.LETTER, letter.code, letter.attributes.get("ErrorMessage"), billed)
 
 
-def is_idle(deployed: Deployment) -> bool:
-    """Whether nothing waits or is in flight; letters in flight may be about any upload."""
-    uploads = queues.count(deployed.sqs, deployed.upload_queue)
-    letters = queues.count(deployed.sqs, deployed.dead_letter_queue)
-    return not (uploads.waiting or uploads.in_work or uploads.delayed or letters.in_work)
+def is_idle(uploads: Counts, letters: Counts) -> bool:
+    """Whether nothing waits or is in flight, by both queues' counts: a letter in flight may be about any upload."""
+    return not (uploads.total or letters.in_work)
 
 
 def _is_earlier(letter: Letter, upload: Upload) -> bool:

@@ -237,7 +237,9 @@ class Following:
 
     def _is_lost(self, now: float) -> bool:
         """Whether the remaining uploads will not end any more, or ended unseen, as by a letter that was discarded."""
-        if not endings.is_idle(self._deployed):
+        uploads = queues.count(self._deployed.sqs, self._deployed.upload_queue)
+        letters = queues.count(self._deployed.sqs, self._deployed.dead_letter_queue)
+        if not endings.is_idle(uploads, letters):
             self._idle_since = None
             return False
         if self._idle_since is None:

@@ -20,7 +20,8 @@ MOST_LOOKS = 5_000
 
 def leave_out_hopeless(files: Sequence[File]) -> tuple[list[File], list[File]]:
     """The files that may succeed, and those that the function would reject, which get its code and reason."""
-    promising, hopeless = [], []
+    promising: list[File] = []
+    hopeless: list[File] = []
     for file in files:
         try:
             with file.path.open("rb") as opened:

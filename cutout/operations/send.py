@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO
@@ -37,7 +38,9 @@ class Sender:
     def is_given_up(self) -> bool:
         return self._failures >= FAILURES_IN_A_ROW
 
-    def send(self, deployed: Deployment, file: File, open_body: Callable[[], IO[bytes]]) -> None:
+    def send(
+        self, deployed: Deployment, file: File, open_body: Callable[[], AbstractContextManager[IO[bytes]]]
+    ) -> None:
         """Records on the file whether it was sent, or why not."""
         try:
             with open_body() as body:
@@ -80,8 +83,12 @@ class Sending:
                 file = self._waiting.popleft()
             except IndexError:
                 return
-            self._sender.send(self._deployed, file, functools.partial(file.path.open, "rb"))
+            self._sender.send(self._deployed, file, functools.partial(_open, file.path))
             self._advance()
+
+
+def _open(path: Path) -> IO[bytes]:
+    return path.open("rb")
 
 
 def _put(deployed: Deployment, file: File, body: IO[bytes]) -> Upload:

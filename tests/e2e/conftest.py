@@ -110,10 +110,16 @@ def make_picture() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def parameters() -> dict[str, str]:
+    """Of the stack, for a module that needs others than the template's."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory, parameters: dict[str, str]) -> Iterator[Stack]:
     logs = tmp_path_factory.mktemp("logs")
     with LocalCloud(log_dir=logs) as cloud, StandIn(quick=True) as stand_in:
-        outputs = cloud.deploy(TEMPLATE, parameters={"PixelcutApiUrl": stand_in.url})
+        outputs = cloud.deploy(TEMPLATE, parameters={"PixelcutApiUrl": stand_in.url} | parameters)
         secrets = cloud.client("secretsmanager")
         secrets.put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=API_KEY)
         yield Stack(cloud, stand_in, outputs, logs / f"{outputs['FunctionName']}.log")
