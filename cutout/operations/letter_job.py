@@ -45,7 +45,7 @@ class Job:
         self.began = datetime.now(UTC)
         self.ended: datetime | None = None
         self._replay: Replay | None = None
-        self._hidden_before = 0
+        self._hidden = 0
         self._is_cancelled = False
         self._end = threading.Event()
 
@@ -72,8 +72,8 @@ class Job:
 
     @property
     def hidden(self) -> int:
-        """How many of those that were not met another command had, at most."""
-        return min(self.not_met, self._hidden_before)
+        """How many of those that were not met another command had, or has, at most."""
+        return min(self.not_met, self._hidden)
 
     @property
     def rest(self) -> set[str]:
@@ -112,5 +112,8 @@ class Job:
             act = self._replay = Replay(deployed)
         elif self.action is Action.DELETE:
             act = self.deletion = Deletion(deployed)
-        self._hidden_before = queues.count(deployed.sqs, deployed.dead_letter_queue).in_work
+        self._hidden = queues.count(deployed.sqs, deployed.dead_letter_queue).in_work
         selection.work_off(deployed, self.chosen, act, self.done, unwatched, lambda: self._is_cancelled)
+        if self.not_met:  # another command may have begun to read meanwhile
+            after = queues.count(deployed.sqs, deployed.dead_letter_queue)
+            self._hidden = max(self._hidden, after.in_work)

@@ -178,6 +178,15 @@ def test_letters_that_another_command_has_are_told_from_those_that_are_gone() ->
     assert told[2] == "1 letter not met any more: another command has deleted them."
 
 
+def test_letters_that_another_command_begins_to_read_meanwhile_are_not_said_to_be_gone() -> None:
+    """Such as the page Explain, or a second console."""
+    aws = FakeAws(names(10))
+    aws.before = nth("receive", 1, lambda: aws.elsewhere.update({"0000", "0001"}))
+    job = run(aws, Job(Action.DISCARD, choose(names(10))))
+    assert (job.state, job.not_met, job.hidden) == (State.DONE, 2, 2)
+    assert not any("deleted them" in sentence for sentence in word_end(job))
+
+
 def test_images_are_deleted_with_their_letters() -> None:
     aws = FakeAws(names(20))
     aws.overwritten = {"0003"}
