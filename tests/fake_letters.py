@@ -119,6 +119,7 @@ class FakeAws:
                     failed.append({"Id": entry["Id"]})
                 else:
                     self.sent[key] += 1
+        self.after("send")
         return {"Failed": failed}
 
     def head_object(self, Key: str, **_: object) -> Any:  # noqa: ANN401, N803

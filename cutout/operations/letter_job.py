@@ -67,6 +67,11 @@ class Job:
         return self._replay.kept if self._replay else {}
 
     @property
+    def unsure(self) -> int:
+        """How many of those that were not met may have been sent, as the answer of AWS was lost."""
+        return len(self._replay.unsure - self.done.met) if self._replay else 0
+
+    @property
     def not_met(self) -> int:
         return len(self.chosen.ids) - len(self.done.met)
 

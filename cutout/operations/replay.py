@@ -4,11 +4,15 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from http import HTTPStatus
 from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
 
 from cutout.operations import objects
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
+from remove_background.aws_errors import http_status
 from remove_background.uploads import Upload
 
 if TYPE_CHECKING:
@@ -45,7 +49,10 @@ def look_at(s3: "S3Client", upload: Upload) -> State:
 
 
 class Replay:
-    """`sent` holds the uploads of the letters that were sent, `kept` the ids of the others, by reason."""
+    """`sent` holds the uploads of the letters that were sent, `kept` the ids of the others, by reason.
+
+    `unsure` are the ids of letters that may have been sent, as a call that raised may have come after that.
+    """
 
     def __init__(self, deployed: Deployment) -> None:
         self._s3 = deployed.s3
@@ -54,6 +61,7 @@ class Replay:
         self._lock = threading.Lock()
         self.sent: list[Upload] = []
         self.kept: dict[Kept, list[str]] = defaultdict(list)
+        self.unsure: set[str] = set()
 
     def __call__(self, letters: Sequence[Letter]) -> list[Letter]:
         """Those that were sent, at most ten. Only then may they be deleted."""
@@ -65,9 +73,13 @@ class Replay:
                 due.append(letter)
             else:
                 kept[letter.id] = why
-        sent = []
+        sent: list[Letter] = []
         for batch in _batches(due):
-            refused = self._send(batch)
+            try:
+                refused = self._send(batch)
+            except Exception as error:
+                self._note_unsure(sent if _is_refusal(error) else sent + batch)
+                raise
             kept |= dict.fromkeys(refused, Kept.NOT_SENT)
             sent += [letter for letter in batch if letter.id not in refused]
         with self._lock:  # at once: a call that raises leaves all of its letters as they were
@@ -75,6 +87,10 @@ class Replay:
                 self.kept[why].append(letter_id)
             self.sent += [upload for letter in sent for upload in letter.uploads]
         return sent
+
+    def _note_unsure(self, letters: Sequence[Letter]) -> None:
+        with self._lock:
+            self.unsure.update(letter.id for letter in letters)
 
     def _judge(self, letter: Letter) -> Kept | None:
         """Why it is not to be sent, if it is not."""
@@ -92,6 +108,11 @@ class Replay:
             Entries=[{"Id": str(number), "MessageBody": letter.body} for number, letter in enumerate(letters)],
         )
         return {letters[int(failure["Id"])].id for failure in answer.get("Failed", [])}
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether AWS has said that it did not take them: its answer may also have been lost."""
+    return isinstance(error, ClientError) and (http_status(error) or 0) < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _batches(letters: Sequence[Letter]) -> Iterator[list[Letter]]:

@@ -43,6 +43,8 @@ def word_end(job: Job) -> Iterator[str]:
 def _word_not_met(job: Job) -> Iterator[str]:
     if job.state is not State.DONE:
         yield f"{count(job.not_met, 'letter')} not {WORDS[job.action]} yet: they are in the queue."
+        if job.unsure:
+            yield f"Of these, {count(job.unsure, 'letter')} may have been sent already: the answer of AWS was lost."
         return
     if job.hidden:
         yield f"{count(job.hidden, 'letter')} not met, {HIDDEN}. {HIDDEN_UNTIL}"

@@ -123,7 +123,7 @@ def test_a_job_that_is_cancelled_before_it_begins_does_nothing() -> None:
 def test_a_cancel_that_comes_too_late_changes_nothing() -> None:
     aws = FakeAws(names(10))
     job = Job(Action.DISCARD, choose(names(10)))
-    aws.after = lambda _: job.cancel()
+    aws.after = nth("delete", 1, job.cancel)
     assert run(aws, job).state is State.DONE
 
 
@@ -159,11 +159,23 @@ def test_letters_are_not_counted_as_kept_where_the_call_failed() -> None:
 def test_a_lost_answer_leaves_it_open_whether_letters_are_there(action: Action, rest: int) -> None:
     """Replayed once more, they would be sent twice."""
     aws = FakeAws(names(10))
-    aws.after = lambda _: raising(ReadTimeoutError(endpoint_url="https://sqs.test"))()
+    aws.after = nth("delete", 1, raising(ReadTimeoutError(endpoint_url="https://sqs.test")))
     job = run(aws, Job(action, choose(names(10))))
     assert (job.state, len(job.done.done), len(job.done.undeleted)) == (State.FAILED, 10, 10)
     assert len(job.rest) == rest
     assert f"Of those {WORDS[action]}, 10 letters may be in the queue still." in list(word_end(job))
+
+
+def test_letters_that_may_have_been_sent_are_told() -> None:
+    aws = FakeAws(names(10))
+    aws.after = nth("send", 1, raising(ReadTimeoutError(endpoint_url="https://sqs.test")))
+    job = run(aws, Job(Action.REPLAY, choose(names(10))))
+    assert set(aws.sent) == set(aws.letters) == job.rest
+    assert list(word_end(job))[1:] == [
+        "0 of 10 letters were replayed.",
+        "10 letters not replayed yet: they are in the queue.",
+        "Of these, 10 letters may have been sent already: the answer of AWS was lost.",
+    ]
 
 
 def test_letters_that_another_command_has_are_told_from_those_that_are_gone() -> None:
