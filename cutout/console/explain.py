@@ -21,8 +21,9 @@ def make(stack: Stack) -> Blueprint:
 
     @page.get("/explain")
     def show() -> ResponseReturnValue:
-        """The explanation follows: it takes several calls."""
-        return render_template("explain.html", key=request.args.get("key", "").strip())
+        """The explanation follows: it takes several calls. Links have the `key` as it is, spaces and all."""
+        key = request.args.get("key") or request.args.get("asked", "").strip()
+        return render_template("explain.html", key=key)
 
     @page.get("/explain/answer")
     def show_answer() -> ResponseReturnValue:
