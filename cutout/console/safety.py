@@ -14,6 +14,8 @@ from typing import TypeVar
 from flask import Flask, Response, abort, current_app, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
+from cutout.console.connections import is_held_by_another_user
+
 ADDRESS = "127.0.0.1"
 # The style that image-compare puts into its shadow tree.
 _COMPARE_STYLE = "'sha256-2/K8OOTUmBZdSx40ChE6mqKryrESGtjj6d3LMhUzlEk='"
@@ -52,12 +54,16 @@ class Gate:
 
     `announce` is called with each new address to enter by. An address works once: then the browser has the cookie, and
     the next address is announced, for another browser.
+
+    `folder` is the path, without a slash at its end, below which the browser is to look. Nobody can guess it, so no
+    other server of this machine gets the cookie: browsers send it to all ports.
     """
 
-    def __init__(self, port: int, announce: Callable[[str], None], *, read_only: bool) -> None:
+    def __init__(self, port: int, announce: Callable[[str], None], *, read_only: bool, folder: str = "") -> None:
         self._origins = {f"http://{name}:{port}" for name in (ADDRESS, "localhost")}
         self._hosts = {origin.removeprefix("http://") for origin in self._origins}
-        self._url = f"http://{ADDRESS}:{port}"
+        self._port = port
+        self._folder = folder
         self._cookie = f"cutout_console_{port}"  # browsers do not tell the ports of a host apart
         self._session = secrets.token_urlsafe(32)
         self._announce = announce
@@ -67,7 +73,7 @@ class Gate:
 
     @property
     def address(self) -> str:
-        return f"{self._url}/enter?token={self._token}"
+        return f"http://{ADDRESS}:{self._port}{self._folder}/enter?token={self._token}"
 
     def guard(self, app: Flask) -> None:
         app.before_request(self._check)
@@ -97,6 +103,9 @@ class Gate:
             abort(HTTPStatus.FORBIDDEN, "The console takes requests only from its own pages.")
 
     def _enter(self) -> BaseResponse:
+        # To open a browser, its address is told to a program: other users see with what programs are called.
+        if is_held_by_another_user(request.environ.get("REMOTE_PORT"), self._port):
+            abort(HTTPStatus.FORBIDDEN, "The console belongs to another user of this machine.")
         with self._lock:
             known = request.method == "GET" and _equal(request.args.get("token", ""), self._token)
             if known:
@@ -104,8 +113,8 @@ class Gate:
         if not known:
             abort(HTTPStatus.UNAUTHORIZED, "This address was used before. Open the one that was printed last.")
         self._announce(self.address)
-        response = redirect("/", HTTPStatus.SEE_OTHER)
-        response.set_cookie(self._cookie, self._session, httponly=True, samesite="Strict")
+        response = redirect(f"{self._folder}/", HTTPStatus.SEE_OTHER)
+        response.set_cookie(self._cookie, self._session, path=f"{self._folder}/", httponly=True, samesite="Strict")
         return response
 
 

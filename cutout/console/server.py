@@ -1,6 +1,7 @@
 """Serves the console on this machine's loopback address."""
 
 import logging
+import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 from waitress import wasyncore
 from waitress.server import create_server
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from cutout.console.app import make_app
 from cutout.console.changes import Changes
@@ -34,10 +36,12 @@ def serving(
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that a request waits is not worth a warning
     with socket.create_server((ADDRESS, port)) as listening:
         port = listening.getsockname()[1]
-        gate = Gate(port, announce, read_only=read_only)
+        folder = f"/{secrets.token_urlsafe(16)}"
+        gate = Gate(port, announce, read_only=read_only, folder=folder)
+        app = make_app(stack, gate, changes, read_only=read_only)
         sockets: dict[int, Any] = {}
         server: Any = create_server(
-            make_app(stack, gate, changes, read_only=read_only),
+            DispatcherMiddleware(app, {folder: app}),
             map=sockets,
             sockets=[listening],
             threads=_THREADS,

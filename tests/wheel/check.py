@@ -143,7 +143,7 @@ def open_console(viewer: Folder) -> None:
             address = process.stdout.readline().removeprefix("Open ").strip()
             browser = build_opener(HTTPCookieProcessor())
             page = browser.open(address).read().decode()
-            loaded = [urljoin(address, path) for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', page)]
+            loaded = [urljoin(address, path) for path in re.findall(r'(?:src|href)="(/[^"]*/static/[^"]+)"', page)]
             if "Letters" not in page or not loaded or not all(browser.open(url).read() for url in loaded):
                 raise Failed(f"$ cutout console\n{page}")
         finally:

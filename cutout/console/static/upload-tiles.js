@@ -138,7 +138,7 @@ function fill(element, tile) {
   fillPicture(element.children[0], tile);
   fillAdvice(element.querySelector("details"), tile.state === "letter" ? advice[tile.code] : null);
   link.hidden = ["not_sent", "sending", "failed", "left_out"].includes(tile.state);
-  link.firstElementChild.href = `/explain?${new URLSearchParams({ key: tile.key })}`;
+  link.firstElementChild.href = `explain?${new URLSearchParams({ key: tile.key })}`;
   link.firstElementChild.setAttribute("aria-label", `Explain ${tile.path}`);
 }
 
@@ -151,11 +151,11 @@ function fillPicture(place, tile) {
     return;
   }
   const link = document.createElement("a");
-  link.href = `/cutouts/one?${new URLSearchParams({ key: tile.output_key })}`;
+  link.href = `cutouts/one?${new URLSearchParams({ key: tile.output_key })}`;
   const picture = document.createElement("img");
   picture.alt = `Cutout of ${tile.path}`;
   picture.loading = "lazy";
-  picture.src = `/picture?${new URLSearchParams({ side: "output", key: tile.output_key, small: "1" })}`;
+  picture.src = `picture?${new URLSearchParams({ side: "output", key: tile.output_key, small: "1" })}`;
   link.append(picture);
   place.replaceChildren(link);
 }

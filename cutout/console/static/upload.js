@@ -29,7 +29,7 @@ async function ask(path, fields, options = {}) {
   const headers = { Accept: "application/json", ...options.headers };
   let answer;
   try {
-    answer = await fetch(`/upload/${path}?${new URLSearchParams(fields)}`, { ...options, headers });
+    answer = await fetch(`upload/${path}?${new URLSearchParams(fields)}`, { ...options, headers });
   } catch {
     document.getElementById("gone").hidden = false;
     throw new Refused("The console does not answer.", 0);
@@ -263,6 +263,6 @@ if (drop) {
   });
   window.addEventListener("beforeunload", (event) => { if (sending) event.preventDefault(); });
   window.addEventListener("pagehide", () => {
-    if (sending) navigator.sendBeacon(`/upload/end?${new URLSearchParams({ batch })}`);
+    if (sending) navigator.sendBeacon(`upload/end?${new URLSearchParams({ batch })}`);
   });
 }

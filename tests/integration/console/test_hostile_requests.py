@@ -1,7 +1,9 @@
 """Requests that other pages, other programs and guessers send to the console: none passes."""
 
 import http.client
+import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cutout.console import connections
 from cutout.console.app import make_app
 from cutout.console.changes import Changes
 from cutout.console.safety import Gate
@@ -230,7 +233,51 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(console: Console) -> No
 
     cookie = console.ask("GET", path, {"Host": console.host})[1]["set-cookie"]
 
-    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
+    assert {"HttpOnly", "SameSite=Strict"} <= set(cookie.split("; "))
+
+
+def test_the_folder_that_the_cookie_is_for_is_told_to_nobody(console: Console) -> None:
+    """Browsers send a cookie to all ports of this machine, where other users may listen."""
+    path = console.addresses[0].removeprefix(f"http://{console.host}")
+    folder = path.partition("/enter")[0]
+
+    cookie = console.ask("GET", path, {"Host": console.host})[1]["set-cookie"]
+
+    assert f"Path={folder}/" in cookie.split("; ")
+    assert len(folder) > 20
+    for outside in ("/", "/none", "/enter", "/static/none", "/letters"):
+        with socket.create_connection(("127.0.0.1", console.port)) as asking:
+            asking.sendall(f"GET {outside} HTTP/1.0\r\nHost: {console.host}\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: asking.recv(65_536), b""))
+        assert b" 40" in answer
+        assert folder.encode() not in answer
+
+
+def test_another_user_of_the_machine_cannot_enter(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sees the address in the list of programs, as one of them opens it in the browser."""
+    path = console.addresses[0].removeprefix(f"http://{console.host}")
+    monkeypatch.setattr(connections, "_USER", 1000)
+    monkeypatch.setattr(connections, "_find_owners", lambda *_: iter([1001]))
+
+    assert console.ask("GET", path, {"Host": console.host})[0] == 403
+
+    monkeypatch.setattr(connections, "_find_owners", lambda *_: iter([1000]))
+    assert console.ask("GET", path, {"Host": console.host})[0] == 303
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::ffff:127.0.0.1")], ids=["v4", "v6"]
+)
+@pytest.mark.parametrize("is_half_closed", [False, True])
+def test_linux_tells_whose_a_connection_is(family: int, host: str, is_half_closed: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(family) as client:
+        port = server.getsockname()[1]
+        client.connect((host, port))
+        if is_half_closed:
+            client.shutdown(socket.SHUT_WR)
+
+        assert set(connections._find_owners(client.getsockname()[1], port)) == {os.getuid()}
 
 
 @pytest.mark.parametrize("path", CHANGES)
