@@ -1,9 +1,13 @@
 """The stack that the console shows, and how it is found again."""
 
 import threading
+import time
 from collections.abc import Callable
 
 from cutout.operations.deployment import Deployment
+
+# What was found is kept this long. A page full of pictures that AWS refuses would have it found for each.
+KEPT_SECONDS = 5.0
 
 
 class Stack:
@@ -18,6 +22,7 @@ class Stack:
         self._find = find
         self._lock = threading.Lock()
         self._deployed: Deployment | None = None
+        self._found = 0.0
         self._endings: list[Callable[[], None]] = []
 
     @property
@@ -26,12 +31,14 @@ class Stack:
         with self._lock:
             if self._deployed is None:
                 self._deployed = self._find()
+                self._found = time.monotonic()
             return self._deployed
 
     def forget(self) -> None:
         """Call after AWS has refused or not answered a call."""
         with self._lock:
-            self._deployed = None
+            if time.monotonic() - self._found >= KEPT_SECONDS:
+                self._deployed = None
 
     def at_end(self, end: Callable[[], None]) -> None:
         """Have `end` called when the console ends, such as to stop a thread that is in the middle of something."""

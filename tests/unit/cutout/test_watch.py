@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from cutout.console import stack as stack_module
 from cutout.console import watch as watch_module
 from cutout.console.stack import Stack
 from cutout.console.watch import Seen, Watch
@@ -27,6 +28,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "LATE_SECONDS", "MOST_RETRY_SECONDS",
     ):  # fmt: skip
         monkeypatch.setattr(watch_module, name, getattr(watch_module, name) / FASTER)
+    monkeypatch.setattr(stack_module, "KEPT_SECONDS", 0.0)
     monkeypatch.setattr(snapshot_module, "MAPPING_SECONDS", snapshot_module.MAPPING_SECONDS / FASTER)
 
 
