@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 
 Plan = TypeVar("Plan")
 
-# Those that nobody confirms are forgotten.
-MOST = 100
+# Those that nobody confirms are forgotten. One of 100,000 letters takes megabytes.
+MOST = 20
 
 
 class Confirmations(Generic[Plan]):
