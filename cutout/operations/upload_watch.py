@@ -34,14 +34,15 @@ _NOT_FINAL = (Became.SENT, Became.LETTER, Became.UNFINISHED)
 
 
 class _Watched:
-    """Times are those of time.monotonic()."""
+    """Times are those of time.monotonic(). `earlier` is what it has overwritten."""
 
-    __slots__ = ("file", "looked", "loss_due", "number", "upload")
+    __slots__ = ("earlier", "file", "looked", "loss_due", "number", "upload")
 
-    def __init__(self, number: int, file: File, upload: Upload, now: float) -> None:
+    def __init__(self, number: int, file: File, upload: Upload, now: float, earlier: "_Watched | None") -> None:
         self.number = number
         self.file = file
         self.upload = upload
+        self.earlier = earlier if earlier and earlier.upload.etag != upload.etag else None
         self.looked = now
         self.loss_due = now + LONG_SECONDS
 
@@ -64,7 +65,8 @@ class UploadWatch:
         if file.upload is None:
             return
         with self._lock:
-            watched = _Watched(next(self._numbers), file, file.upload, time.monotonic())
+            earlier = self._by_source.get(file.upload.uri)
+            watched = _Watched(next(self._numbers), file, file.upload, time.monotonic(), earlier)
             self._by_source[file.upload.uri] = self._waiting[watched.number] = watched
             early = self._early.pop(file.upload.uri, None)
         if early:
@@ -111,12 +113,23 @@ class UploadWatch:
                 return
         if watched.upload.time and line.time.timestamp() < watched.upload.time - CLOCKS_SECONDS:
             return
+        if line.outcome in (LETTER, Outcome.SUPERSEDED) and self._is_about_earlier(watched):
+            return
         if line.outcome == LETTER:
             billed = Billed(line.billed) if line.billed in set(Billed) else Billed.MAYBE
             self._end(watched, End(Became.LETTER, line.code, line.message, billed))
         elif line.outcome in set(Outcome):
             with self._lock:
                 self._told[watched.number] = watched
+
+    def _is_about_earlier(self, watched: _Watched) -> bool:
+        """Whether a line may be about the bytes before, whose end is not known. Their loss is looked at now."""
+        with self._lock:
+            earlier, watched.earlier = watched.earlier, None
+            if earlier is None or earlier.number not in self._waiting:
+                return False
+            self._told[earlier.number] = earlier
+            return True
 
     def _confirm(self, deployed: Deployment, watched: _Watched) -> None:
         """What the log says may be about an earlier upload of the key."""

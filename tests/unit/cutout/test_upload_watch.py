@@ -31,7 +31,7 @@ class Cloud:
     def __init__(self) -> None:
         self.now = 1000.0
         self.cutouts: set[str] = set()
-        self.lost: dict[str, End] = {}
+        self.lost: dict[str, End] = {}  # by key or ETag
         self.letters: list[Letter] = []
         self.calls: Counter[str] = Counter()
 
@@ -45,7 +45,7 @@ class Cloud:
 
     def find_loss(self, deployed: Deployment, upload: Upload) -> End | None:
         self.calls["loss"] += 1
-        return self.lost.get(upload.key)
+        return self.lost.get(upload.key) or self.lost.get(upload.etag)
 
     def work_through(self, handle: Callable[[list[Letter]], object]) -> None:
         self.calls["letters"] += 1
@@ -62,8 +62,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
     return cloud
 
 
-def sent(watch: UploadWatch, key: str) -> File:
-    upload = Upload("input", key, f"etag of {key}", "version", time=START)
+def sent(watch: UploadWatch, key: str, etag: str | None = None) -> File:
+    upload = Upload("input", key, etag or f"etag of {key}", "version", time=START)
     file = File(Path(key), 1, key, f"{key}.png", Became.SENT, upload=upload)
     watch.add(file)
     return file
@@ -195,6 +195,19 @@ def test_of_two_uploads_of_a_key_the_log_is_about_the_newer(cloud: Cloud) -> Non
     cloud.now += TURN_SECONDS
     look(watch)
     assert older.became.value == "cutout"
+
+
+@pytest.mark.parametrize("outcome", [LETTER, Outcome.SUPERSEDED])
+def test_the_end_of_an_upload_that_was_overwritten_meanwhile_is_not_that_of_the_newer(
+    cloud: Cloud, outcome: str
+) -> None:
+    watch = UploadWatch()
+    older, newer = sent(watch, "a.jpg", "etag of other bytes"), sent(watch, "a.jpg")
+    cloud.lost["etag of other bytes"] = End(Became.SUPERSEDED)
+    look(watch, line("a.jpg", outcome, code="malformed_image"))
+    assert (older.became, newer.became) == (Became.SUPERSEDED, Became.SENT)
+    look(watch, line("a.jpg", LETTER, code="resolution_too_low"))
+    assert (newer.became.value, newer.code) == ("letter", "resolution_too_low")
 
 
 def test_an_upload_that_ended_before_its_sender_knew_is_not_missed(cloud: Cloud) -> None:
