@@ -163,12 +163,16 @@ class LetterList:
             left = [line for line in now.lines if line.id not in ids]
             self.letters = replace(now, version=now.version + 1, groups=_group(left))
 
+    def stop(self) -> None:
+        """Reads no further."""
+        self._stop.set()
+        self._wake.set()
+
     def end(self) -> None:
         """Gives back letters that are hidden, which needs the threads that a program that ends has no more."""
+        self.stop()
         with self._lock:
-            self._stop.set()
             thread = self._thread
-        self._wake.set()
         if thread:
             thread.join()
 

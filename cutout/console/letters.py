@@ -32,6 +32,7 @@ def make(stack: Stack, changes: Changes) -> Blueprint:  # noqa: C901  # it is th
     queue = threading.Lock()  # who works through the dead-letter queue hides its letters from others
     letters = LetterList(stack, queue)
     jobs = Jobs(stack, changes, letters, queue)
+    stack.at_end(letters.stop)  # a job may wait for them
     stack.at_end(jobs.end)
     stack.at_end(letters.end)
     page.add_app_template_filter(printable)

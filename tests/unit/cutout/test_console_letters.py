@@ -17,6 +17,7 @@ from cutout.console.changes import Changes
 from cutout.console.safety import Gate
 from cutout.console.stack import Stack
 from cutout.operations import credits as balance
+from cutout.operations import dead_letters
 from cutout.operations import intake as stack_intake
 from cutout.operations.intake import Intake
 from tests.fake_letters import FakeAws, refusal
@@ -304,6 +305,29 @@ def test_the_end_of_the_console_gives_back_what_is_hidden(aws: FakeAws, console:
     console.stack.end()
     assert not aws.hidden
     assert len(aws.sent) + len(aws.letters) == 240
+
+
+def test_the_end_of_the_console_does_not_wait_until_all_letters_are_read(aws: FakeAws, console: Console) -> None:
+    offer = console.offer(action="replay", scope="all")
+    hold, begun = threading.Event(), threading.Event()
+
+    def wait(action: str) -> None:
+        if action == "receive":
+            begun.set()
+            hold.wait(10)
+
+    aws.before = wait
+    received = aws.calls["receive"]
+    console.get("/letters/state", renew=1)
+    assert begun.wait(10)
+    console.post("/letters/start", offer=offer)  # it begins when the letters are read
+    end = threading.Thread(target=console.stack.end)
+    end.start()
+    console.wait_for("It is cancelled", "/letters/job")
+    hold.set()
+    end.join(10)
+    assert aws.calls["receive"] <= received + dead_letters.THREADS
+    assert (len(aws.letters), aws.hidden) == (240, set())
 
 
 def test_who_only_reads_has_no_buttons_that_change_something(make_console: Callable[..., Console]) -> None:
