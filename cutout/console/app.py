@@ -8,6 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from cutout.console import cutouts, explain, letters, now, pictures, upload, zips
 from cutout.console.changes import Changes
+from cutout.console.formats import FILTERS
 from cutout.console.safety import Gate
 from cutout.console.stack import Stack
 from cutout.console.watch import Watch
@@ -34,6 +35,7 @@ def make_app(stack: Stack, gate: Gate, changes: Changes, *, read_only: bool) -> 
         app.register_blueprint(page)
     app.register_error_handler(Exception, lambda error: _answer_error(stack, error))
     app.jinja_env.globals.update(stack_name=stack.name, read_only=read_only, count=count, pages=PAGES)
+    app.jinja_env.filters.update(FILTERS)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     return app
 

@@ -1,14 +1,15 @@
 """Cutouts: the newest, by prefix and by a part of the key; one beside its original."""
 
-import hashlib
 from collections.abc import Iterator
 from datetime import UTC
 from http import HTTPStatus
 from typing import Any, NamedTuple, Self
 
-from flask import Blueprint, Response, abort, current_app, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from cutout.console import looks
+from cutout.console.paging import Paged
 from cutout.console.safety import only_reads
 from cutout.console.stack import Stack
 from cutout.console.watch import Watch
@@ -72,14 +73,14 @@ def make(stack: Stack, watch: Watch) -> Blueprint:
         state, milliseconds = look()
         is_new = request.args.get("version") != str(listing.version)
         html = render_template("cutouts/grid.html", **_describe(listing, state)) if is_new else ""
-        return _answer_look(html, milliseconds)
+        return looks.answer(html, milliseconds)
 
     @page.get("/cutouts/state")
     def state() -> ResponseReturnValue:
         state, milliseconds = look()
         described = _describe_state(state)
         is_new = request.args.get("digest") != described["digest"]
-        return _answer_look(render_template("cutouts/state.html", **described) if is_new else "", milliseconds)
+        return looks.answer(render_template("cutouts/state.html", **described) if is_new else "", milliseconds)
 
     @page.post("/cutouts/renew")
     @only_reads
@@ -106,34 +107,26 @@ def make(stack: Stack, watch: Watch) -> Blueprint:
             entry=Entry(key, found["LastModified"].astimezone(UTC), found["ContentLength"]),
             original=original,
             standing=_word_standing(original),
-            explain=_explain(original.key),
             **_find_neighbours(listing, key),
         )
 
     return page
 
 
-def _answer_look(html: str, milliseconds: int) -> Response:
-    answer = make_response(html, HTTPStatus.OK if html else HTTPStatus.NO_CONTENT)
-    answer.headers["Next-Look-Milliseconds"] = milliseconds
-    return answer
-
-
 def _describe(listing: Listing, state: State) -> dict[str, Any]:
     """What the grid shows."""
     query, version = Query.read(), listing.version
     keys = listing.entries.find(query.prefix, query.text)
-    last_page = max(1, -(-len(keys) // ON_A_PAGE))
-    query = query._replace(page=min(query.page, last_page))
-    shown = keys[(query.page - 1) * ON_A_PAGE :][:ON_A_PAGE]
+    paged = Paged(keys, query.page, ON_A_PAGE)
+    query = query._replace(page=paged.number)
     below = folders(keys, query.prefix)
     return {
         "query": query,
         "version": version,
-        "tiles": [(entry, f"tile-{_digest(str(entry))}") for entry in map(listing.entries.get, shown) if entry],
+        "tiles": [(entry, f"tile-{looks.digest(entry)}") for entry in map(listing.entries.get, paged.items) if entry],
         "number": len(keys),
         "size": listing.entries.size_of(keys),
-        "last_page": last_page,
+        "last_page": paged.last,
         "folders": sorted(below.items())[:MOST_FOLDERS],
         "more_folders": max(0, len(below) - MOST_FOLDERS),
         "is_read": state.listed is not None,
@@ -143,7 +136,7 @@ def _describe(listing: Listing, state: State) -> dict[str, Any]:
 
 
 def _describe_state(state: State) -> dict[str, Any]:
-    return {"state": state, "digest": _digest(str(state)), "most": MOST}
+    return {"state": state, "digest": looks.digest(state), "most": MOST}
 
 
 def _find_neighbours(listing: Listing, key: str) -> dict[str, Any]:
@@ -173,13 +166,3 @@ def _word_standing(original: Original) -> str:
             return "Its original was not found. The cutout names it only by a hash, as its key is very long."
         case Standing.NOT_A_CUTOUT:
             return "It is not a cutout of this stack: it does not name its original."
-
-
-def _explain(key: str | None) -> str | None:
-    if key is None or "explain.show" not in current_app.view_functions:
-        return None
-    return url_for("explain.show", key=key)
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

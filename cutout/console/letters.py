@@ -1,27 +1,27 @@
 """Letters: why uploads did not become cutouts, and what is to become of them."""
 
-import hashlib
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, abort, make_response, render_template, request
+from flask import Blueprint, abort, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 
+from cutout.console import looks
 from cutout.console.changes import Changes
 from cutout.console.letter_jobs import Jobs
-from cutout.console.letter_list import Group, LetterList, Letters
+from cutout.console.letter_list import LetterList, Letters
+from cutout.console.paging import Paged
 from cutout.console.stack import Stack
 from cutout.operations import credits as balance
 from cutout.operations import intake as stack_intake
 from cutout.operations.letter_job import Action
 from cutout.operations.selection import Chosen
 from cutout.presentation.advice import advise
-from cutout.presentation.letter import describe, indent, rows
+from cutout.presentation.letter import Line, describe, indent, rows
 from cutout.presentation.letter_job import WORDS, word_action, word_end
 from cutout.presentation.letters import word_discard, word_replay, word_unread
-from cutout.terminal import printable
 
 _PAGE = 50
 _MOVING_MILLISECONDS, _STILL_MILLISECONDS = 1000, 4000
@@ -35,7 +35,6 @@ def make(stack: Stack, changes: Changes) -> Blueprint:  # noqa: C901  # it is th
     stack.at_end(letters.stop)  # a job may wait for them
     stack.at_end(jobs.end)
     stack.at_end(letters.end)
-    page.add_app_template_filter(printable)
 
     @page.context_processor
     def name_parts() -> dict[str, Any]:
@@ -65,14 +64,12 @@ def make(stack: Stack, changes: Changes) -> Blueprint:  # noqa: C901  # it is th
             letters.renew()
         letters.look()
         moving = letters.reading or (jobs.job and not jobs.job.is_over)
-        shown = _hash(letters.letters.version, letters.reading, letters.trouble, _job_key(jobs), _progress(jobs))
+        shown = looks.digest(letters.letters.version, letters.reading, letters.trouble, _job_key(jobs), _progress(jobs))
         now = {"version": str(letters.letters.version), "job": _job_key(jobs)}
         events = [name for name, key in now.items() if request.args.get(name) != key]
-        if shown == request.args.get("shown"):
-            response = Response(status=HTTPStatus.NO_CONTENT)
-        else:
-            response = make_response(render_template("letters/state.html", shown=shown, is_live=True))
-        response.headers["Next-Look-Milliseconds"] = str(_MOVING_MILLISECONDS if moving else _STILL_MILLISECONDS)
+        is_new = shown != request.args.get("shown")
+        html = render_template("letters/state.html", shown=shown, is_live=True) if is_new else ""
+        response = looks.answer(html, _MOVING_MILLISECONDS if moving else _STILL_MILLISECONDS)
         if events:
             response.headers["HX-Trigger"] = ", ".join(events)
         return response
@@ -146,10 +143,6 @@ def _progress(jobs: Jobs) -> int:
     return len(jobs.job.done.met) if jobs.job else 0
 
 
-def _hash(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
 def _choose(letters: Letters, jobs: Jobs) -> tuple[Action, Chosen]:
     form = request.form
     if form.get("scope") == "rest" and jobs.job:
@@ -170,22 +163,13 @@ def _choose(letters: Letters, jobs: Jobs) -> tuple[Action, Chosen]:
     return action, chosen
 
 
-class _Shown:
-    """A page of a group."""
-
-    def __init__(self, group: Group, number: int) -> None:
-        self.pages = -(-len(group.lines) // _PAGE)
-        self.number = min(max(number, 1), self.pages)
-        self.lines = group.lines[_PAGE * (self.number - 1) : _PAGE * self.number]
-
-
 def _read_opened(text: str) -> tuple[str, int]:
     """`2:malformed_image`"""
     number, _, code = text.partition(":")
     return code, int(number) if number.isdecimal() else 1
 
 
-def _opened(letters: Letters, pages: Mapping[str, int]) -> Mapping[str, _Shown]:
+def _opened(letters: Letters, pages: Mapping[str, int]) -> Mapping[str, Paged[Line]]:
     """The groups that are shown open, by code, each with its page."""
     groups = letters.groups
-    return {code: _Shown(groups[code], number) for code, number in pages.items() if code in groups}
+    return {code: Paged(groups[code].lines, number, _PAGE) for code, number in pages.items() if code in groups}

@@ -4,16 +4,15 @@ The page has parts, each in a template of its own. A tick says which state of ea
 the parts that are different now: what has not changed keeps its focus and its selection.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import quote
 
-from flask import Blueprint, Response, current_app, make_response, render_template, request, url_for
+from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
+from cutout.console import looks
 from cutout.console.changes import Changes
 from cutout.console.confirmations import Confirmations
 from cutout.console.stack import Stack
@@ -23,7 +22,7 @@ from cutout.operations import intake as stack_intake
 from cutout.operations import queues
 from cutout.operations.attempts import Attempt
 from cutout.presentation.intake import word_intake, word_plan_to_pause, word_plan_to_resume
-from cutout.words import count, duration
+from cutout.words import count
 from remove_background.intake import OPERATOR
 
 # A page that was just opened waits this long for its numbers.
@@ -37,21 +36,19 @@ MOST_REASON = 500  # characters
 
 def make(stack: Stack, changes: Changes, watch: Watch) -> Blueprint:
     page = Blueprint("now", __name__)
-    page.add_app_template_filter(duration)
     now = _Now(watch, Switch(stack, changes, watch))
 
     @page.get("/")
     def show() -> ResponseReturnValue:
-        return render_template("now.html", parts=now.render(watch.look(patience=PATIENCE_SECONDS)), state=_state)
+        return render_template("now.html", parts=now.render(watch.look(patience=PATIENCE_SECONDS)), state=looks.digest)
 
     @page.get("/now")
     def look() -> ResponseReturnValue:
         seen = watch.look()
         shown = request.args
-        answer = _answer({name: part for name, part in now.render(seen).items() if _differs(part, shown.get(name))})
+        changed = {name: part for name, part in now.render(seen).items() if _differs(part, shown.get(name))}
         moves = seen.moves or now.switch.current
-        answer.headers["Next-Look-Milliseconds"] = NEXT_LOOK_MILLISECONDS if moves else NEXT_LOOK_AT_REST_MILLISECONDS
-        return answer
+        return looks.answer(_parts(changed), NEXT_LOOK_MILLISECONDS if moves else NEXT_LOOK_AT_REST_MILLISECONDS)
 
     _add_switch(page, stack, now)
     return page
@@ -60,14 +57,14 @@ def make(stack: Stack, changes: Changes, watch: Watch) -> Blueprint:
 def _add_switch(page: Blueprint, stack: Stack, now: "_Now") -> None:
     plans: Confirmations[Plan] = Confirmations()
 
-    def ask(plan: Plan, *sentences: str) -> Response:
+    def ask(plan: Plan, *sentences: str) -> str:
         asked = render_template("now/asking.html", plan=plan, sentences=sentences, id=plans.remember(plan))
-        return _answer({"intake": Markup(asked)}, state=ASKING)  # noqa: S704  # it is escaped
+        return _parts({"intake": Markup(asked)}, state=ASKING)  # noqa: S704  # it is escaped
 
     @page.get("/intake")
     def keep() -> ResponseReturnValue:
         """Nobody wants to change it any more."""
-        return _answer(now.render_intake())
+        return _parts(now.render_intake())
 
     @page.post("/pause")
     def pause() -> ResponseReturnValue:
@@ -89,7 +86,7 @@ def _add_switch(page: Blueprint, stack: Stack, now: "_Now") -> None:
         if plan is None or not now.switch.begin(plan):
             sentence = "Nothing was changed: this was confirmed before, or another change is being made."
             return render_template("trouble.html", sentence=sentence), HTTPStatus.CONFLICT
-        return _answer(now.render_intake())
+        return _parts(now.render_intake())
 
 
 @dataclass(frozen=True)
@@ -113,20 +110,13 @@ class _Now:
         return {"intake": self.render(self.watch.look())["intake"]}
 
 
-def _answer(parts: Mapping[str, Markup], state: str | None = None) -> Response:
-    """Parts that replace those of the page. Their `state` follows from what they are, unless it is given."""
-    if not parts:
-        return make_response("", HTTPStatus.NO_CONTENT)
-    return make_response(render_template("now/parts.html", parts=parts, state=lambda part: state or _state(part)))
+def _parts(parts: Mapping[str, Markup], state: str | None = None) -> str:
+    """Those that replace some of the page. Their `state` follows from what they are, unless it is given."""
+    return render_template("now/parts.html", parts=parts, state=lambda part: state or looks.digest(part))
 
 
 def _differs(part: str, shown: str | None) -> bool:
-    return shown not in (ASKING, _state(part))
-
-
-def _state(part: str) -> str:
-    """Tells one state of a part from another."""
-    return hashlib.blake2b(part.encode(), digest_size=8).hexdigest()
+    return shown not in (ASKING, looks.digest(part))
 
 
 def _describe(attempt: Attempt) -> dict[str, object]:
@@ -135,12 +125,6 @@ def _describe(attempt: Attempt) -> dict[str, object]:
     return {
         "attempt": attempt,
         "key": key,
-        "url": _explain(key),
-        "id": f"ended-{_state(f'{attempt.time.timestamp()} {attempt.source}')}",
+        "url": url_for("explain.show", key=key),
+        "id": f"ended-{looks.digest(attempt.time, attempt.source)}",
     }
-
-
-def _explain(key: str) -> str:
-    if "explain.show" in current_app.view_functions:
-        return url_for("explain.show", key=key)
-    return f"/explain?key={quote(key, safe='')}"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TypeVar
 
-from flask import Flask, Response, abort, current_app, redirect, request
+from flask import Flask, Response, abort, current_app, g, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from cutout.console.connections import is_held_by_another_user
@@ -90,6 +90,7 @@ class Gate:
             abort(
                 HTTPStatus.UNAUTHORIZED, "Open the address that `cutout console` printed last; each opens one browser."
             )
+        g.entered = True  # who is not let in is not told what is behind the door
         if self._read_only and request.method not in _READING and not _only_reads(request.endpoint):
             abort(HTTPStatus.FORBIDDEN, "This console only reads: it was started with --read-only.")
 

@@ -10,6 +10,7 @@ const boxes = () => [...document.querySelectorAll("#grid input[name=key]")];
 function show() {
   for (const box of boxes()) box.checked = chosen.has(box.value);
   const number = chosen.size;
+  form.hidden = !number && !boxes().length;
   document.getElementById("chosen").textContent = number ? `${number.toLocaleString("en")} chosen.` : "None chosen.";
   document.getElementById("choose-none").disabled = !number;
   document.getElementById("download-chosen").disabled = !number;

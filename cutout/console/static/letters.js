@@ -7,7 +7,7 @@ const content = document.getElementById("dialog-content");
 document.addEventListener("htmx:beforeRequest", ({ detail }) => {
   if (detail.target !== content || dialog.open) return;
   const busy = document.createElement("p");
-  busy.textContent = "Looking …";
+  busy.textContent = "Looking…";
   content.replaceChildren(busy);
   content.setAttribute("aria-busy", "true");
   dialog.showModal();
@@ -52,7 +52,7 @@ function tell(form) {
   if (!all) return;
   all.checked = number === boxes.length;
   all.indeterminate = number > 0 && number < boxes.length;
-  form.querySelector("output").textContent = number ? `${number} chosen` : "none chosen";
+  form.querySelector("output").textContent = number ? `${number} chosen.` : "None chosen.";
 }
 
 document.addEventListener("change", ({ target }) => {

@@ -20,7 +20,7 @@ const STATES = {
 const list = document.getElementById("upload-tiles");
 const states = document.getElementById("upload-states");
 const pages = document.getElementById("upload-pages");
-const [earlier, later] = pages.querySelectorAll("button");
+const [previous, next] = pages.querySelectorAll("button");
 const template = document.getElementById("upload-tile").content.firstElementChild;
 
 let tiles = [];
@@ -96,8 +96,8 @@ function render() {
   });
   pages.hidden = last === 0;
   pages.querySelector("span").textContent = `Page ${(page + 1).toLocaleString("en")} of ${(last + 1).toLocaleString("en")}`;
-  earlier.disabled = page === 0;
-  later.disabled = page === last;
+  previous.disabled = page === 0;
+  next.disabled = page === last;
 }
 
 function renderStates(counts) {
@@ -138,8 +138,15 @@ function fill(element, tile) {
   fillPicture(element.children[0], tile);
   fillAdvice(element.querySelector("details"), tile.state === "letter" ? advice[tile.code] : null);
   link.hidden = ["not_sent", "sending", "failed", "left_out"].includes(tile.state);
-  link.firstElementChild.href = `explain?${new URLSearchParams({ key: tile.key })}`;
+  link.firstElementChild.href = address("explain", tile.key);
   link.firstElementChild.setAttribute("aria-label", `Explain ${tile.path}`);
+}
+
+/** Of a page of the console, about this key. */
+function address(name, key) {
+  const url = new URL(list.dataset[name], location.href);
+  url.searchParams.set("key", key);
+  return url.href;
 }
 
 function fillPicture(place, tile) {
@@ -151,11 +158,11 @@ function fillPicture(place, tile) {
     return;
   }
   const link = document.createElement("a");
-  link.href = `cutouts/one?${new URLSearchParams({ key: tile.output_key })}`;
+  link.href = address("cutout", tile.output_key);
   const picture = document.createElement("img");
   picture.alt = `Cutout of ${tile.path}`;
   picture.loading = "lazy";
-  picture.src = `picture?${new URLSearchParams({ side: "output", key: tile.output_key, small: "1" })}`;
+  picture.src = address("picture", tile.output_key);
   link.append(picture);
   place.replaceChildren(link);
 }
@@ -167,5 +174,5 @@ function fillAdvice(details, advised) {
   details.children[2].textContent = advised.remedy;
 }
 
-earlier.addEventListener("click", () => { page -= 1; render(); });
-later.addEventListener("click", () => { page += 1; render(); });
+previous.addEventListener("click", () => { page -= 1; render(); });
+next.addEventListener("click", () => { page += 1; render(); });

@@ -29,7 +29,7 @@ async function ask(path, fields, options = {}) {
   const headers = { Accept: "application/json", ...options.headers };
   let answer;
   try {
-    answer = await fetch(`upload/${path}?${new URLSearchParams(fields)}`, { ...options, headers });
+    answer = await fetch(`${batchPart.dataset.upload}/${path}?${new URLSearchParams(fields)}`, { ...options, headers });
   } catch {
     document.getElementById("gone").hidden = false;
     throw new Refused("The console does not answer.", 0);
@@ -76,7 +76,7 @@ async function offer(picking) {
   offerPart.replaceChildren();
   const part = byId("checking");
   try {
-    progress(part, 0, 1, "Reading the names …");
+    progress(part, 0, 1, "Reading the names…");
     const picked = await picking;
     if (picked.length > drop.dataset.mostFiles) throw new Refused(`At most ${number(+drop.dataset.mostFiles)} files at a time.`);
     const named = picked.map(({ path, file }) => [path, file.size, file.lastModified]);
@@ -263,6 +263,6 @@ if (drop) {
   });
   window.addEventListener("beforeunload", (event) => { if (sending) event.preventDefault(); });
   window.addEventListener("pagehide", () => {
-    if (sending) navigator.sendBeacon(`upload/end?${new URLSearchParams({ batch })}`);
+    if (sending) navigator.sendBeacon(`${batchPart.dataset.upload}/end?${new URLSearchParams({ batch })}`);
   });
 }

@@ -75,9 +75,9 @@ def test_letters_are_replayed_cancelled_half_way_and_finished(
 
     group.locator("summary").click()
     expect(group.locator("input[name=id]")).to_have_count(50)
-    group.get_by_role("button", name="Later").click()
+    group.get_by_role("button", name="Next").click()
     expect(group).to_contain_text("Page 2 of 97")
-    group.locator("form.letters-actions").get_by_role("button", name="Replay …").click()
+    group.get_by_role("form", name="All with this code").get_by_role("button", name="Replay…").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("To be replayed: 4,812 letters (4,812 service_unavailable).")
     expect(dialog).to_contain_text("That may cost 4,812 credits")
@@ -90,7 +90,7 @@ def test_letters_are_replayed_cancelled_half_way_and_finished(
 
     page.reload()  # the job is still there
     expect(page.locator("#job")).to_contain_text(re.compile(r"2,\d\d\d of 4,812 letters"))
-    page.locator("form.letters-actions").get_by_role("button", name="Discard …").first.click()
+    page.get_by_role("form", name="All letters").get_by_role("button", name="Discard…").click()
     expect(dialog).to_contain_text("One thing at a time")
     page.keyboard.press("Escape")
     page.locator("#cancel").click()
@@ -131,7 +131,7 @@ def test_some_letters_are_chosen_and_discarded_by_keyboard(
     for number in (0, 2):
         boxes.nth(number).focus()
         page.keyboard.press("Space")
-    expect(group.locator("output")).to_have_text("2 chosen")
+    expect(group.locator("output")).to_have_text("2 chosen.")
     details = group.get_by_role("button", name="Details of shop/00001.jpg")
     details.focus()
     page.keyboard.press("Enter")
@@ -142,7 +142,7 @@ def test_some_letters_are_chosen_and_discarded_by_keyboard(
     expect(dialog).to_be_hidden()
     expect(details).to_be_focused()
 
-    group.locator("form.letters-chosen").get_by_role("button", name="Discard …").focus()
+    group.locator("form.letters-chosen").get_by_role("button", name="Discard…").focus()
     page.keyboard.press("Enter")
     expect(dialog).to_contain_text("To be discarded, for good: 2 letters")
     expect(dialog.get_by_role("heading")).to_be_focused()
@@ -197,7 +197,7 @@ def test_what_happened_to_uploads(page: "Page", console: Any, stack: Any, make_p
     expect(answer.get_by_role("heading", name=MARKUP)).to_be_visible()
     expect(answer).to_contain_text("which is not a picture that can be shown")
     assert page.locator("img[src=x]").count() == 0
-    answer.get_by_role("link", name="To the letters with this code").click()
+    answer.get_by_role("link", name="Replay or discard it among the letters").click()
     expect(page.locator(f"details[data-code={code}] table")).to_be_visible()
 
 

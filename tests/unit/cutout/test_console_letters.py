@@ -124,7 +124,7 @@ def test_the_letters_are_read_while_the_page_is_there(aws: FakeAws, make_console
 def test_the_letters_are_grouped_by_code_the_largest_first(console: Console) -> None:
     shown = console.get("/letters").text
     assert re.findall(r'<span class="letters-number">([\d,]+)', shown) == ["180", "60"]
-    assert "billed: 180 maybe" in shown
+    assert "Billed: 180 maybe" in shown
     assert "The file is empty, cut short or damaged." in shown
     assert "&lt;b&gt;odd &amp; new&lt;/b&gt;" in shown
     assert ODD not in shown
