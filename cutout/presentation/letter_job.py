@@ -29,7 +29,8 @@ def word_end(job: Job) -> Iterator[str]:
         yield f"An error ended it: {job.trouble}"
     elif job.state is State.CANCELLED:
         yield "It was cancelled."
-    yield f"{len(done.done):,} of {count(len(job.chosen.ids), 'letter')} were {word}."
+    were = "was" if len(job.chosen.ids) == 1 else "were"
+    yield f"{len(done.done):,} of {count(len(job.chosen.ids), 'letter')} {were} {word}."
     if done.undeleted:
         yield f"Of those {word}, {count(len(done.undeleted), 'letter')} may be in the queue still."
     for why, ids in job.kept.items():

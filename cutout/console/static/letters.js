@@ -26,9 +26,12 @@ let chosen = [];
 
 document.addEventListener("htmx:configRequest", ({ detail }) => {
   if (detail.elt.id !== "groups") return;
-  detail.parameters.open = [...detail.elt.querySelectorAll("details[open]")].map(
+  const groups = [...detail.elt.querySelectorAll("details")];
+  // Those that the address names could not be open before they were read.
+  const named = groups.length ? [] : new URLSearchParams(location.search).getAll("code").map((code) => `1:${code}`);
+  detail.parameters.open = named.concat(groups.filter((group) => group.open).map(
     (group) => `${group.querySelector("form.letters-chosen")?.dataset.page ?? 1}:${group.dataset.code}`,
-  );
+  ));
 });
 
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {

@@ -1,5 +1,6 @@
 """The console served on a stack of the local cloud, and a browser that has entered it."""
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -75,6 +76,19 @@ class Console:
     stack: Stack
     changes: Path
     addresses: list[str]
+    _earlier: int = 0
+
+    def begin_test(self) -> None:
+        self._earlier = len(self._lines)
+
+    @property
+    def noted(self) -> list[dict[str, Any]]:
+        """The changes that were noted in this test."""
+        return [json.loads(line) for line in self._lines[self._earlier :]]
+
+    @property
+    def _lines(self) -> list[str]:
+        return self.changes.read_text().splitlines()
 
     @property
     def url(self) -> str:
@@ -94,28 +108,31 @@ def aws(deployed: Any) -> Aws:  # noqa: ANN401
     return Aws(session, deployed.cloud.endpoint_url)
 
 
-@pytest.fixture
-def serve_console(
-    aws: Aws,
-    stack: Any,  # noqa: ANN401
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[..., Console]]:
-    """Serves one or more consoles until the test ends: `serve_console(read_only=True)`."""
-    monkeypatch.setattr(deployment, "_make_client", lambda session, service, endpoint_url: aws.client(service))
-    aws.allow()
-    with ExitStack() as consoles:
+@pytest.fixture(scope="module")
+def serve_console(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Console]]:
+    """Serves one or more consoles until the module ends: `serve_console(read_only=True)`."""
+    with ExitStack() as consoles, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deployment, "_make_client", lambda session, service, endpoint_url: aws.client(service))
 
         def serve(*, read_only: bool = False) -> Console:
-            return consoles.enter_context(_serving(aws, tmp_path / "console.log", read_only=read_only))
+            changes = tmp_path_factory.mktemp("console") / "console.log"
+            return consoles.enter_context(_serving(aws, changes, read_only=read_only))
 
         yield serve
         aws.allow()
 
 
-@pytest.fixture
-def console(serve_console: Callable[..., Console]) -> Console:
+@pytest.fixture(scope="module")
+def shared_console(serve_console: Callable[..., Console]) -> Console:
     return serve_console()
+
+
+@pytest.fixture
+def console(shared_console: Console, stack: Any) -> Iterator[Console]:  # noqa: ANN401
+    """One for all tests of a module: to serve it, and to learn what there is, takes seconds."""
+    shared_console.begin_test()
+    yield shared_console
+    shared_console.aws.allow()
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The page Now, in a browser: it follows the stack, switches its intake, and says what is wrong with AWS."""
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -91,8 +90,7 @@ def test_the_intake_is_paused_and_resumed_in_all_windows(
     for window in (page, other):
         expect(window.locator("#now-intake")).to_contain_text("The intake is open")
     expect(page.get_by_role("row", name="paused/one.png")).to_contain_text("cutout")
-    noted = [json.loads(line) for line in console.changes.read_text().splitlines()]
-    assert [(line["action"], line.get("reason"), line.get("failed")) for line in noted] == [
+    assert [(line["action"], line.get("reason"), line.get("failed")) for line in console.noted] == [
         ("pause", "new <b>prices</b>", None),
         ("pause", None, False),
         ("resume", None, None),
@@ -108,7 +106,7 @@ def test_what_was_confirmed_once_is_not_done_again(page: Page, console: Console)
     confirm.click()
 
     expect(page.locator("#now-answer")).to_contain_text("Nothing was changed")
-    assert console.changes.read_text() == ""
+    assert console.noted == []
 
 
 def test_a_console_that_only_reads_has_no_switch(serve_console: Callable[..., Console], open_browser: Open) -> None:

@@ -1,9 +1,8 @@
 """The page Upload, in a browser."""
 
 import io
-import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,14 @@ Console = Any
 def parameters() -> dict[str, str]:
     """The function is to be no slower than this machine."""
     return {"RequestsPerSecond": "100"}
+
+
+@pytest.fixture
+def console(serve_console: Callable[..., Console], stack: Any) -> Iterator[Console]:  # noqa: ANN401
+    """One for each test: it shows what was uploaded before."""
+    console = serve_console()
+    yield console
+    console.aws.allow()
 
 
 @pytest.fixture
@@ -107,8 +114,7 @@ def test_each_file_of_a_folder_becomes_what_it_should(console: Console, page: Pa
     picture = page.locator("#upload-tiles img").first
     expect(picture).to_be_visible()
     page.wait_for_function("document.querySelector('#upload-tiles img').naturalWidth > 0")
-    noted = [json.loads(line) for line in console.changes.read_text().splitlines()]
-    assert [(line["action"], line["count"]) for line in noted] == [("upload", 201), ("upload ended", 201)]
+    assert [(line["action"], line["count"]) for line in console.noted] == [("upload", 201), ("upload ended", 201)]
 
 
 def test_files_that_are_dropped_are_offered_and_may_be_declined(page: Page) -> None:

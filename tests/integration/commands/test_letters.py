@@ -595,7 +595,7 @@ def test_letters_stay_if_their_images_may_not_be_deleted(
     monkeypatch.setattr(deployed.s3, "delete_object", refuse)
     call = cutout("letters", "discard", "--all", "--delete-upload", "--yes")
     assert (call.code, call.out) == (1, "")
-    assert "0 of 1 letter were discarded" in call.err
+    assert "0 of 1 letter was discarded" in call.err
     assert "to call DeleteObject" in call.err
     assert bodies(deployed, deployed.dead_letter_queue) == [body]
 

@@ -204,7 +204,7 @@ def test_all_of_a_code_are_replayed_and_the_list_follows(aws: FakeAws, console: 
 def test_a_confirmation_works_once(aws: FakeAws, console: Console) -> None:
     offer = console.offer(action="discard", scope="ids", id="000")
     console.post("/letters/start", offer=offer)
-    console.wait_for("1 of 1 letter were discarded", "/letters/job")
+    console.wait_for("1 of 1 letter was discarded", "/letters/job")
     for wrong in (offer, "guessed", ""):
         answer = console.post("/letters/start", offer=wrong)
         assert answer.status_code == 409
