@@ -124,7 +124,7 @@ def test_some_letters_are_chosen_and_discarded_by_keyboard(
 ) -> None:
     from playwright.sync_api import expect  # noqa: PLC0415
 
-    page = enter(open_browser(), console_of_letters[-1], f"/letters?code={CODE}")
+    page = enter(open_browser(), console_of_letters[-1], "/letters")
     group = page.locator(f"details[data-code={CODE}]")
     group.locator("summary").focus()
     page.keyboard.press("Enter")
