@@ -17,6 +17,8 @@ from remove_background.intake import FUNCTION, ITEM, OPERATOR, IntakeItem, State
 from reopen_intake.handler import Watch
 from tests.unit.fakes import Clock, EventSourceMapping
 
+pytestmark = pytest.mark.no_cover  # measuring would slow its many calls, and other tests cover the same lines
+
 
 class KilledError(BaseException):
     """As if the process had ended: nothing catches it."""
