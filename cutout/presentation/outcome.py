@@ -58,7 +58,8 @@ def word_kept(why: Kept, ids: Sequence[str]) -> str:
 
 def word_stopped(chosen: Chosen, done: Done, word: str) -> Iterator[str]:
     """What was done before an error or Ctrl-C."""
-    yield f"{len(done.done):,} of {count(len(chosen.ids), 'letter')} were {word}; the others are in the queue."
+    were = "was" if len(chosen.ids) == 1 else "were"
+    yield f"{len(done.done):,} of {count(len(chosen.ids), 'letter')} {were} {word}; the others are in the queue."
     if done.undeleted:
         yield f"Of those {word}, {count(len(done.undeleted), 'letter')} may be in the queue still."
 
