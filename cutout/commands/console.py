@@ -56,19 +56,23 @@ def console_page(
         if addresses:
             typer.echo(f"It was opened. For another browser: {address}")
         else:
-            typer.echo(
-                f"Open {address}\nCtrl-C ends it.{'' if read_only else f' What is changed is logged to {path}.'}"
-            )
+            typer.echo(f"Open {address}")
+            typer.echo("Ctrl-C ends it." if read_only else f"Ctrl-C ends it. Each change is a line in {path}.")
         addresses.append(address)
 
     try:
         with serving(stack, port, changes, announce, read_only=read_only):
             if open_page and not webbrowser.open(addresses[0]):
                 typer.echo("No browser could be opened.", err=True)
-            threading.Event().wait()
+            _wait()
     except KeyboardInterrupt:
         typer.echo("Stopped.")
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         raise typer.BadParameter(f"{port} is taken.", param_hint="--port") from error
+
+
+def _wait() -> None:
+    """Until Ctrl-C."""
+    threading.Event().wait()
