@@ -23,6 +23,8 @@ FRESH_SECONDS = 2.0
 # A round that takes longer is told.
 LATE_SECONDS = 10.0
 MOST_RETRY_SECONDS = 10.0
+# A call that takes longer is left to end by itself.
+END_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Watch:
         self._slow: Slow | None = None
         self._trouble: str | None = None
         self._failures = 0
+        self._is_over = threading.Event()
+        stack.at_end(self._end)
 
     def look(self, *, patience: float = 0) -> Seen:
         """What is known. With patience, in seconds, it waits for something fresh: for a window that was just opened."""
@@ -85,6 +89,15 @@ class Watch:
             self._hurried.set()
             self._changed.wait_for(lambda: self._answered >= now or self._thread is None, patience)
 
+    def _end(self) -> None:
+        """The console ends: AWS is not asked any more."""
+        self._is_over.set()
+        self._hurried.set()
+        with self._changed:
+            threads = [self._thread, self._slow_thread]
+        for thread in filter(None, threads):
+            thread.join(END_SECONDS)
+
     def _is_fresh(self, now: float) -> bool:
         return self._answered >= now - FRESH_SECONDS
 
@@ -93,7 +106,7 @@ class Watch:
             while True:
                 with self._changed:
                     began = time.monotonic()
-                    if began - self._asked > NOBODY_SECONDS:
+                    if self._is_over.is_set() or began - self._asked > NOBODY_SECONDS:
                         self._thread = None
                         self._changed.notify_all()
                         return
@@ -103,7 +116,7 @@ class Watch:
                 pause = self._go_round(began, everything=everything)
                 self._hurried.wait(max(0.0, began + pause - time.monotonic()))
                 self._hurried.clear()
-                time.sleep(max(0.0, began + ROUND_SECONDS - time.monotonic()))
+                self._is_over.wait(max(0.0, began + ROUND_SECONDS - time.monotonic()))
         except BaseException:
             with self._changed:
                 self._thread = None

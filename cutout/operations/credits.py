@@ -7,6 +7,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cutout.failures import describe
 from cutout.operations.deployment import Deployment
 from remove_background.api_key_value import check
+from remove_background.aws_errors import error_code
 from remove_background.errors import CutoutError
 
 
@@ -20,9 +21,9 @@ def read(deployed: Deployment) -> float | str:
     try:
         secret = deployed.settings["PIXELCUT_API_KEY_SECRET"]
         value = deployed.secrets.get_secret_value(SecretId=secret).get("SecretString")
-    except deployed.secrets.exceptions.ResourceNotFoundException:
-        return "The stack's secret has no value. Put the Pixelcut API key into it."
     except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError) and error_code(error) == "ResourceNotFoundException":
+            return "The stack's secret has no value. Put the Pixelcut API key into it."
         return describe(error)
     with requests.Session() as session:
         pixelcut = Pixelcut(

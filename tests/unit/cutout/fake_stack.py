@@ -7,6 +7,7 @@ from typing import Any
 
 from cutout.operations.activity import METRICS_PATTERN
 from cutout.operations.deployment import Deployment
+from tests.unit.fakes import refusal
 
 DAY_START = 1_799_971_200.0  # of the day of tests.unit.fakes.Clock, which begins at 8:00
 OUTPUTS = {
@@ -29,7 +30,6 @@ class FakeStack:
         self.uploads = self.letters = 0
         self.paused_by: str | None = None
         self.mapping = "Enabled"
-        self.exceptions = type("", (), {"ResourceNotFoundException": KeyError})
 
     @property
     def deployed(self) -> Deployment:
@@ -97,7 +97,7 @@ class FakeStack:
 
     def get_secret_value(self, **_: object) -> Mapping[str, Any]:
         self._call("get_secret_value")
-        raise KeyError  # so that nobody asks Pixelcut
+        raise refusal("ResourceNotFoundException", "GetSecretValue")  # so that nobody asks Pixelcut
 
 
 def _as_events(found: Sequence[tuple[int, int, str]]) -> list[dict[str, Any]]:

@@ -55,6 +55,13 @@ class Console:
             time.sleep(0.01)
         return str(shown)
 
+    def wait_for_changes(self, number: int) -> list[dict[str, Any]]:
+        deadline = time.monotonic() + 10
+        while len(self.changes) < number:
+            assert time.monotonic() < deadline, self.changes
+            time.sleep(0.01)
+        return self.changes
+
     def offer(self, **form: object) -> str:
         """The id to confirm it with."""
         answer = self.post("/letters/offer", **form)
@@ -196,7 +203,7 @@ def test_all_of_a_code_are_replayed_and_the_list_follows(aws: FakeAws, console: 
     console.wait_for("60 letters")
     assert len(aws.sent) == 180
     assert set(aws.sent.values()) == {1}
-    first, last = console.changes
+    first, last = console.wait_for_changes(2)
     assert (first["action"], first["letters"], first["codes"]) == ("replay", 180, {"malformed_image": 180})
     assert (last["action"], last["state"], last["done"]) == ("end of replay", "done", 180)
 

@@ -144,6 +144,14 @@ def test_it_stops_when_nobody_looks_and_goes_on_when_somebody_does(watch: Watch,
     assert seen.snapshot.queue.waiting == 3
 
 
+def test_it_ends_with_the_console(watch: Watch) -> None:
+    watch.look(patience=WAIT_SECONDS)
+
+    watch._stack.end()
+
+    assert watch._thread is None
+
+
 def test_what_the_operator_has_changed_is_seen_at_once(watch: Watch, stack: FakeStack) -> None:
     look_until(watch, lambda seen: seen.snapshot and not seen.moves)
     stack.paused_by = "operator"
