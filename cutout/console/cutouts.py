@@ -56,6 +56,7 @@ class Query(NamedTuple):
 def make(stack: Stack, watch: Watch) -> Blueprint:
     page = Blueprint("cutouts", __name__)
     listing = Listing(lambda: stack.deployed, stack.forget, watch.activity)
+    stack.at_end(listing.end)
 
     def look(patience: float = 0) -> tuple[State, int]:
         """The state, and when to look again, in milliseconds."""

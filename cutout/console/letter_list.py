@@ -16,14 +16,13 @@ from cutout.failures import Failure, describe, is_told
 from cutout.operations import queues, selection
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
+from cutout.operations.rounds import Rounds
 from cutout.operations.selection import Chosen, Read
 from cutout.presentation.letter import Line, to_line
 from remove_background.errors import Billed
 
 COUNT_SECONDS = 5.0  # between two looks at SQS's count
 REREAD_SECONDS = 60.0  # reading hides letters from others for a moment
-# A page that is looked at asks every few seconds.
-LOOKED_AT_SECONDS = 15.0
 MOST_WAIT_SECONDS = 60.0  # after errors in a row
 
 
@@ -130,27 +129,21 @@ class LetterList:
         self._stack = stack
         self._queue = queue
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
-        self._stop = threading.Event()
-        self._looked = 0.0
+        self._rounds = Rounds("letters", self._go_round)
+        self._wait = COUNT_SECONDS
         self._is_wanted = True
         self._read_at = 0.0
         self._counted = 0
 
     def look(self) -> None:
         """Call when somebody looks at the letters."""
-        with self._lock:
-            self._looked = time.monotonic()
-            if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._watch, name="letters", daemon=True)
-                self._thread.start()
+        self._rounds.look()
 
     def renew(self) -> None:
         """Reads them now; or, while they are read, leaves it at that."""
         if self.reading is None:
             self._is_wanted = True
-            self._wake.set()
+            self._rounds.wake()
         self.look()
 
     def drop(self, ids: Set[str]) -> None:
@@ -165,41 +158,24 @@ class LetterList:
 
     def stop(self) -> None:
         """Reads no further."""
-        self._stop.set()
-        self._wake.set()
+        self._rounds.stop()
 
     def end(self) -> None:
         """Gives back letters that are hidden, which needs the threads that a program that ends has no more."""
-        self.stop()
-        with self._lock:
-            thread = self._thread
-        if thread:
-            thread.join()
+        self._rounds.end(None)
 
-    def _watch(self) -> None:
-        wait = COUNT_SECONDS
-        while self._is_looked_at():
-            try:
-                with self._queue:
-                    self._renew(self._stack.deployed)
-                wait, self.trouble = COUNT_SECONDS, None
-            except Exception as error:
-                if not is_told(error):
-                    self.trouble = f"An unexpected error: {type(error).__name__}."
-                    with self._lock:
-                        self._thread = None
-                    raise
-                self._stack.forget()
-                wait, self.trouble = min(2 * wait, MOST_WAIT_SECONDS), describe(error)
-            self._wake.wait(wait)
-            self._wake.clear()
-
-    def _is_looked_at(self) -> bool:
-        with self._lock:
-            is_looked_at = not self._stop.is_set() and time.monotonic() - self._looked < LOOKED_AT_SECONDS
-            if not is_looked_at:
-                self._thread = None  # under the lock: a look that comes now starts another
-            return is_looked_at
+    def _go_round(self) -> float:
+        try:
+            with self._queue:
+                self._renew(self._stack.deployed)
+            self._wait, self.trouble = COUNT_SECONDS, None
+        except Exception as error:
+            if not is_told(error):
+                self.trouble = f"An unexpected error: {type(error).__name__}."
+                raise
+            self._stack.forget()
+            self._wait, self.trouble = min(2 * self._wait, MOST_WAIT_SECONDS), describe(error)
+        return self._wait
 
     def _renew(self, deployed: Deployment) -> None:
         counts = queues.count(deployed.sqs, deployed.dead_letter_queue)
@@ -218,10 +194,10 @@ class LetterList:
             lines.append(replace(line, code=code, billed=billed, message=message))
 
         try:
-            read = selection.read_all(deployed, look, self._progress, self._stop.is_set)
+            read = selection.read_all(deployed, look, self._progress, lambda: self._rounds.is_over)
         finally:
             self.reading = None
-        if self._stop.is_set():  # perhaps before the end
+        if self._rounds.is_over:  # perhaps before the end
             return
         with self._lock:
             self._is_wanted, self._read_at, self._counted = False, time.monotonic(), counted

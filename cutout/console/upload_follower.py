@@ -1,20 +1,16 @@
 """Learns what has become of the uploads of this page, in a thread that goes on while somebody looks."""
 
-import threading
-import time
-
 from cutout.console.stack import Stack
 from cutout.console.watch import Seen, Watch
 from cutout.failures import describe, is_told
 from cutout.operations.endings import is_idle
 from cutout.operations.files import File
+from cutout.operations.rounds import Rounds
 from cutout.operations.upload_watch import UploadWatch
 
 ROUND_SECONDS = 0.25
 REST_SECONDS = 1.0
 RETRY_SECONDS = 5.0
-# A window that is seen asks more often than this.
-NOBODY_SECONDS = 12.0
 
 
 class Follower:
@@ -24,9 +20,8 @@ class Follower:
         self._stack = stack
         self._watch = watch
         self._uploads = UploadWatch()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._asked = 0.0
+        self._rounds = Rounds("uploads", self._go_round, goes_on=lambda: self._uploads.may_learn)
+        stack.at_end(self._rounds.end)
         self._position = 0
         self.trouble: str | None = None
 
@@ -35,40 +30,16 @@ class Follower:
         if not self._uploads.is_waiting:
             self._watch.hurry()  # it may be at rest
         self._uploads.add(file)
-        self._begin()
+        self._rounds.look()
 
     def look(self) -> Seen:
         """Call as long as somebody looks."""
-        self._begin()
+        self._rounds.look()
         return self._watch.look()
 
     @property
     def is_waiting(self) -> bool:
         return self._uploads.is_waiting
-
-    def _begin(self) -> None:
-        with self._lock:
-            self._asked = time.monotonic()
-            if self._thread is None and self._uploads.may_learn:
-                self._thread = threading.Thread(target=self._work, name="uploads", daemon=True)
-                self._thread.start()
-
-    def _work(self) -> None:
-        try:
-            while not self._is_over():
-                time.sleep(self._go_round())
-        except BaseException:
-            with self._lock:
-                self._thread = None
-                self.trouble = "The console has failed: the terminal that it runs in says where."
-            raise
-
-    def _is_over(self) -> bool:
-        with self._lock:
-            if self._uploads.may_learn and time.monotonic() - self._asked < NOBODY_SECONDS:
-                return False
-            self._thread = None
-            return True
 
     def _go_round(self) -> float:
         """Returns for how long to rest."""
@@ -84,6 +55,7 @@ class Follower:
             )
         except Exception as error:
             if not is_told(error):
+                self.trouble = "The console has failed: the terminal that it runs in says where."
                 raise
             self._stack.forget()
             self.trouble = describe(error)

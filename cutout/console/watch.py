@@ -8,14 +8,13 @@ from cutout.console.stack import Stack
 from cutout.failures import describe, is_told
 from cutout.operations.activity import Activity
 from cutout.operations.deployment import Deployment
+from cutout.operations.rounds import END_SECONDS, Rounds
 from cutout.operations.snapshot import Slow, Snapshot, SnapshotReader, read_slow
 
 ROUND_SECONDS = 1.0
 SLOW_ROUND_SECONDS = 2.0
 # Rounds become slow when nothing has moved for this long.
 REST_SECONDS = 30.0
-# A window that is seen asks more often than this.
-NOBODY_SECONDS = 12.0
 # How often credits and the age of the oldest upload are asked for.
 SLOW_SECONDS = 60.0
 # A snapshot of a window that was just opened is no older, if AWS answers in time.
@@ -23,8 +22,6 @@ FRESH_SECONDS = 2.0
 # A round that takes longer is told.
 LATE_SECONDS = 10.0
 MOST_RETRY_SECONDS = 10.0
-# A call that takes longer is left to end by itself.
-END_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +41,28 @@ class Watch:
         self.activity = Activity()
         self._stack = stack
         self._reader = SnapshotReader(self.activity)
-        self._hurried = threading.Event()
         self._changed = threading.Condition()  # holds the lock of what follows
-        self._thread: threading.Thread | None = None
+        self._rounds = Rounds("watch", self._round, ended=self._tell)
         self._slow_thread: threading.Thread | None = None
-        # Times of time.monotonic(): of the last look, movement, and begin of a round, also of one that was answered.
-        self._asked = self._began = self._answered = self._moved = -NOBODY_SECONDS
+        # Times of time.monotonic(): of the last movement, and begin of a round, also of one that was answered.
+        self._began = self._answered = self._moved = -REST_SECONDS
         self._slow_due = 0.0
         self._wants_everything = False
         self._snapshot: Snapshot | None = None
         self._slow: Slow | None = None
         self._trouble: str | None = None
         self._failures = 0
-        self._is_over = threading.Event()
         stack.at_end(self._end)
 
     def look(self, *, patience: float = 0) -> Seen:
         """What is known. With patience, in seconds, it waits for something fresh: for a window that was just opened."""
         now = time.monotonic()
         with self._changed:
-            self._asked = now
-            if self._thread is None:
+            if not self._rounds.is_running:
                 self._began = now
-                self._thread = threading.Thread(target=self._work, name="watch", daemon=True)
-                self._thread.start()
+            self._rounds.look()
             if patience and not self._is_fresh(now):
-                self._hurried.set()
+                self._rounds.wake()
                 self._changed.wait_for(lambda: self._is_fresh(now), patience)
             late = time.monotonic() - self._began if self._answered < self._began else 0.0
             trouble = self._trouble
@@ -86,44 +79,36 @@ class Watch:
         with self._changed:
             self._moved = now
             self._wants_everything = True
-            self._hurried.set()
-            self._changed.wait_for(lambda: self._answered >= now or self._thread is None, patience)
+            self._rounds.wake()
+            self._changed.wait_for(lambda: self._answered >= now or not self._rounds.is_running, patience)
 
     def _end(self) -> None:
         """The console ends: AWS is not asked any more."""
-        self._is_over.set()
-        self._hurried.set()
+        self._rounds.end()
+        if self._slow_thread:
+            self._slow_thread.join(END_SECONDS)
+
+    def _tell(self) -> None:
         with self._changed:
-            threads = [self._thread, self._slow_thread]
-        for thread in filter(None, threads):
-            thread.join(END_SECONDS)
+            self._changed.notify_all()
 
     def _is_fresh(self, now: float) -> bool:
         return self._answered >= now - FRESH_SECONDS
 
-    def _work(self) -> None:
+    def _round(self) -> float:
+        with self._changed:
+            self._began = began = time.monotonic()
+            everything = self._wants_everything or began - self._moved >= REST_SECONDS
+            self._wants_everything = False
         try:
-            while True:
-                with self._changed:
-                    began = time.monotonic()
-                    if self._is_over.is_set() or began - self._asked > NOBODY_SECONDS:
-                        self._thread = None
-                        self._changed.notify_all()
-                        return
-                    self._began = began
-                    everything = self._wants_everything or began - self._moved >= REST_SECONDS
-                    self._wants_everything = False
-                pause = self._go_round(began, everything=everything)
-                self._hurried.wait(max(0.0, began + pause - time.monotonic()))
-                self._hurried.clear()
-                self._is_over.wait(max(0.0, began + ROUND_SECONDS - time.monotonic()))
+            pause = self._go_round(began, everything=everything)
         except BaseException:
             with self._changed:
-                self._thread = None
-                self._answered = self._began
+                self._answered = began
                 self._trouble = "The console has failed: the terminal that it runs in says where."
-                self._changed.notify_all()
             raise
+        self._rounds.pause(began + ROUND_SECONDS - time.monotonic())  # also where it was woken meanwhile
+        return max(0.0, began + pause - time.monotonic())
 
     def _go_round(self, began: float, *, everything: bool) -> float:
         """Returns for how long to rest afterwards, counted from its begin."""

@@ -12,6 +12,7 @@ from cutout.operations.attempts import Attempt
 from cutout.operations.deployment import Deployment
 from cutout.operations.download import list_pages
 from cutout.operations.entries import MOST, Entries, Entry
+from cutout.operations.rounds import Rounds
 from remove_background.errors import OutputKeyTooLong
 from remove_background.uploads import Outcome
 
@@ -19,8 +20,6 @@ CALL_SECONDS = 1 / 3  # between two pages of the listing
 ROUND_SECONDS = 0.5
 # Cutouts that are looked at in a round. Of more the size stays unknown.
 HEADS = 3
-# The thread ends when nobody has looked for so long.
-UNSEEN_SECONDS = 15.0
 REST_SECONDS = (2.0, 5.0, 15.0, 30.0)  # after failures in a row
 
 
@@ -44,7 +43,7 @@ class State(NamedTuple):
 
 
 class Listing:
-    """Read by a thread of its own, while somebody looks.
+    """Read in rounds, while somebody looks.
 
     `version` changes with what `entries` hold, but not with each page that is read.
     """
@@ -57,9 +56,7 @@ class Listing:
         self._position = 0
         self.entries = Entries()
         self.version = 0
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._looked = 0.0
+        self._rounds = Rounds("listing", self._round)
         self._due = True  # to be read anew
         self._failures = 0
         self._begun = threading.Event()  # there is something to show
@@ -68,11 +65,7 @@ class Listing:
 
     def look(self, *, patience: float = 0) -> State:
         """Call for each who looks. With patience, in seconds, it waits for something to show."""
-        with self._lock:
-            self._looked = time.monotonic()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="listing", daemon=True)
-                self._thread.start()
+        self._rounds.look()
         if patience:
             self._begun.wait(patience)
         return self._state
@@ -88,18 +81,9 @@ class Listing:
         if self.entries.drop(key):
             self.version += 1
 
-    def _work(self) -> None:
-        try:
-            while True:
-                rest = self._round()
-                with self._lock:
-                    if time.monotonic() - self._looked > UNSEEN_SECONDS:
-                        self._thread = None
-                        return
-                time.sleep(rest)
-        except BaseException:
-            self._thread = None
-            raise
+    def end(self) -> None:
+        """Begins no further call, and waits a moment for the one that runs."""
+        self._rounds.end()
 
     def _round(self) -> float:
         """For how long to rest afterwards."""
@@ -147,7 +131,8 @@ class Listing:
                 is_partial = True
                 break
             self._follow(deployed)
-            time.sleep(max(0.0, next_call - time.monotonic()))
+            if self._rounds.pause(next_call - time.monotonic()):
+                return
         if not is_partial:
             self.entries.keep(seen | self._came)
         self._set(is_reading=False, listed=datetime.now(UTC), is_partial=is_partial or self.entries.is_full)

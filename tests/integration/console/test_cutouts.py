@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from cutout.console import watch
-from cutout.operations import listing, output_keys
+from cutout.operations import listing, output_keys, rounds
 from cutout.operations.attempts import Attempt
 from cutout.operations.deployment import Deployment
 from cutout.operations.listing import Listing
@@ -28,7 +28,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else uses what is asked; and no watcher asks for more than the buckets."""
     monkeypatch.setattr(listing, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(listing, "ROUND_SECONDS", 0.01)
-    monkeypatch.setattr(listing, "UNSEEN_SECONDS", 0.5)
+    monkeypatch.setattr(rounds, "NOBODY_SECONDS", 0.5)
     monkeypatch.setattr(listing, "REST_SECONDS", (0.01,))
     monkeypatch.setattr(watch.Watch, "look", lambda self, **_: watch.Seen(None, None, None, moves=False))
 
@@ -64,7 +64,7 @@ def forgotten() -> list[None]:
 def listed(buckets: Deployment, feed: Feed, forgotten: list[None]) -> Iterator[Listing]:
     found = Listing(lambda: buckets, lambda: forgotten.append(None), feed)
     yield found
-    wait_until(lambda: found._thread is None)
+    wait_until(lambda: not found._rounds.is_running)
 
 
 def wait_until(condition: Callable[[], Any]) -> None:

@@ -17,7 +17,7 @@ from cutout.console.changes import Changes
 from cutout.console.safety import Gate
 from cutout.console.stack import Stack
 from cutout.operations import credits as balance
-from cutout.operations import dead_letters
+from cutout.operations import dead_letters, rounds
 from cutout.operations import intake as stack_intake
 from cutout.operations.intake import Intake
 from tests.fake_letters import FakeAws, refusal
@@ -292,7 +292,7 @@ def test_letters_that_arrive_are_read_once_a_minute(
 def test_nothing_is_asked_of_aws_when_nobody_looks(
     aws: FakeAws, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(letter_list, "LOOKED_AT_SECONDS", 0.0)
+    monkeypatch.setattr(rounds, "NOBODY_SECONDS", 0.0)
     thread = next(thread for thread in threading.enumerate() if thread.name == "letters")
     thread.join(10)
     assert not thread.is_alive()

@@ -13,6 +13,7 @@ from cutout.console import upload_follower
 from cutout.console.stack import Stack
 from cutout.console.upload_follower import Follower
 from cutout.console.watch import Seen, Watch
+from cutout.operations import rounds
 from cutout.operations.deployment import Deployment
 from cutout.operations.files import Became, File
 from cutout.operations.queues import Counts
@@ -137,7 +138,7 @@ def test_an_error_is_told_until_it_has_passed_and_the_lines_are_heard_again(foll
 def test_the_thread_ends_when_nobody_looks_and_begins_again_with_a_look(
     followed: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload_follower, "NOBODY_SECONDS", 0)
+    monkeypatch.setattr(rounds, "NOBODY_SECONDS", 0)
     followed.send()
     for thread in threading.enumerate():
         if thread.name == "uploads":

@@ -13,6 +13,7 @@ from cutout.console import watch as watch_module
 from cutout.console.stack import Stack
 from cutout.console.watch import Seen, Watch
 from cutout.failures import Failure
+from cutout.operations import rounds
 from cutout.operations import snapshot as snapshot_module
 from tests.unit.cutout.fake_stack import FakeStack
 from tests.unit.fakes import refusal
@@ -24,11 +25,12 @@ WAIT_SECONDS = 10
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
-        "ROUND_SECONDS", "SLOW_ROUND_SECONDS", "REST_SECONDS", "NOBODY_SECONDS", "SLOW_SECONDS", "FRESH_SECONDS",
+        "ROUND_SECONDS", "SLOW_ROUND_SECONDS", "REST_SECONDS", "SLOW_SECONDS", "FRESH_SECONDS",
         "LATE_SECONDS", "MOST_RETRY_SECONDS",
     ):  # fmt: skip
         monkeypatch.setattr(watch_module, name, getattr(watch_module, name) / FASTER)
     monkeypatch.setattr(stack_module, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(rounds, "NOBODY_SECONDS", rounds.NOBODY_SECONDS / FASTER)
     monkeypatch.setattr(snapshot_module, "MAPPING_SECONDS", snapshot_module.MAPPING_SECONDS / FASTER)
 
 
@@ -53,7 +55,7 @@ def watch(stack: FakeStack, found: list[str]) -> Iterator[Watch]:
 
     watch = Watch(Stack("cutout", find))
     yield watch
-    wait(lambda: watch._thread is None)  # it ends by itself
+    wait(lambda: not watch._rounds.is_running)  # it ends by itself
 
 
 def wait(condition: Callable[[], object]) -> None:
@@ -132,7 +134,7 @@ def test_uploads_that_wait_while_the_intake_is_paused_do_not_move(watch: Watch, 
 
 def test_it_stops_when_nobody_looks_and_goes_on_when_somebody_does(watch: Watch, stack: FakeStack) -> None:
     watch.look(patience=WAIT_SECONDS)
-    wait(lambda: watch._thread is None)
+    wait(lambda: not watch._rounds.is_running)
     stack.calls.clear()
     stack.uploads = 3
     time.sleep(10 / FASTER)
@@ -149,7 +151,7 @@ def test_it_ends_with_the_console(watch: Watch) -> None:
 
     watch._stack.end()
 
-    assert watch._thread is None
+    assert not watch._rounds.is_running
 
 
 def test_what_the_operator_has_changed_is_seen_at_once(watch: Watch, stack: FakeStack) -> None:
