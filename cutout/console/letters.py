@@ -85,7 +85,7 @@ def make(stack: Stack, changes: Changes) -> Blueprint:  # noqa: C901  # it is th
         number = request.args.get("page", 1, int)
         opened = _opened(letters.letters, {code: number})
         if code not in opened:
-            abort(HTTPStatus.NOT_FOUND, "There are no such letters any more.")
+            abort(HTTPStatus.NOT_FOUND, "No letter has this code any more.")
         return render_template("letters/page.html", group=letters.letters.groups[code], shown=opened[code])
 
     @page.get("/letters/letter")

@@ -148,7 +148,7 @@ class _Uploads:
         kept = [number for number, file in enumerate(found) if file]
         files, modified = [file for file in found if file], [dropped[number].modified for number in kept]
         if not files:
-            abort(HTTPStatus.BAD_REQUEST, "There are no files in it, hidden ones aside.")
+            abort(HTTPStatus.BAD_REQUEST, "It holds no files, hidden ones aside.")
         interrupted = self.batches.find_interrupted(files, modified)
         if interrupted:
             known.adopt(files, modified, interrupted)
@@ -198,7 +198,7 @@ class _Uploads:
 
     def send(self, batch: Batch, number: int) -> File:
         if not 0 <= number < len(batch.files):
-            abort(HTTPStatus.BAD_REQUEST, "There is no file of this number.")
+            abort(HTTPStatus.BAD_REQUEST, "No file has this number.")
         file = batch.files[number]
         if file.upload is not None:
             return file

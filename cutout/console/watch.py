@@ -17,7 +17,7 @@ SLOW_ROUND_SECONDS = 2.0
 REST_SECONDS = 30.0
 # How often credits and the age of the oldest upload are asked for.
 SLOW_SECONDS = 60.0
-# A snapshot of a window that was just opened is no older, if AWS answers in time.
+# A window that was just opened waits for a snapshot that is not older, as long as its patience lasts.
 FRESH_SECONDS = 2.0
 # A round that takes longer is told.
 LATE_SECONDS = 10.0
@@ -26,7 +26,7 @@ MOST_RETRY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """`snapshot` and `slow` are the last ones that there are; `trouble` says why there are no newer ones."""
+    """`snapshot` and `slow` are what was read last; `trouble` says why nothing newer was."""
 
     snapshot: Snapshot | None
     slow: Slow | None

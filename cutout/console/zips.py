@@ -28,7 +28,7 @@ def make(stack: Stack) -> Blueprint:
         keys = (listed["Key"] for page in list_pages(stack.deployed, prefix) for listed in page)
         first = next(keys, None)
         if first is None:
-            abort(HTTPStatus.NOT_FOUND, "There are no such cutouts.")
+            abort(HTTPStatus.NOT_FOUND, "No cutout has a key that begins so.")
         return sender.send(stack, chain([first], keys), _name_zip(stack, prefix))
 
     @views.post("/cutouts/zip/chosen")

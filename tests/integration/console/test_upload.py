@@ -307,8 +307,8 @@ def test_what_is_not_a_list_of_files_is_refused(page: Page, body: object) -> Non
     [
         (["a/1.png", "b/1.png"], "b/1.png and a/1.png would both be 1.png in the bucket. Drop them one after the"),
         (["p" * 1025], "S3 allows 1,024."),
-        (["photos/.a.png"], "There are no files in it, hidden ones aside."),
-        ([], "There are no files in it, hidden ones aside."),
+        (["photos/.a.png"], "It holds no files, hidden ones aside."),
+        ([], "It holds no files, hidden ones aside."),
     ],
 )
 def test_names_that_cannot_be_sent_are_refused_with_the_reason(

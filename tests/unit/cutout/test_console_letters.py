@@ -108,7 +108,8 @@ def console(make_console: Callable[..., Console]) -> Console:
     return console
 
 
-def test_the_letters_are_read_while_the_page_is_there(aws: FakeAws, make_console: Callable[..., Console]) -> None:
+def hold_receives(aws: FakeAws) -> tuple[threading.Event, threading.Event]:
+    """Each receive waits until the first event is set. The second is set once one waits."""
     hold, begun = threading.Event(), threading.Event()
 
     def wait(action: str) -> None:
@@ -117,6 +118,11 @@ def test_the_letters_are_read_while_the_page_is_there(aws: FakeAws, make_console
             hold.wait(10)
 
     aws.before = wait
+    return hold, begun
+
+
+def test_the_letters_are_read_while_the_page_is_there(aws: FakeAws, make_console: Callable[..., Console]) -> None:
+    hold, begun = hold_receives(aws)
     console = make_console()
     assert "Reading letters" in console.get("/letters").text
     assert begun.wait(10)
@@ -316,14 +322,7 @@ def test_the_end_of_the_console_gives_back_what_is_hidden(aws: FakeAws, console:
 
 def test_the_end_of_the_console_does_not_wait_until_all_letters_are_read(aws: FakeAws, console: Console) -> None:
     offer = console.offer(action="replay", scope="all")
-    hold, begun = threading.Event(), threading.Event()
-
-    def wait(action: str) -> None:
-        if action == "receive":
-            begun.set()
-            hold.wait(10)
-
-    aws.before = wait
+    hold, begun = hold_receives(aws)
     received = aws.calls["receive"]
     console.get("/letters/state", renew=1)
     assert begun.wait(10)
