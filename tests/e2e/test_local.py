@@ -127,7 +127,7 @@ def test_a_signal_ends_it_and_it_leaves_nothing(
 ) -> None:
     read_until_ready(local)
     local.send_signal(signal_)
-    rest, _ = local.communicate(timeout=10)
+    rest, _ = local.communicate(timeout=60)
     assert (local.returncode, rest) == (0, "Stopped.\n")
     assert list(tmp_path.iterdir()) == []
 
