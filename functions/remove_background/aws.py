@@ -27,6 +27,7 @@ logging.getLogger("botocore").setLevel(logging.WARNING)
 httpsession.create_urllib3_context = lambda *_, **__: tls.CONTEXT
 
 _TIMEOUTS = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
+_ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1})
 # By default boto3 presigns for the global host, and in older regions with the signature that S3 has retired.
 _S3 = Config(signature_version="s3v4", s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"})
 
@@ -46,6 +47,12 @@ class Clients:
         self.secrets: SecretsManagerClient = session.client("secretsmanager", config=config)
 
     # To make a client takes a while: those that a success does not want are made when they are wanted.
+
+    @functools.cached_property
+    def dynamodb_once(self) -> "DynamoDBClient":
+        """Repeats no call."""
+        with self._making:
+            return self._session.client("dynamodb", config=self._config.merge(_ONCE))
 
     @functools.cached_property
     def sqs(self) -> "SQSClient":

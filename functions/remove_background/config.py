@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple, Self, cast
 from urllib.parse import urlsplit
 
+from .caps import Caps
+
 
 class ConfigError(Exception):
     """An environment variable is missing or wrong; the text names it."""
@@ -27,6 +29,7 @@ class Config(NamedTuple):
     requests_per_second: float
     backoff_seconds: int
     failures_in_a_row: int
+    caps: Caps
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -47,6 +50,7 @@ class Config(NamedTuple):
             requests_per_second=_decimal(environment, "REQUESTS_PER_SECOND"),
             backoff_seconds=_number(environment, "BACKOFF_SECONDS", 0, 900),
             failures_in_a_row=_number(environment, "FAILURES_IN_A_ROW", 1, 1000),
+            caps=read_caps(environment),
         )
 
 
@@ -58,6 +62,7 @@ class ReopenConfig(NamedTuple):
     pixelcut_api_url: str
     pixelcut_api_key_secret: str
     reopen_seconds: int
+    caps: Caps
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -68,7 +73,23 @@ class ReopenConfig(NamedTuple):
             pixelcut_api_url=_url(environment, "PIXELCUT_API_URL"),
             pixelcut_api_key_secret=_text(environment, "PIXELCUT_API_KEY_SECRET"),
             reopen_seconds=_number(environment, "REOPEN_SECONDS", 0, 86_400),
+            caps=read_caps(environment),
         )
+
+
+def read_caps(environment: Mapping[str, str]) -> Caps:
+    """Raises ConfigError."""
+    daily, monthly = (
+        _number(environment, name, 1, 999_999_999) if environment.get(name, "").strip() else None
+        for name in ("DAILY_CREDITS", "MONTHLY_CREDITS")
+    )
+    zone = environment.get("CAP_TIME_ZONE", "").strip() or "UTC"
+    try:
+        return Caps(daily, monthly, zone)
+    except ValueError:
+        raise ConfigError(
+            f"The environment variable CAP_TIME_ZONE must be a time zone, such as Europe/Berlin, not {zone!r}."
+        ) from None
 
 
 def _text(environment: Mapping[str, str], name: str) -> str:

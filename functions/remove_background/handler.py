@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -129,19 +129,12 @@ def _worker() -> Worker:
     connections = Connections(threads=THREADS)
     api_key = ApiKey(SecretsProvider(boto3_client=clients.secrets), config.pixelcut_api_key_secret)
     intake = Intake(clients.dynamodb, config.ledger_table, config.failures_in_a_row)
-    limiter = RateLimiter(clients.dynamodb, config.ledger_table, config.requests_per_second, intake)
-
-    @contextlib.contextmanager
-    def slot(deadline: Deadline) -> Iterator[None]:
-        with limiter.slot(deadline):
-            intake.check_again()
-            yield
-
+    limiter = RateLimiter(clients, config.ledger_table, config.requests_per_second, intake, config.caps)
     credits_charged: deque[Billed] = deque()
     ledger = Ledger(clients.dynamodb, config.ledger_table, credits_charged.append, intake.report_stopped)
     remover = BackgroundRemover(
         storage=Storage(clients.s3, config.output_bucket),
-        service=Pixelcut(connections.api, config.pixelcut_api_url, api_key, slot),
+        service=Pixelcut(connections.api, config.pixelcut_api_url, api_key, limiter.slot),
         results=Results(connections, config.pixelcut_api_url),
         ledger=ledger,
         output_key=output_key,

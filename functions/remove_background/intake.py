@@ -10,6 +10,7 @@ Times are in seconds since the epoch.
     closed                      the mapping was disabled because of this pause: else it was by hand
     probe, probe_until          on probation only one upload at a time may be paid for: its token, and until when
     next_at                     the rate limiter's next slot (rate_limiter.py)
+    day_..., month_...          the credits that are reserved (caps.py)
     switching                   tokens of those who are making the mapping follow this item
 
 The item is the truth, and the mapping follows it. Every paid call reserves its slot by a conditional write on this very
@@ -25,6 +26,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from .aws_errors import AwsError, error_code, refused_item
+from .caps import DAY, MONTH, REASONS, Caps, Counts, Part, Reserved
 from .errors import (
     AccountBlocked,
     Billed,
@@ -78,6 +80,7 @@ class State(NamedTuple):
     failing: frozenset[str] = frozenset()
     closed: bool = False
     switching: frozenset[str] = frozenset()
+    counts: Counts = Counts()
 
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
@@ -93,6 +96,7 @@ class State(NamedTuple):
             failing=frozenset(item.get("failing", {}).get("SS", ())),
             closed="closed" in item,
             switching=frozenset(item.get("switching", {}).get("SS", ())),
+            counts=Counts.of(item),
         )
 
 
@@ -107,6 +111,7 @@ class Intake:
         self._looking = threading.Lock()
         self._failed = False  # since this environment's last success
         self._paused = False
+        self._at_cap = False
         self._open_at = 0.0  # when it was last asked for, and found open, on the monotonic clock
         self._began = 0.0  # the invocation
         self._probe: tuple[str, int] | None = None  # the probe that this environment holds, and the thread that does
@@ -131,13 +136,15 @@ class Intake:
     def check_again(self) -> None:
         """The same after a wait for a slot: others may have paused the intake meanwhile, or paused and reopened it.
 
-        Raises StorageUnavailable where that cannot be known.
+        A pause at a cap is none for a call whose credit is reserved: given back, it would reopen the intake, for the
+        same again. Raises StorageUnavailable where the state cannot be known.
         """
         probation = False
         with self._looking:
-            if not self._paused and time.monotonic() - self._open_at > TRUST_SECONDS:
+            if (not self._paused or self._at_cap) and time.monotonic() - self._open_at > TRUST_SECONDS:
                 probation = self._look()
-        self.check()
+        if not self._at_cap:
+            self.check()
         if probation and self._own_probe() is None:
             raise _on_probation()
 
@@ -154,30 +161,35 @@ class Intake:
             raise StorageUnavailable(
                 f"DynamoDB did not let the function look whether the intake is open ({error_code(error)})."
             ) from None
-        was_paused, self._paused = self._paused, seen.paused_by is not None
+        was_paused = self._paused
+        self._note(seen)
         if was_paused and not self._paused:
             self._failed = False  # the reopening has forgotten what failed before
-        if not self._paused and seen.reopened_at is None:
+        if (not self._paused or self._at_cap) and seen.reopened_at is None:
             self.note_open(asked)
             if time.monotonic() - asked > TRUST_SECONDS:
                 raise StorageUnavailable("DynamoDB answered too slowly whether the intake is open.")
         return seen.reopened_at is not None
 
-    def admit(self, item: Mapping[str, Any], until: float) -> bool:
+    def _note(self, seen: State) -> None:
+        self._paused = seen.paused_by is not None
+        self._at_cap = seen.paused_by == FUNCTION and seen.reason in REASONS.values()
+
+    def admit(self, item: Mapping[str, Any], until: float, part: Part) -> bool:
         """Decides after a slot was refused, with the item at that time, whether the call may still be made.
 
-        On probation it may while no other upload has the probe; this one then has it until `release`, or `until`.
-        Raises IntakePaused where it may not, and StorageUnavailable.
+        On probation it may while no other upload has the probe; this one then has it until `release`, or `until`, and
+        a credit is reserved as `part` says. Raises IntakePaused where it may not, and StorageUnavailable.
         """
         state = State.of(item)
         if state.paused_by:
-            self._paused = True
+            self._note(state)
             self.check()
         if state.reopened_at is None:
             return False
         token = self._own_probe() or uuid.uuid4().hex
         try:
-            taken = self._item.take_probe(token, until)
+            taken = self._item.take_probe(token, until, part)
         except AwsError as error:
             raise StorageUnavailable(
                 f"DynamoDB did not reserve a slot for the request ({error_code(error)})."
@@ -187,6 +199,18 @@ class Intake:
         with self._lock:
             self._probe = token, threading.get_ident()
         return True
+
+    def pause_at_cap(self, reason: str, condition: str, values: Mapping[str, Any]) -> None:
+        """Pauses it if the condition holds: credits may have been given back or allowed since. Raises IntakePaused."""
+        try:
+            done, seen = self._item.pause_at_cap(reason, condition, values)
+        except AwsError as error:
+            raise StorageUnavailable(f"DynamoDB did not let the function pause ({error_code(error)}).") from None
+        self._note(seen)
+        if done:
+            log.warning("The intake is paused: %s.", reason, extra={"error_code": reason})
+        self.check()
+        raise _waits("The last credit before the cap may be given back. The upload waits for the next attempt.")
 
     def release(self) -> None:
         """Call in the thread of an upload when its processing has ended: another one may become the probe."""
@@ -230,7 +254,7 @@ class Intake:
             log.error("The state of the intake could not be written (%s).", error_code(error))
             return False
         if state.paused_by:
-            self._paused = True
+            self._note(state)
             return False
         limit = self._failures_in_a_row
         if state.reopened_at is not None:
@@ -249,7 +273,7 @@ class Intake:
         except AwsError as error:
             log.error("The intake could not be paused (%s). The next failure does.", error_code(error))
             return
-        self._paused = True
+        self._paused, self._at_cap = True, False
         if paused:
             log.warning("The intake is paused: %s.", reason, extra={"error_code": reason})
 
@@ -327,15 +351,15 @@ class IntakeItem:
                     break
         return seen
 
-    def take_probe(self, token: str, until: float) -> bool:
-        """Whether this caller gets the probe."""
+    def take_probe(self, token: str, until: float, part: Part) -> bool:
+        """Whether this caller gets the probe, and the credit with it."""
         values = {":token": {"S": token}, ":until": _time(until), ":now": _time(time.time())}
         return self._apply(
-            "SET probe = :token, probe_until = :until",
-            values,
+            f"SET probe = :token, probe_until = :until{part.sets}{part.removes}",
+            {**values, **part.values},
             "attribute_not_exists(paused_by) AND attribute_exists(reopened_at)"
             # `probe = :token`: it was applied before, and the SDK repeats it.
-            " AND (attribute_not_exists(probe) OR probe_until < :now OR probe = :token)",
+            f" AND (attribute_not_exists(probe) OR probe_until < :now OR probe = :token){part.condition}",
         )
 
     def pause(self, by: str, reason: str, token: str | None = None) -> bool:
@@ -351,6 +375,50 @@ class IntakeItem:
         else:
             condition += " OR paused_by <> :by"
         return self._apply(f"{expression} REMOVE closed, {_OF_A_PROBATION}", values, condition, token)
+
+    def pause_at_cap(self, reason: str, condition: str, values: Mapping[str, Any]) -> tuple[bool, State]:
+        """Pause it unless it is paused, if the condition holds. Whether that was done, and the state after it.
+
+        Nothing has failed: it counts as no pause in vain.
+        """
+        values = {":by": {"S": FUNCTION}, ":reason": {"S": reason}, ":now": _time(time.time()), **values}
+        expression = f"{_PAUSED} REMOVE closed, {_OF_A_PROBATION}"
+        try:
+            return True, self.update(expression, values, f"attribute_not_exists(paused_by) AND {condition}")
+        except AwsError as error:
+            if (item := refused_item(error)) is None:
+                raise
+            return False, State.of(item)
+
+    def give_back(self, reserved: Reserved) -> bool:
+        """Whether a credit was given back that is reserved in a period which has not turned since.
+
+        The client must not repeat a call whose answer was lost: it could give back what is reserved for another call.
+        """
+        for names in ((DAY, MONTH), (MONTH,)):  # the day may have turned, and the month not
+            ends = {f":{name}_ends": {"N": str(round(getattr(reserved, f"{name}_ends")))} for name in names}
+            if self._apply(
+                "SET " + ", ".join(f"{name}_credits = {name}_credits - :one" for name in names),
+                {":one": {"N": "1"}, **ends},
+                " AND ".join(f"{name}_ends = :{name}_ends" for name in names),
+            ):
+                return True
+        return False
+
+    def allow(self, caps: Caps, name: str, credits_: int, reason: str) -> Counts:
+        """Allow credits beyond the cap of the `name` (day or month) until that ends; returns the counts after it."""
+        token = new_token()
+        counts = self.read().counts
+        while True:
+            expression, condition, values = caps.allowance(counts, time.time(), name, credits_, reason, token)
+            try:
+                return self.update(expression, values, condition).counts
+            except AwsError as error:
+                if (item := refused_item(error)) is None:
+                    raise
+                counts = Counts.of(item)
+                if token in (counts.day.change, counts.month.change):  # it was applied, and the SDK repeated it
+                    return counts
 
     def adopt(self, seen: State) -> bool:
         """Record the operator as the owner of a mapping that was disabled by hand, if the item is unchanged."""
@@ -434,7 +502,11 @@ DISABLED_BY_HAND = "the event source mapping was disabled by hand"
 
 
 def _on_probation() -> IntakePaused:
-    waits = IntakePaused("The intake was reopened a moment ago. The upload waits for the first success.")
+    return _waits("The intake was reopened a moment ago. The upload waits for the first success.")
+
+
+def _waits(message: str) -> IntakePaused:
+    waits = IntakePaused(message)
     waits.is_paused = False
     return waits
 

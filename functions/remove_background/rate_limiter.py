@@ -2,20 +2,23 @@
 
 All execution environments reserve slots from one DynamoDB item, the intake's: `next_at` is the time of the next free
 slot, in seconds since the epoch. Shares of the rate, one per environment, would leave those of the idle ones unused. A
-slot is reserved only while the intake is open: so that costs no call of its own.
+slot is reserved only while the intake is open, and with it a credit of the caps (caps.py): neither costs a call of its
+own.
 """
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .aws_errors import AwsError, error_code, refused_item
+from .caps import Caps, Counts, Part, Reserved
 from .deadline import Deadline
-from .errors import OutOfTime, RateLimitExceeded, StorageUnavailable
-from .intake import IS_OPEN, ITEM
+from .errors import Billed, CutoutError, OutOfTime, RateLimitExceeded, StorageUnavailable
+from .intake import IS_OPEN, ITEM, IntakeItem
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -34,27 +37,58 @@ PROBE_MARGIN = 5.0
 TRIES = 20
 
 
+log = logging.getLogger(__name__)
+
+
 class Admission(Protocol):
-    def admit(self, item: Mapping[str, Any], until: float) -> bool:
-        """Whether a call may be made although its slot was refused; raises a CutoutError where it may not."""
+    def admit(self, item: Mapping[str, Any], until: float, part: Part) -> bool:
+        """Whether a call may be made although its slot was refused; raises a CutoutError where it may not.
+
+        Where it may, `part` was written.
+        """
+
+    def check_again(self) -> None:
+        """Raises a CutoutError where a call may not be made any more, after the wait for its slot."""
+
+    def pause_at_cap(self, reason: str, condition: str, values: Mapping[str, Any]) -> None:
+        """Pauses the intake if the condition holds, and raises IntakePaused."""
 
     def note_open(self, asked: float) -> None:
         """A slot was reserved, and so the intake was open after `asked`, on the monotonic clock."""
 
 
+class Slot(NamedTuple):
+    """When a request may be sent, by when at the latest, and what is reserved for it where there is a cap."""
+
+    at: float
+    ends: float = float("inf")
+    reserved: Reserved | None = None
+
+
+class HasDynamoDB(Protocol):
+    """`dynamodb_once` repeats no call."""
+
+    @property
+    def dynamodb(self) -> "DynamoDBClient": ...
+    @property
+    def dynamodb_once(self) -> "DynamoDBClient": ...
+
+
 class RateLimiter:
     def __init__(
-        self, dynamodb: "DynamoDBClient", table: str, requests_per_second: float, admission: Admission
+        self, clients: HasDynamoDB, table: str, requests_per_second: float, admission: Admission, caps: Caps
     ) -> None:
-        self._dynamodb = dynamodb
+        self._clients = clients
         self._table = table
         self._admission = admission
+        self._caps = caps
+        self._counts = Counts()  # seen last
         self._shortest = MARGIN / requests_per_second
         self._interval = self._shortest
         self._lock = threading.Lock()
         self._reserving = threading.Lock()  # held by the thread that reserves slots for all that want one
         self._wanted = 0
-        self._reserved: deque[float] = deque()
+        self._reserved: deque[Slot] = deque()
 
     @contextmanager
     def slot(self, deadline: Deadline) -> Iterator[None]:
@@ -68,11 +102,17 @@ class RateLimiter:
             # them up again, as fast as it can.
             time.sleep(deadline.remaining(reserve=RESERVE))
             raise OutOfTime("Too many requests wait for their slots.")
-        time.sleep(max(0.0, slot - time.time()))
         try:
+            time.sleep(max(0.0, slot.at - time.time()))
+            self._admission.check_again()
+            if time.time() >= slot.ends:
+                raise OutOfTime("The day in which the request was to be sent has ended.")
             yield
-        except RateLimitExceeded:
-            self._slow_down()
+        except CutoutError as error:
+            if isinstance(error, RateLimitExceeded):
+                self._slow_down()
+            if slot.reserved and error.billed is Billed.NO:
+                self._give_back(slot.reserved)
             raise
         with self._lock:
             self._interval = max(self._shortest, self._interval * FASTER)
@@ -81,8 +121,14 @@ class RateLimiter:
         with self._lock:
             self._interval = min(self._shortest * SLOWEST, self._interval * SLOWER)
 
-    def _take(self, deadline: Deadline) -> float | None:
-        """The time of a slot that nobody else has; None when it would come too late, and is left to others.
+    def _give_back(self, reserved: Reserved) -> None:
+        try:
+            IntakeItem(self._clients.dynamodb_once, self._table).give_back(reserved)
+        except AwsError as error:
+            log.error("A credit of the cap could not be given back (%s). It counts as spent.", error_code(error))
+
+    def _take(self, deadline: Deadline) -> Slot | None:
+        """A slot that nobody else has; None when it would come too late, and is left to others.
 
         Threads that want one at the same time share a call to DynamoDB.
         """
@@ -98,9 +144,9 @@ class RateLimiter:
                 with self._lock:
                     self._wanted -= 1
 
-    def _reserve(self, deadline: Deadline) -> list[float]:
+    def _reserve(self, deadline: Deadline) -> list[Slot]:
         """One slot for each thread that wants one; where so many would not come in time, one, or none."""
-        wanted, interval = self._wanted, self._interval
+        wanted, interval = int(min(self._wanted, self._caps.least)), self._interval
         for slots in dict.fromkeys((wanted, 1)):
             latest = time.time() + deadline.remaining(reserve=RESERVE) - (slots - 1) * interval
             until = time.time() + deadline.remaining() + PROBE_MARGIN
@@ -108,39 +154,66 @@ class RateLimiter:
                 return reserved
         return []
 
-    def _reserve_next(self, slots: int, interval: float, latest: float, until: float) -> list[float]:
+    def _reserve_next(self, slots: int, interval: float, latest: float, until: float) -> list[Slot]:
         """The next slots; no other environment has one of them."""
+        queued, seconds = 0.0, (slots - 1) * interval
         for _ in range(TRIES):
             soon, asked = time.time() + LEAD, time.monotonic()
-            if soon > latest:
+            part = self._caps.part(self._counts, max(soon, queued), slots, seconds)
+            first = max(soon, part.begins)
+            if first > latest:
                 return []
             # A queue of slots: behind the last of them.
             behind = "next_at >= :soon AND next_at <= :latest"
-            values = {":soon": soon, ":step": slots * interval}
-            done, item = self._update("next_at + :step", behind, values | {":latest": latest})
-            first = _next_at(item)
-            if not done:
-                if self._admission.admit(item, until):
-                    return [soon]  # the only call in the whole stack
-                if first is not None and first > latest:
+            values = {":soon": first, ":step": slots * interval}
+            done, item = self._update("next_at + :step", behind, values | {":latest": min(latest, part.last)}, part)
+            queued = _next_at(item)
+            if done:
+                first = queued
+            else:
+                self._counts = Counts.of(item)
+                if self._is_used_up(item, max(soon, queued), slots):
                     return []
+                probe = self._caps.part(self._counts, soon, 1)
+                if self._admission.admit(item, until, probe):
+                    return _slots(max(soon, probe.begins), 1, interval, probe)  # the only call in the whole stack
+                if queued > latest:
+                    return []
+                part = self._caps.part(self._counts, max(soon, queued), slots, seconds)
+                first = max(soon, part.begins)
+                if queued >= first or first > latest:
+                    continue
                 # Nobody waits.
-                first = soon
-                done, _ = self._update(":soon + :step", "(attribute_not_exists(next_at) OR next_at < :soon)", values)
-            if done and first is not None:
+                values = {":soon": first, ":step": slots * interval}
+                nobody = "(attribute_not_exists(next_at) OR next_at < :soon)"
+                done, _ = self._update(":soon + :step", nobody, values, part)
+            if done:
                 self._admission.note_open(asked)
-                return [first + number * interval for number in range(slots)]
+                return _slots(first, slots, interval, part)
         raise StorageUnavailable("Too many environments reserved their slots at once.")
 
-    def _update(self, next_at: str, condition: str, values: Mapping[str, float]) -> tuple[bool, Mapping[str, Any]]:
+    def _is_used_up(self, item: Mapping[str, Any], at: float, slots: int) -> bool:
+        """Whether a cap leaves fewer credits than that; where it leaves none, the intake is paused.
+
+        Raises IntakePaused then.
+        """
+        if "paused_by" in item or (reason := self._caps.reached(self._counts, at, slots)) is None:
+            return False
+        if slots == 1:
+            self._admission.pause_at_cap(reason, *self._caps.is_reached(self._counts, reason))
+        return True
+
+    def _update(
+        self, next_at: str, condition: str, values: Mapping[str, float], part: Part
+    ) -> tuple[bool, Mapping[str, Any]]:
         """Whether the condition held, and what the item was before."""
         try:
-            answer = self._dynamodb.update_item(
+            answer = self._clients.dynamodb.update_item(
                 TableName=self._table,
                 Key=ITEM,
-                UpdateExpression=f"SET next_at = {next_at}",
-                ConditionExpression=f"{condition} AND {IS_OPEN}",
-                ExpressionAttributeValues={name: {"N": f"{value:.6f}"} for name, value in values.items()},
+                UpdateExpression=f"SET next_at = {next_at}{part.sets}{part.removes}",
+                ConditionExpression=f"{condition} AND {IS_OPEN}{part.condition}",
+                ExpressionAttributeValues={**_times(values), **part.values},
                 ReturnValues="UPDATED_OLD",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
@@ -153,5 +226,14 @@ class RateLimiter:
         return True, answer.get("Attributes", {})
 
 
-def _next_at(item: Mapping[str, Any]) -> float | None:
-    return float(item["next_at"]["N"]) if "next_at" in item else None
+def _times(values: Mapping[str, float]) -> dict[str, dict[str, str]]:
+    return {name: {"N": f"{value:.6f}"} for name, value in values.items()}
+
+
+def _slots(first: float, slots: int, interval: float, part: Part) -> list[Slot]:
+    return [Slot(first + number * interval, part.ends, part.reserved) for number in range(slots)]
+
+
+def _next_at(item: Mapping[str, Any]) -> float:
+    """0 where no slot was ever reserved."""
+    return float(item["next_at"]["N"]) if "next_at" in item else 0.0

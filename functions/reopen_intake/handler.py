@@ -5,7 +5,7 @@ import functools
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from remove_background.api_key import ApiKey
 from remove_background.aws import Clients
+from remove_background.caps import DAY, MONTH, REASONS
 from remove_background.config import ReopenConfig
 from remove_background.connections import Connections
 from remove_background.deadline import Deadline
@@ -40,10 +41,28 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, s
     watch = _watch()
     _connections().refresh()
     found = watch.look()
-    logger.info(found)
-    metrics.add_metric(name="IntakePaused", unit=MetricUnit.Count, value=int(found not in (IS_OPEN, REOPENED)))
+    logger.info(found.intake)
+    metrics.add_metric(name="IntakePaused", unit=MetricUnit.Count, value=int(found.is_trouble))
+    for period, share in watch.config.caps.shares(found.seen.counts, time.time()).items():
+        metrics.add_metric(name=CAP_METRICS[period], unit=MetricUnit.Percent, value=share)
     metrics.flush_metrics()
-    return {"intake": found}
+    return {"intake": found.intake}
+
+
+class Found(NamedTuple):
+    """The result of a run, in words, and the item as it was at its start."""
+
+    intake: str
+    seen: State
+
+    @property
+    def is_trouble(self) -> bool:
+        """It is paused, and not just until the period of a cap ends: the caps have alarms of their own.
+
+        With two alarms at each cap that is reached, nobody would look at this one any more.
+        """
+        waits_for_its_period = self.seen.reason in REASONS.values() and self.intake in AT_CAP
+        return self.intake not in (IS_OPEN, REOPENED) and not waits_for_its_period
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +72,12 @@ class Watch:
     item: IntakeItem
     pixelcut: Pixelcut
 
-    def look(self) -> str:
-        mapping = self.config.event_source_mapping
+    def look(self) -> Found:
         seen = self.item.read()
+        return Found(self._follow(seen), seen)
+
+    def _follow(self, seen: State) -> str:
+        mapping = self.config.event_source_mapping
         state = self.functions.get_event_source_mapping(UUID=mapping)["State"]
         closed = seen.paused_by is not None
         by_hand = state == "Disabled" and not seen.closed and not seen.switching
@@ -69,9 +91,9 @@ class Watch:
         if seen.paused_by != FUNCTION:
             return BY_OPERATOR
         if (waits := self._wait(seen)) > 0:
-            return f"still paused: {seen.reason}, for {waits:.0f} more seconds"
-        if (trouble := self._trouble(seen.reason)) is not None:
-            return f"still paused: {trouble}"
+            return f"{STILL_PAUSED}{seen.reason}, for {waits:.0f} more seconds"
+        if (trouble := self._trouble(seen)) is not None:
+            return STILL_PAUSED + trouble
         token = new_token()
         if not self.item.reopen(seen, token):  # it was changed meanwhile
             return BY_OPERATOR
@@ -85,15 +107,19 @@ class Watch:
     def _wait(self, seen: State) -> float:
         """Seconds until it may be reopened: the more often it was in vain, the longer.
 
-        After the first pause it is enough that the visible cause is gone.
+        After the first pause, and one at a cap, it is enough that the visible cause is gone.
         """
         least = 0.0
+        if seen.reason in REASONS.values():
+            return least
         if (in_vain := seen.fruitless - 1) > 0:
             least = min(MOST_WAIT_SECONDS, self.config.reopen_seconds * 2.0 ** min(in_vain - 1, 20))
         return (seen.since or 0) + least - time.time()
 
-    def _trouble(self, reason: str | None) -> str | None:
-        """The code of the error that still prevents success."""
+    def _trouble(self, seen: State) -> str | None:
+        """The code of the error that still prevents success, or the cap that is still reached."""
+        if reached := self.config.caps.reached(seen.counts, time.time()):
+            return reached
         credits_left = None
         try:
             credits_left = self.pixelcut.read_credits()
@@ -102,13 +128,15 @@ class Watch:
             logger.warning(f"the credits left are not known: {error.code}", extra={"error_message": error.message})
         except CutoutError as error:
             return error.code
-        if reason == InsufficientCredits.code and credits_left is not None and credits_left < 1:
-            return reason
+        if seen.reason == InsufficientCredits.code and credits_left is not None and credits_left < 1:
+            return seen.reason
         return None
 
 
-# The results of `Watch.look`: the intake is not paused, or must stay paused.
-IS_OPEN, REOPENED, BY_OPERATOR = "open", "reopened", "paused by an operator"
+# The results of a run: the intake is not paused, or must stay paused.
+IS_OPEN, REOPENED, BY_OPERATOR, STILL_PAUSED = "open", "reopened", "paused by an operator", "still paused: "
+AT_CAP = {STILL_PAUSED + reason for reason in REASONS.values()}
+CAP_METRICS = {DAY: "DailyCapUsed", MONTH: "MonthlyCapUsed"}
 # Share of the function's 60 seconds; settling may take it twice.
 SETTLE_SECONDS = 15.0
 # However often it was in vain, it is reopened at least once an hour: one upload is tried, and the cause may be gone.

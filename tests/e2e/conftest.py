@@ -69,6 +69,17 @@ class Stack:
         item: dict[str, Any] = dynamodb.get_item(TableName=table, Key={"id": {"S": "intake"}}).get("Item", {})
         return item
 
+    def spend(self, name: str, credits_: int) -> None:
+        """So many credits are reserved of the `name`, day or month, in which some have been before."""
+        dynamodb = self.cloud.client("dynamodb")
+        (table,) = dynamodb.list_tables()["TableNames"]
+        dynamodb.update_item(
+            TableName=table,
+            Key={"id": {"S": "intake"}},
+            UpdateExpression=f"SET {name}_credits = :credits",
+            ExpressionAttributeValues={":credits": {"N": str(credits_)}},
+        )
+
     def wait_for_cutout(self, key: str) -> dict[str, Any]:
         """S3's answer for a cutout, once it is there."""
         bucket = self.outputs["OutputBucketName"]

@@ -54,6 +54,11 @@ def written(folder: Path) -> Iterator[Metric]:
 
 
 @pytest.fixture(scope="module")
+def parameters() -> dict[str, str]:
+    return {"DailyCredits": "1000", "MonthlyCredits": "10000", "CapTimeZone": "Europe/Berlin"}
+
+
+@pytest.fixture(scope="module")
 def all_ends(deployed: Any, make_picture: Callable[..., bytes]) -> Any:  # noqa: ANN401
     """The stack after one upload has reached each possible end."""
     stack, cloud = deployed, deployed.cloud
@@ -91,7 +96,7 @@ def all_ends(deployed: Any, make_picture: Callable[..., bytes]) -> Any:  # noqa:
 def test_each_metric_that_is_watched_is_written(all_ends: Any) -> None:  # noqa: ANN401
     watched = alarmed(all_ends.cloud) | shown(all_ends.cloud)
     ours = {metric for metric in watched if metric[0] == "Cutout"}
-    assert len(ours) == 12
+    assert len(ours) == 12 + 2  # of the caps
     all_ends.wait_until(lambda: ours <= set(written(all_ends.log.parent)), f"metrics {ours}")
     assert ours == set(written(all_ends.log.parent))  # nor is a metric written that is not watched
 

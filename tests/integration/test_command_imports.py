@@ -70,6 +70,7 @@ def test_the_list_of_commands_imports_none_of_them(arguments: list[str]) -> None
         "open",
         "backfill",
         "pause",
+        "cap",
         "letters",
         "letters list",
     ],

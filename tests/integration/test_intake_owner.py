@@ -12,6 +12,7 @@ import pytest
 
 from cutout.commands import intake as intake_command
 from remove_background.aws import Clients
+from remove_background.caps import Caps
 from remove_background.config import ReopenConfig
 from remove_background.intake import FUNCTION, ITEM, OPERATOR, IntakeItem, State
 from reopen_intake.handler import Watch
@@ -75,7 +76,9 @@ class World:
     def run(self, name: str, calls: Calls) -> None:
         dynamodb, functions = calls.of(self._dynamodb), calls.of(self.mapping)
         if name == "ReopenIntake":
-            config = ReopenConfig("ledger", "uuid-1", "https://api.example.com", "pixelcut", 300)
+            config = ReopenConfig(
+                "ledger", "uuid-1", "https://api.example.com", "pixelcut", 300, Caps(None, None, "UTC")
+            )
             pixelcut: Any = Credits()
             Watch(config, functions, IntakeItem(dynamodb, "ledger"), pixelcut).look()
             return

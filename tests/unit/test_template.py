@@ -4,17 +4,19 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from samtranslator.yaml_helper import yaml_parse
 
-from remove_background.config import Config, ReopenConfig
+from remove_background.caps import DAY, MONTH, Caps
+from remove_background.config import Config, ReopenConfig, read_caps
 from remove_background.handler import THREADS
 from remove_background.intake import SWITCHING_SECONDS
 from remove_background.output_key import OutputKey
-from reopen_intake.handler import MOST_WAIT_SECONDS, SETTLE_SECONDS
+from reopen_intake.handler import CAP_METRICS, MOST_WAIT_SECONDS, SETTLE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
@@ -37,13 +39,22 @@ def test_a_bad_output_key_is_refused_at_deployment_and_at_start(pattern: str) ->
         OutputKey(pattern)
 
 
-def test_the_function_gets_every_setting_that_it_reads() -> None:
-    values = {name: str(value) for name, value in FUNCTION["Environment"]["Variables"].items() if value}
-    by_reference = {"IMAGE_DELIVERY": "url", "PRESIGNED_URL_SECONDS": "300", "REQUESTS_PER_SECOND": "5"}
-    api = {"PIXELCUT_API_URL": TEMPLATE["Parameters"]["PixelcutApiUrl"]["Default"]}
-    assert Config.from_environment(values | by_reference | api).max_attempts == 5
-    reopening = {name: str(value) for name, value in REOPENING["Environment"]["Variables"].items()}
-    assert ReopenConfig.from_environment(reopening | api).reopen_seconds == 300
+CAPS = {"DailyCredits": "100", "MonthlyCredits": "2000", "CapTimeZone": "Europe/Berlin"}
+
+
+@pytest.mark.parametrize("caps", [{}, CAPS])
+def test_the_functions_get_every_setting_that_they_read(caps: dict[str, str]) -> None:
+    parameters = {name: str(parameter["Default"]) for name, parameter in TEMPLATE["Parameters"].items()} | caps
+
+    def resolve(variables: dict[str, Any]) -> dict[str, str]:
+        found = {name: value.get("Ref") if isinstance(value, dict) else None for name, value in variables.items()}
+        return {name: parameters.get(found[name] or "", str(value)) for name, value in variables.items()}
+
+    config = Config.from_environment(resolve(VARIABLES))
+    reopening = ReopenConfig.from_environment(resolve(REOPENING["Environment"]["Variables"]))
+    assert (config.max_attempts, reopening.reopen_seconds) == (5, 300)
+    for read in (config.caps, reopening.caps):
+        assert (read.daily, read.monthly, read.zone) == ((100, 2000, "Europe/Berlin") if caps else (None, None, "UTC"))
 
 
 def test_numbers_that_depend_on_each_other_agree() -> None:
@@ -173,6 +184,63 @@ def test_the_alarm_of_a_paused_intake_does_not_ring_without_data() -> None:
 
 
 ALARMS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::CloudWatch::Alarm"]
+
+
+@pytest.mark.parametrize(("period", "parameter"), [("Daily", "DailyCredits"), ("Monthly", "MonthlyCredits")])
+def test_the_alarms_of_a_cap_exist_where_it_is_set(period: str, parameter: str) -> None:
+    condition = f"Has{period}Cap"
+    assert TEMPLATE["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
+    alarms = {name: RESOURCES[name] for name in ALARMS if RESOURCES[name].get("Condition") == condition}
+    assert {name: alarm["Properties"]["Threshold"] for name, alarm in alarms.items()} == {
+        f"{period}CapNear": 80, f"{period}CapReached": 100,
+    }  # fmt: skip
+    for alarm in alarms.values():
+        properties = alarm["Properties"]
+        assert properties["MetricName"] == CAP_METRICS[DAY if period == "Daily" else MONTH]
+        assert properties["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+        assert (properties["TreatMissingData"], properties["Period"]) == ("ignore", 600)
+
+
+@pytest.mark.parametrize("daily", ["", "10"])
+@pytest.mark.parametrize("monthly", ["", "200"])
+def test_the_dashboard_shows_the_caps_that_are_set(daily: str, monthly: str) -> None:
+    text, parts = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    is_set = {"HasDailyCap": daily, "HasMonthlyCap": monthly}
+    for name, part in parts.items():
+        condition, yes, no = part["Fn::If"]
+        text = text.replace(f"${{{name}}}", yes["Fn::Sub"] if is_set[condition] else no)
+    first, *others = json.loads(text)["widgets"]
+    shown = {alarm[2:-5] for alarm in first["properties"]["alarms"]}
+    assert shown == {name for name in ALARMS if is_set.get(RESOURCES[name].get("Condition"), "always")}
+    metrics = {metric[1] for widget in others for metric in widget["properties"].get("metrics", [])}
+    of_caps = {"DailyCapUsed": daily, "MonthlyCapUsed": monthly}
+    assert metrics & of_caps.keys() == {name for name, value in of_caps.items() if value}
+    places = [(widget["x"], widget["y"]) for widget in (first, *others)]
+    assert len(places) == len(set(places))
+
+
+ZONES = re.compile(TEMPLATE["Parameters"]["CapTimeZone"]["AllowedPattern"])
+
+
+def test_every_time_zone_can_be_deployed() -> None:
+    assert all(ZONES.fullmatch(zone) and Caps(1, None, zone) for zone in available_timezones())
+
+
+@pytest.mark.parametrize("zone", ["", "/etc/localtime", "../UTC", "Europe/", "Europe/Berlin ", "Europe/Berlin\n"])
+def test_what_is_no_name_of_a_time_zone_is_refused_at_deployment(zone: str) -> None:
+    assert not ZONES.fullmatch(zone)
+
+
+@pytest.mark.parametrize("name", ["DailyCredits", "MonthlyCredits"])
+def test_every_cap_that_can_be_deployed_is_read(name: str) -> None:
+    pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
+    variable = {"DailyCredits": "DAILY_CREDITS", "MonthlyCredits": "MONTHLY_CREDITS"}[name]
+    for value in ("", "1", "999999999"):
+        assert re.search(pattern, value)
+        caps = read_caps({variable: value})
+        assert (caps.daily if name == "DailyCredits" else caps.monthly) == (int(value) if value else None)
+    for value in ("0", "01", "1000000000", "-1", "1.5", "ten", " "):
+        assert not re.search(pattern, value)
 
 
 @pytest.mark.parametrize("name", ALARMS)

@@ -1,8 +1,12 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from remove_background.config import Config, ConfigError, ReopenConfig
+from remove_background.config import Config, ConfigError, ReopenConfig, read_caps
 
 ENVIRONMENT = {
     "INPUT_BUCKET": "input",
@@ -90,3 +94,45 @@ def test_a_missing_setting_of_reopen_intake_is_named(name: str) -> None:
 def test_a_wrong_setting_of_reopen_intake_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=rf"\b{name}\b must be"):
         ReopenConfig.from_environment(REOPEN_ENVIRONMENT | {name: value})
+
+
+def test_caps_are_read_by_both_functions() -> None:
+    caps = {"DAILY_CREDITS": "100", "MONTHLY_CREDITS": " 2000 ", "CAP_TIME_ZONE": "Europe/Berlin"}
+    for read in (Config.from_environment(ENVIRONMENT | caps), ReopenConfig.from_environment(REOPEN_ENVIRONMENT | caps)):
+        assert (read.caps.daily, read.caps.monthly, read.caps.zone) == (100, 2000, "Europe/Berlin")
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_caps_need_not_be_set(value: str | None) -> None:
+    names = ("DAILY_CREDITS", "MONTHLY_CREDITS", "CAP_TIME_ZONE")
+    caps = read_caps({} if value is None else dict.fromkeys(names, value))
+    assert (caps.daily, caps.monthly, caps.zone, caps.are_set) == (None, None, "UTC", False)
+
+
+@pytest.mark.parametrize("name", ["DAILY_CREDITS", "MONTHLY_CREDITS"])
+@pytest.mark.parametrize("value", ["0", "-1", "1000000000", "1.5", "many"])
+def test_a_wrong_cap_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"\b{name}\b must be a number from 1 to 999999999, not '{value}'"):
+        read_caps({name: value})
+
+
+@pytest.mark.parametrize("zone", ["Europe/Atlantis", "Europe", "../UTC", "/etc/localtime"])
+def test_a_wrong_time_zone_is_named(zone: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        read_caps({"DAILY_CREDITS": "1", "CAP_TIME_ZONE": zone})
+    assert str(raised.value) == (
+        f"The environment variable CAP_TIME_ZONE must be a time zone, such as Europe/Berlin, not '{zone}'."
+    )
+
+
+def test_time_zones_are_known_where_the_system_knows_none() -> None:
+    code = "from remove_background.config import read_caps; print(read_caps({'CAP_TIME_ZONE': 'Europe/Berlin'}).zone)"
+    functions = str(Path(__file__).parents[3] / "functions")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONTZPATH": "", "PYTHONPATH": functions},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("Europe/Berlin\n", "")

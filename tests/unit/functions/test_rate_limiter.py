@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from remove_background.aws import Clients
+from remove_background.caps import Caps, Part
 from remove_background.deadline import Deadline
 from remove_background.errors import IntakePaused, OutOfTime, RateLimitExceeded, StorageUnavailable
 from remove_background.intake import FUNCTION, ITEM, Intake, IntakeItem
@@ -17,6 +18,7 @@ from remove_background.rate_limiter import LEAD, MARGIN, RESERVE, SLOWEST, RateL
 from tests.unit.fakes import Clock, refusal
 
 RATE = 5
+NO_CAP = Caps(None, None, "UTC")
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def make_limiter(clients: Clients) -> Callable[..., RateLimiter]:
     """A rate limiter for each environment."""
 
     def make(table: str = "ledger", rate: float = RATE) -> RateLimiter:
-        return RateLimiter(clients.dynamodb, table, rate, Intake(clients.dynamodb, table, failures_in_a_row=10))
+        return RateLimiter(clients, table, rate, Intake(clients.dynamodb, table, failures_in_a_row=10), NO_CAP)
 
     return make
 
@@ -64,6 +66,12 @@ def use_slots(clock: Clock, limiters: list[RateLimiter], count: int) -> list[flo
         with limiters[number % len(limiters)].slot(Deadline(100)):
             times.append(clock.now)
     return times
+
+
+def take(limiter: RateLimiter, seconds: float) -> float | None:
+    """The time of a slot that is reserved within an invocation that has so many seconds left."""
+    slot = limiter._take(Deadline(seconds))
+    return slot.at if slot else None
 
 
 def stored(clients: Clients) -> dict[str, Any]:
@@ -112,10 +120,10 @@ def test_two_environments_never_get_the_same_slot(
     def let_the_other_be_quicker(call: dict[str, Any]) -> None:
         if ":soon + :step" in call["UpdateExpression"] and not between:
             between.append(None)
-            between[0] = second._take(Deadline(100))
+            between[0] = take(second, 100)
 
     before_update(let_the_other_be_quicker)
-    slot = first._take(Deadline(100))
+    slot = take(first, 100)
     assert between[0] is not None
     assert slot == pytest.approx(between[0] + MARGIN / RATE, abs=1e-4)
 
@@ -125,16 +133,16 @@ def test_slots_that_threads_reserve_together_belong_to_no_other_environment(
 ) -> None:
     first, second = make_limiter(), make_limiter()
     first._wanted = 3  # and the one that reserves
-    slot = first._take(Deadline(100))
-    reserved = [slot, *first._reserved]
+    slot = take(first, 100)
+    reserved = [slot, *(reserved.at for reserved in first._reserved)]
     assert len(reserved) == 4
     assert reserved == pytest.approx([clock.now + LEAD + number * MARGIN / RATE for number in range(4)], abs=1e-4)
-    assert second._take(Deadline(100)) == pytest.approx(clock.now + LEAD + 4 * MARGIN / RATE, abs=1e-4)
+    assert take(second, 100) == pytest.approx(clock.now + LEAD + 4 * MARGIN / RATE, abs=1e-4)
 
 
 def test_as_many_slots_are_reserved_together_as_come_in_time(limiter: RateLimiter, clock: Clock) -> None:
     limiter._wanted = 90  # and the one that reserves: the last slot begins in 18.6 seconds, of 20
-    limiter._take(Deadline(30))
+    take(limiter, 30)
     assert len(limiter._reserved) == 90
 
 
@@ -169,30 +177,30 @@ def test_the_rate_has_a_floor(clock: Clock, limiter: RateLimiter) -> None:
 def test_a_slot_that_would_come_too_late_is_left_to_others(clock: Clock, limiter: RateLimiter) -> None:
     began = clock.now
     for _ in range(10):
-        limiter._take(Deadline(100))
+        take(limiter, 100)
     with pytest.raises(OutOfTime), limiter.slot(Deadline(2)):
         raise AssertionError("there was no time for it")
     assert clock.now - began == pytest.approx(2 * (1 - RESERVE), abs=0.1)  # its environment would only ask again
     with pytest.raises(OutOfTime), limiter.slot(Deadline(0)):
         raise AssertionError("there was no time for it")
-    assert limiter._take(Deadline(100)) == pytest.approx(began + LEAD + 10 * MARGIN / RATE, abs=1e-3)
+    assert take(limiter, 100) == pytest.approx(began + LEAD + 10 * MARGIN / RATE, abs=1e-3)
 
 
 def test_a_third_of_the_time_is_left_after_the_last_slot(
     clock: Clock, make_limiter: Callable[..., RateLimiter]
 ) -> None:
     fleet, began = [make_limiter() for _ in range(3)], clock.now
-    reserved = [fleet[number % 3]._take(Deadline(30)) for number in range(120)]
+    reserved = [take(fleet[number % 3], 30) for number in range(120)]
     used = [slot for slot in reserved if slot is not None]
     assert max(used) <= began + 20
     assert len(used) == pytest.approx(20 * RATE / MARGIN, abs=2)
     assert None not in reserved[: len(used)]
     clock.sleep(10)
-    assert fleet[0]._take(Deadline(30)) == pytest.approx(max(used) + MARGIN / RATE, abs=1e-3)
+    assert take(fleet[0], 30) == pytest.approx(max(used) + MARGIN / RATE, abs=1e-3)
 
 
 def test_no_slot_is_reserved_when_not_even_the_next_one_would_do(limiter: RateLimiter, clients: Clients) -> None:
-    assert limiter._take(Deadline(LEAD)) is None
+    assert take(limiter, LEAD) is None
     assert stored(clients) == {}
 
 
@@ -204,12 +212,12 @@ def test_it_gives_up_when_others_are_always_faster(
 
     monkeypatch.setattr(clients.dynamodb, "update_item", lose)
     with pytest.raises(StorageUnavailable, match=r"^Too many environments reserved their slots at once\.$"):
-        limiter._take(Deadline(100))
+        take(limiter, 100)
 
 
 def test_some_threads_get_slots_when_there_are_too_few(limiter: RateLimiter) -> None:
     with ThreadPoolExecutor(10) as threads:
-        slots = list(threads.map(lambda _: limiter._take(Deadline(1.5)), range(10)))
+        slots = list(threads.map(lambda _: take(limiter, 1.5), range(10)))
     assert 2 <= sum(slot is not None for slot in slots) <= 6
     assert (limiter._wanted, list(limiter._reserved)) == (0, [])
 
@@ -242,7 +250,7 @@ def test_threads_that_want_a_slot_at_the_same_time_share_a_call(
 
     before_update(wait_for_all)
     with ThreadPoolExecutor(10) as threads:
-        slots = [threads.submit(limiter._take, Deadline(100)) for _ in range(10)]
+        slots = [threads.submit(take, limiter, 100) for _ in range(10)]
         while limiter._wanted < 10:
             time.sleep(0.001)
         all_wait.set()
@@ -259,9 +267,9 @@ def test_a_thread_that_gets_no_slot_does_not_stop_another(
 ) -> None:
     limiter = make_limiter("nowhere")
     with pytest.raises(StorageUnavailable):
-        limiter._take(Deadline(100))
+        take(limiter, 100)
     limiter._table = "ledger"
-    limiter._take(Deadline(100))
+    take(limiter, 100)
     assert (limiter._wanted, list(limiter._reserved)) == (0, [])
 
 
@@ -276,10 +284,10 @@ def test_the_rate_is_kept_in_real_time(make_limiter: Callable[..., RateLimiter])
 def test_a_slot_costs_one_call_while_others_wait(
     limiter: RateLimiter, clock: Clock, before_update: Callable[..., None]
 ) -> None:
-    limiter._take(Deadline(100))
+    take(limiter, 100)
     calls: list[object] = []
     before_update(calls.append)
-    limiter._take(Deadline(100))
+    take(limiter, 100)
     assert len(calls) == 1
 
 
@@ -287,7 +295,7 @@ def test_threads_whose_slots_would_not_all_come_in_time_reserve_one_each(
     limiter: RateLimiter, clients: Clients, clock: Clock
 ) -> None:
     limiter._wanted = 9  # others wait; there is time for about five slots
-    assert limiter._take(Deadline(1.5)) == pytest.approx(clock.now + LEAD, abs=1e-4)
+    assert take(limiter, 1.5) == pytest.approx(clock.now + LEAD, abs=1e-4)
     assert list(limiter._reserved) == []
     assert float(stored(clients)["next_at"]["N"]) == pytest.approx(clock.now + LEAD + MARGIN / RATE, abs=1e-4)
 
@@ -303,7 +311,7 @@ def pause(clients: Clients) -> None:
 def test_no_slot_is_reserved_while_the_intake_is_paused(
     limiter: RateLimiter, clients: Clients, clock: Clock, others_wait: bool
 ) -> None:
-    limiter._take(Deadline(100))
+    take(limiter, 100)
     if not others_wait:
         clock.sleep(60)
     pause(clients)
@@ -326,14 +334,14 @@ def test_a_pause_between_the_two_updates_for_a_slot_ends_the_call(
 
     before_update(pause_before_the_second)
     with pytest.raises(IntakePaused):
-        limiter._take(Deadline(100))
+        take(limiter, 100)
     assert "next_at" not in stored(clients)
 
 
 def test_a_pause_leaves_the_slots_of_the_rate_limiter_alone(
     limiter: RateLimiter, clients: Clients, clock: Clock
 ) -> None:
-    limiter._take(Deadline(100))
+    take(limiter, 100)
     before = stored(clients)["next_at"]
     pause(clients)
     item = IntakeItem(clients.dynamodb, "ledger")
@@ -348,12 +356,18 @@ class Admission:
         self.admits = admits
         self.asked: list[tuple[dict[str, Any], float]] = []
 
-    def admit(self, item: Any, until: float) -> bool:  # noqa: ANN401
+    def admit(self, item: Any, until: float, part: Part) -> bool:  # noqa: ANN401
         self.asked.append((item, until))
         return self.admits
 
     def note_open(self, asked: float) -> None:
         pass
+
+    def check_again(self) -> None:
+        pass
+
+    def pause_at_cap(self, reason: str, condition: str, values: Any) -> None:  # noqa: ANN401
+        raise AssertionError("there is no cap")
 
 
 def test_the_probe_gets_a_slot_soon_and_keeps_its_admission_for_the_whole_invocation(
@@ -361,9 +375,9 @@ def test_the_probe_gets_a_slot_soon_and_keeps_its_admission_for_the_whole_invoca
 ) -> None:
     clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"reopened_at": {"N": "1"}})
     admission = Admission(admits=True)
-    limiter = RateLimiter(clients.dynamodb, "ledger", RATE, admission)
+    limiter = RateLimiter(clients, "ledger", RATE, admission, NO_CAP)
     limiter._wanted = 9  # others wait, too
-    assert limiter._take(Deadline(90)) == pytest.approx(clock.now + LEAD)
+    assert take(limiter, 90) == pytest.approx(clock.now + LEAD)
     assert list(limiter._reserved) == []
     ((item, until),) = admission.asked
     assert item["reopened_at"] == {"N": "1"}
@@ -375,26 +389,26 @@ def test_on_probation_no_slot_is_reserved_without_admission(clients: Clients, cl
     before = ITEM | {"reopened_at": {"N": "1"}, "next_at": {"N": str(clock.now + seconds)}}
     clients.dynamodb.put_item(TableName="ledger", Item=before)
     admission = Admission(admits=True)
-    assert RateLimiter(clients.dynamodb, "ledger", RATE, admission)._take(Deadline(100)) == clock.now + LEAD
+    assert take(RateLimiter(clients, "ledger", RATE, admission, NO_CAP), 100) == clock.now + LEAD
     assert len(admission.asked) == 1
     admission.admits = False  # it was open again for a moment
     with pytest.raises(StorageUnavailable, match=r"^Too many environments reserved their slots at once\.$"):
-        RateLimiter(clients.dynamodb, "ledger", RATE, admission)._take(Deadline(100))
+        take(RateLimiter(clients, "ledger", RATE, admission, NO_CAP), 100)
     assert stored(clients) == before
 
 
 def test_on_probation_a_slot_that_would_come_too_late_is_not_even_requested(clients: Clients, clock: Clock) -> None:
     clients.dynamodb.put_item(TableName="ledger", Item=ITEM | {"reopened_at": {"N": "1"}})
     admission = Admission(admits=True)
-    assert RateLimiter(clients.dynamodb, "ledger", RATE, admission)._take(Deadline(LEAD)) is None
+    assert take(RateLimiter(clients, "ledger", RATE, admission, NO_CAP), LEAD) is None
     assert admission.asked == []
 
 
 def test_the_state_is_read_only_after_a_slot_was_refused(clients: Clients, clock: Clock) -> None:
     admission = Admission(admits=False)
-    limiter = RateLimiter(clients.dynamodb, "ledger", RATE, admission)
-    limiter._take(Deadline(100))
+    limiter = RateLimiter(clients, "ledger", RATE, admission, NO_CAP)
+    take(limiter, 100)
     assert len(admission.asked) == 1  # nobody had a slot
     for _ in range(5):
-        limiter._take(Deadline(100))
+        take(limiter, 100)
     assert len(admission.asked) == 1

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from remove_background.aws import Clients
+from remove_background.caps import DAY, MONTH, REASONS, Caps
 from remove_background.intake import DISABLED_BY_HAND, FUNCTION, ITEM, OPERATOR, IntakeItem, new_token
 from reopen_intake import handler as reopen
 from tests.unit.fakes import Clock, EventSourceMapping, refusal
@@ -540,3 +541,252 @@ def test_a_kill_between_the_reopening_and_the_mapping_is_settled_by_the_next_run
     assert (mapping.state, item.read().paused_by) == ("Disabled", None)
     assert look() == "open"  # nor is the mapping taken for one that was disabled by hand
     assert mapping.state == "Enabled"
+
+
+# The caps. The clock stands at 8 o'clock, UTC, on 15 January 2027.
+DAY_ENDS, MONTH_ENDS = 1_800_057_600, 1_801_440_000
+CAPS = Caps(10, 200, "UTC")
+
+
+@pytest.fixture
+def capped(look: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Deploys other caps."""
+
+    def deploy(daily: str = "10", monthly: str = "200", zone: str = "UTC") -> None:
+        for name, value in {"DAILY_CREDITS": daily, "MONTHLY_CREDITS": monthly, "CAP_TIME_ZONE": zone}.items():
+            monkeypatch.setenv(name, value)
+        reopen._watch.cache_clear()
+
+    deploy()
+    return deploy
+
+
+@pytest.fixture
+def read_metrics(look: Callable[[], str], capsys: pytest.CaptureFixture[str]) -> Callable[[], dict[str, Any]]:
+    """What one run says to CloudWatch: values by name."""
+
+    def read() -> dict[str, Any]:
+        capsys.readouterr()
+        look()
+        (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
+        (directive,) = line["_aws"]["CloudWatchMetrics"]
+        assert directive["Namespace"] == "Cutout"
+        units = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
+        assert {name: unit for name, unit in units.items() if name != "IntakePaused"} == {
+            name: "Percent" for name in units if name != "IntakePaused"
+        }
+        return {name: line[name][0] for name in units}
+
+    return read
+
+
+def spend(item: IntakeItem, day: int, month: int) -> None:
+    values = {":day": day, ":month": month, ":day_ends": DAY_ENDS, ":month_ends": MONTH_ENDS}
+    item.update(
+        "SET day_credits = :day, month_credits = :month, day_ends = :day_ends, month_ends = :month_ends",
+        {name: {"N": str(value)} for name, value in values.items()},
+        None,
+    )
+
+
+def pause_at_cap(item: IntakeItem, mapping: EventSourceMapping, period: str = DAY) -> None:
+    """By the function at its next call, and followed by the mapping."""
+    reason = REASONS[period]
+    done, _ = item.pause_at_cap(reason, *CAPS.is_reached(item.read().counts, reason))
+    assert done
+    close(mapping)
+    assert item.settle(mapping, "uuid-1", new_token(), seconds=0)  # type: ignore[arg-type]
+
+
+def test_metrics_say_how_much_of_each_cap_is_reserved(
+    capped: Callable[..., None], item: IntakeItem, clock: Clock, read_metrics: Callable[[], dict[str, Any]]
+) -> None:
+    assert read_metrics() == {"IntakePaused": 0, "DailyCapUsed": 0, "MonthlyCapUsed": 0}
+    spend(item, 4, 50)
+    assert read_metrics() == {"IntakePaused": 0, "DailyCapUsed": 40, "MonthlyCapUsed": 25}
+    spend(item, 10, 200)
+    assert read_metrics() == {"IntakePaused": 0, "DailyCapUsed": 100, "MonthlyCapUsed": 100}
+
+
+def test_what_is_allowed_beyond_a_cap_counts_to_it_until_its_period_ends(
+    capped: Callable[..., None], item: IntakeItem, clock: Clock, read_metrics: Callable[[], dict[str, Any]]
+) -> None:
+    spend(item, 10, 50)
+    item.allow(CAPS, DAY, 30, "the spring catalogue")
+    assert read_metrics() == {"IntakePaused": 0, "DailyCapUsed": 25, "MonthlyCapUsed": 25}
+    clock.now = DAY_ENDS - 1
+    assert read_metrics()["DailyCapUsed"] == 25
+    clock.now = DAY_ENDS
+    assert read_metrics() == {"IntakePaused": 0, "DailyCapUsed": 0, "MonthlyCapUsed": 25}
+    clock.now = MONTH_ENDS
+    assert read_metrics() == {"IntakePaused": 0, "DailyCapUsed": 0, "MonthlyCapUsed": 0}
+
+
+@pytest.mark.parametrize(
+    ("daily", "monthly", "names"),
+    [("", "", set()), ("10", "", {"DailyCapUsed"}), ("", "200", {"MonthlyCapUsed"})],
+)
+def test_a_cap_that_is_not_set_has_no_metric(
+    capped: Callable[..., None],
+    item: IntakeItem,
+    clock: Clock,
+    read_metrics: Callable[[], dict[str, Any]],
+    daily: str,
+    monthly: str,
+    names: set[str],
+) -> None:
+    spend(item, 4, 50)  # from when both were set
+    capped(daily, monthly)
+    assert read_metrics().keys() == {"IntakePaused", *names}
+
+
+@pytest.mark.parametrize(
+    ("period", "day", "month", "ends"),
+    [(DAY, 10, 50, DAY_ENDS), (MONTH, 4, 200, MONTH_ENDS), (DAY, 10, 200, MONTH_ENDS)],
+)
+def test_a_pause_at_a_cap_lasts_until_its_period_ends(
+    look: Callable[[], str],
+    capped: Callable[..., None],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    well: responses.RequestsMock,
+    read_metrics: Callable[[], dict[str, Any]],
+    period: str,
+    day: int,
+    month: int,
+    ends: int,
+) -> None:
+    spend(item, day, month)
+    pause_at_cap(item, mapping, period)
+    before = item.read()
+    for now in (clock.now, ends - 300, ends - 1):
+        clock.now = now
+        last_to_turn = REASONS[MONTH if now >= DAY_ENDS or period == MONTH else DAY]
+        assert look() == f"still paused: {last_to_turn}"
+        assert read_metrics()["IntakePaused"] == 0  # the alarms of the caps ring
+    assert (item.read(), mapping.state, len(well.calls)) == (before, "Disabled", 0)
+    clock.now = ends
+    assert look() == "reopened"
+    seen = item.read()
+    assert (seen.paused_by, seen.reopened_at, mapping.state) == (None, ends, "Enabled")  # on probation
+
+
+def test_a_pause_at_a_cap_ends_once_the_cap_is_raised(
+    look: Callable[[], str],
+    capped: Callable[..., None],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    well: responses.RequestsMock,
+) -> None:
+    spend(item, 10, 50)
+    pause_at_cap(item, mapping)
+    capped(daily="9")
+    assert look() == "still paused: daily_cap"
+    capped(daily="11")
+    assert look() == "reopened"
+
+
+def test_a_pause_at_a_cap_ends_once_no_cap_is_set(
+    look: Callable[[], str],
+    capped: Callable[..., None],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    well: responses.RequestsMock,
+) -> None:
+    spend(item, 10, 50)
+    pause_at_cap(item, mapping)
+    capped("", "")
+    assert look() == "reopened"
+
+
+def test_a_pause_at_a_cap_ends_once_more_is_allowed(
+    look: Callable[[], str],
+    capped: Callable[..., None],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    well: responses.RequestsMock,
+) -> None:
+    spend(item, 10, 200)
+    pause_at_cap(item, mapping)
+    item.allow(CAPS, DAY, 1, "the spring catalogue")
+    assert look() == "still paused: monthly_cap"
+    item.allow(CAPS, MONTH, 1, "the spring catalogue")
+    assert look() == "reopened"
+
+
+def test_a_pause_at_a_cap_ends_with_its_cause_however_often_the_intake_was_reopened_in_vain(
+    look: Callable[[], str],
+    capped: Callable[..., None],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    well: responses.RequestsMock,
+) -> None:
+    for _ in range(3):
+        pause(item, mapping)
+        clock.sleep(3600)
+        assert look() == "reopened"
+    spend(item, 10, 50)
+    pause_at_cap(item, mapping)
+    item.allow(CAPS, DAY, 1, "the spring catalogue")
+    assert look() == "reopened"
+    pause(item, mapping)  # the next failure waits for as long as it would have without the cap
+    assert look() == "still paused: service_unavailable, for 1200 more seconds"
+
+
+def test_trouble_after_a_pause_at_a_cap_keeps_the_intake_paused_and_its_alarm_rings(
+    look: Callable[[], str],
+    capped: Callable[..., None],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    service: responses.RequestsMock,
+    read_metrics: Callable[[], dict[str, Any]],
+) -> None:
+    spend(item, 10, 50)
+    pause_at_cap(item, mapping)
+    assert read_metrics()["IntakePaused"] == 0
+    clock.now = DAY_ENDS
+    service.get(CREDITS, status=401)
+    assert look() == "still paused: invalid_auth_token"
+    assert read_metrics() == {"IntakePaused": 1, "DailyCapUsed": 0, "MonthlyCapUsed": 25}
+
+
+def test_the_alarm_of_a_pause_for_trouble_rings_at_a_cap_too(
+    look: Callable[[], str],
+    capped: Callable[..., None],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    read_metrics: Callable[[], dict[str, Any]],
+) -> None:
+    pause(item, mapping)
+    spend(item, 10, 50)
+    assert look() == "still paused: daily_cap"
+    assert read_metrics()["IntakePaused"] == 1
+
+
+@pytest.mark.parametrize("by", [OPERATOR, "by hand"])
+def test_an_operators_pause_outlasts_a_cap(
+    look: Callable[[], str],
+    capped: Callable[..., None],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    well: responses.RequestsMock,
+    read_metrics: Callable[[], dict[str, Any]],
+    by: str,
+) -> None:
+    spend(item, 10, 50)
+    if by == OPERATOR:
+        pause_at_cap(item, mapping)
+        assert item.pause(OPERATOR, "new prices")
+    else:
+        close(mapping)
+    for now in (clock.now, DAY_ENDS, MONTH_ENDS):
+        clock.now = now
+        assert look() == "paused by an operator"
+        assert read_metrics()["IntakePaused"] == 1
+    assert (item.read().paused_by, mapping.state) == (OPERATOR, "Disabled")

@@ -14,6 +14,7 @@ import pytest
 
 from remove_background import worker as worker_module
 from remove_background.aws import Clients
+from remove_background.caps import Part
 from remove_background.deadline import Deadline
 from remove_background.errors import (
     Billed,
@@ -431,7 +432,7 @@ def test_the_probe_is_held_until_the_upload_has_ended(
     held = []
 
     def pay(_: Upload) -> None:
-        shop.worker.intake.admit(stored(), 4e9)
+        shop.worker.intake.admit(stored(), 4e9, Part())
         held.append("probe" in stored())
 
     shop.remover.meanwhile, shop.remover.fates = pay, {"a.jpg": fate}

@@ -1,0 +1,509 @@
+"""A credit is reserved with its slot. Charges never exceed a cap, and nothing else than uncertainty uses it up."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from remove_background.aws import Clients
+from remove_background.caps import (
+    DAY,
+    LAST_REQUEST_SECONDS,
+    LAST_SLOT_SECONDS,
+    MONTH,
+    Caps,
+    Counts,
+    Period,
+    Reserved,
+)
+from remove_background.deadline import Deadline
+from remove_background.errors import (
+    CutoutError,
+    IntakePaused,
+    MalformedImage,
+    OutOfTime,
+    RateLimitExceeded,
+    ServiceUnavailable,
+    UnexpectedAnswer,
+)
+from remove_background.intake import ITEM, Intake, IntakeItem
+from remove_background.rate_limiter import LEAD, RateLimiter
+from tests.unit.fakes import Clock, refusal
+
+BERLIN = "Europe/Berlin"
+
+
+def moment(text: str, zone: str = BERLIN) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """It is noon in Berlin."""
+    clock = Clock()
+    for module in ("rate_limiter", "deadline", "intake"):
+        monkeypatch.setattr(f"remove_background.{module}.time", clock)
+    clock.now = moment("2026-11-29 12:00")
+    return clock
+
+
+@pytest.fixture
+def make_limiter(clients: Clients, clock: Clock) -> Callable[..., RateLimiter]:
+    """A rate limiter for each environment."""
+
+    def make(daily: int | None = 3, monthly: int | None = None, zone: str = BERLIN) -> RateLimiter:
+        intake = Intake(clients.dynamodb, "ledger", failures_in_a_row=10)
+        return RateLimiter(clients, "ledger", 100, intake, Caps(daily, monthly, zone))
+
+    return make
+
+
+@pytest.fixture
+def limiter(make_limiter: Callable[..., RateLimiter]) -> RateLimiter:
+    return make_limiter()
+
+
+def stored(clients: Clients) -> dict[str, Any]:
+    return clients.dynamodb.get_item(TableName="ledger", Key=ITEM).get("Item", {})
+
+
+def counts(clients: Clients) -> Counts:
+    return Counts.of(stored(clients))
+
+
+def pay(limiter: RateLimiter, error: Exception | None = None, seconds: float = 100) -> None:
+    with limiter.slot(Deadline(seconds)):
+        if error:
+            raise error
+
+
+# Periods
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "day_ends"),
+    [
+        ("UTC", "2026-11-29 12:00", "2026-11-30 00:00"),
+        ("UTC", "2026-11-29 00:00", "2026-11-30 00:00"),
+        (BERLIN, "2026-11-29 23:59:59", "2026-11-30 00:00"),
+        (BERLIN, "2027-03-28 01:00", "2027-03-29 00:00"),  # 23 hours long
+        (BERLIN, "2026-10-25 01:00", "2026-10-26 00:00"),  # 25 hours long
+        ("America/Havana", "2027-03-13 12:00", "2027-03-14 00:00"),  # which is one o'clock
+        ("Pacific/Kiritimati", "2026-12-31 12:00", "2027-01-01 00:00"),
+    ],
+)
+def test_a_day_ends_at_midnight_of_its_zone(zone: str, at: str, day_ends: str) -> None:
+    assert Caps(1, None, zone).end_of(DAY, moment(at, zone)) == moment(day_ends, zone)
+
+
+@pytest.mark.parametrize(
+    ("at", "ends"),
+    [("2026-11-29 12:00", "2026-12-01"), ("2026-12-31 23:59", "2027-01-01"), ("2028-02-29", "2028-03-01")],
+)
+def test_a_month_ends_with_its_last_day(at: str, ends: str) -> None:
+    assert Caps(1, None, BERLIN).end_of(MONTH, moment(at)) == moment(ends)
+
+
+def test_days_of_a_change_to_daylight_saving_are_as_long_as_they_are() -> None:
+    caps = Caps(1, None, BERLIN)
+    for day, hours in (("2027-03-28", 23), ("2026-10-25", 25), ("2026-11-29", 24)):
+        assert caps.end_of(DAY, moment(day)) - moment(day) == hours * 3600
+
+
+@pytest.mark.parametrize("zone", ["Europe/Atlantis", "../etc/passwd", "/etc/localtime", " "])
+def test_a_zone_that_is_not_known_is_an_error(zone: str) -> None:
+    with pytest.raises(ValueError, match="is not a time zone"):
+        Caps(1, None, zone)
+
+
+def test_shares_are_of_what_may_be_spent_and_only_of_caps() -> None:
+    now = moment("2026-11-29 12:00")
+    seen = Counts(Period(now + 1, 3, extra=2), Period(now + 1, 12))
+    assert Caps(10, 10, BERLIN).shares(seen, now) == {DAY: 25, MONTH: 120}  # the cap was lowered
+    assert Caps(10, 10, BERLIN).shares(seen, now + 1) == {DAY: 0, MONTH: 0}
+    assert Caps(10, None, BERLIN).shares(seen, now) == {DAY: 25}
+    assert Caps(None, 48, BERLIN).shares(seen, now) == {MONTH: 25}
+    assert Caps(None, None, BERLIN).shares(seen, now) == {}
+    assert Caps(3, 7, BERLIN).shares(Counts(Period(now + 1, 3), Period(now + 1, 7)), now) == {DAY: 100, MONTH: 100}
+
+
+# Reserving
+
+
+def test_without_a_cap_nothing_is_counted(make_limiter: Callable[..., RateLimiter], clients: Clients) -> None:
+    limiter = make_limiter(None, None)
+    pay(limiter)
+    with pytest.raises(RateLimitExceeded):
+        pay(limiter, RateLimitExceeded("Too many."))
+    assert set(stored(clients)) == {"id", "next_at"}
+
+
+def test_a_credit_is_reserved_with_its_slot(limiter: RateLimiter, clients: Clients) -> None:
+    pay(limiter)
+    assert counts(clients) == (Period(moment("2026-11-30"), 1), Period(moment("2026-12-01"), 1))
+    pay(limiter)
+    assert counts(clients) == (Period(moment("2026-11-30"), 2), Period(moment("2026-12-01"), 2))
+
+
+def test_a_success_costs_the_calls_that_it_costs_without_a_cap(
+    make_limiter: Callable[..., RateLimiter], clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    update = clients.dynamodb.update_item
+    calls: list[object] = []
+
+    def count(**call: Any) -> Any:  # noqa: ANN401
+        calls.append(call)
+        return update(**call)
+
+    monkeypatch.setattr(clients.dynamodb, "update_item", count)
+    for daily in (None, 1000):
+        clients.dynamodb.delete_item(TableName="ledger", Key=ITEM)
+        limiter = make_limiter(daily)
+        for _ in range(10):
+            pay(limiter)
+        made.append(len(calls))
+        calls.clear()
+    assert made[0] == made[1]
+
+
+def test_at_the_cap_the_intake_pauses_and_nothing_is_paid(
+    limiter: RateLimiter, make_limiter: Callable[..., RateLimiter], clients: Clients
+) -> None:
+    for _ in range(3):
+        pay(limiter)
+    for other in (limiter, make_limiter()):
+        with pytest.raises(IntakePaused) as raised, other.slot(Deadline(100)):
+            raise AssertionError("the cap is reached")
+        assert raised.value.is_paused
+    state = IntakeItem(clients.dynamodb, "ledger").read()
+    assert (state.paused_by, state.reason, state.fruitless) == ("function", "daily_cap", 0)
+    assert state.counts.day.credits == 3
+
+
+def test_the_month_has_a_cap_of_its_own(
+    make_limiter: Callable[..., RateLimiter], clients: Clients, clock: Clock
+) -> None:
+    limiter = make_limiter(3, 4)
+    for _ in range(3):
+        pay(limiter)
+    clock.now += 24 * 3600
+    clients.dynamodb.update_item(TableName="ledger", Key=ITEM, UpdateExpression="REMOVE paused_by")
+    pay(limiter)
+    with pytest.raises(IntakePaused):
+        pay(limiter)
+    assert IntakeItem(clients.dynamodb, "ledger").read().reason == "monthly_cap"
+    assert counts(clients) == (Period(moment("2026-12-01"), 1), Period(moment("2026-12-01"), 4))
+
+
+def test_a_day_that_has_turned_begins_anew(limiter: RateLimiter, clients: Clients, clock: Clock) -> None:
+    for _ in range(3):
+        pay(limiter)
+    clock.now = moment("2026-11-30 00:00:01")
+    pay(limiter)
+    assert counts(clients) == (Period(moment("2026-12-01"), 1), Period(moment("2026-12-01"), 4))
+    clock.now = moment("2026-12-01 08:00")
+    pay(limiter)
+    assert counts(clients) == (Period(moment("2026-12-02"), 1), Period(moment("2027-01-01"), 1))
+
+
+def test_an_environment_whose_clock_is_late_counts_for_the_day_that_has_turned(
+    make_limiter: Callable[..., RateLimiter], clients: Clients, clock: Clock
+) -> None:
+    first, second = make_limiter(), make_limiter()
+    pay(second)
+    clock.now = moment("2026-11-30 00:00:00.5")
+    pay(first)
+    clock.now -= 1
+    pay(second)
+    assert counts(clients).day == Period(moment("2026-12-01"), 2)
+
+
+def test_no_slot_begins_in_the_last_seconds_of_a_day(limiter: RateLimiter, clients: Clients, clock: Clock) -> None:
+    pay(limiter)
+    for late in (LAST_SLOT_SECONDS - 1, 0.1):
+        clock.now = moment("2026-11-30") - late
+        slot = limiter._take(Deadline(100))
+        assert slot
+        assert slot.at >= moment("2026-11-30")
+        assert slot.reserved == Reserved(moment("2026-12-01"), moment("2026-12-01"))
+    assert counts(clients).day == Period(moment("2026-12-01"), 2)
+
+
+def test_slots_that_are_reserved_together_are_of_one_day(limiter: RateLimiter, clients: Clients, clock: Clock) -> None:
+    clock.now = moment("2026-11-30") - LAST_SLOT_SECONDS - LEAD - 0.005
+    limiter._wanted = 2  # and the one that reserves
+    slot = limiter._take(Deadline(100))
+    assert slot
+    assert slot.at >= moment("2026-11-30")
+    assert len(limiter._reserved) == 2
+    assert counts(clients).day == Period(moment("2026-12-01"), 3)
+
+
+def test_slots_behind_a_backlog_count_for_the_day_in_which_they_begin(
+    limiter: RateLimiter, clients: Clients, clock: Clock
+) -> None:
+    pay(limiter)
+    clock.now = moment("2026-11-30") - 30
+    clients.dynamodb.update_item(
+        TableName="ledger",
+        Key=ITEM,
+        UpdateExpression="SET next_at = :at",
+        ExpressionAttributeValues={":at": {"N": str(clock.now + 40)}},
+    )
+    slot = limiter._take(Deadline(100))
+    assert slot
+    assert slot.at == pytest.approx(clock.now + 40)
+    assert counts(clients).day == Period(moment("2026-12-01"), 1)
+
+
+def test_a_request_is_not_sent_once_its_day_has_ended(limiter: RateLimiter, clients: Clients, clock: Clock) -> None:
+    clock.now = moment("2026-11-30") - LAST_SLOT_SECONDS - 2 * LEAD
+    sleep = clock.sleep
+    clock.sleep = lambda seconds: sleep(seconds + LAST_SLOT_SECONDS - LAST_REQUEST_SECONDS + 1)  # type: ignore[method-assign]
+    with pytest.raises(OutOfTime, match="day"):
+        pay(limiter)
+    assert counts(clients).day == Period(moment("2026-11-30"), 0)
+
+
+def test_fewer_are_reserved_together_than_the_cap_has_left(
+    make_limiter: Callable[..., RateLimiter], clients: Clients
+) -> None:
+    limiter = make_limiter(7)
+    limiter._wanted = 9
+    assert limiter._take(Deadline(100))
+    assert len(limiter._reserved) == 6
+    assert counts(clients).day.credits == 7
+
+
+def test_what_is_left_is_used_one_by_one(make_limiter: Callable[..., RateLimiter], clients: Clients) -> None:
+    limiter = make_limiter(7)
+    for _ in range(5):
+        pay(limiter)
+    limiter._wanted = 9
+    assert limiter._take(Deadline(100))
+    assert (len(limiter._reserved), counts(clients).day.credits) == (0, 6)
+
+
+def test_many_threads_and_environments_never_exceed_a_cap(
+    make_limiter: Callable[..., RateLimiter], clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update, one_at_a_time = clients.dynamodb.update_item, threading.Lock()
+
+    def update_as_dynamodb_does(**call: Any) -> Any:  # noqa: ANN401
+        with one_at_a_time:  # moto looks at the condition, and then writes
+            return update(**call)
+
+    monkeypatch.setattr(clients.dynamodb, "update_item", update_as_dynamodb_does)
+    fleet = [make_limiter(25) for _ in range(3)]
+    paid: list[int] = []
+
+    def run(number: int) -> None:
+        try:
+            with fleet[number % 3].slot(Deadline(100)):
+                paid.append(number)
+        except CutoutError:
+            pass
+
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(run, range(60)))
+    assert len(paid) == 25
+    assert counts(clients).day.credits == 25
+
+
+def test_another_zone_lets_the_counted_day_end_when_it_was_to(
+    limiter: RateLimiter, make_limiter: Callable[..., RateLimiter], clients: Clients, clock: Clock
+) -> None:
+    pay(limiter)
+    moved = make_limiter(zone="Asia/Tokyo")  # where it is the evening
+    clock.now = moment("2026-11-30 00:30", "Asia/Tokyo")
+    pay(moved)
+    assert counts(clients).day == Period(moment("2026-11-30"), 2)
+    clock.now = moment("2026-11-30 00:00")
+    pay(moved)
+    assert counts(clients).day == Period(moment("2026-12-01", "Asia/Tokyo"), 1)
+
+
+# Giving back
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (RateLimitExceeded("Too many."), 0),
+        (MalformedImage("Bad."), 0),
+        (IntakePaused("Paused."), 0),
+        (OutOfTime("Late."), 0),
+        (ServiceUnavailable("Never sent."), 0),
+        (UnexpectedAnswer("Odd."), 1),
+        (ZeroDivisionError(), 1),
+    ],
+)
+def test_a_credit_is_given_back_only_if_it_is_certain_that_nothing_was_charged(
+    limiter: RateLimiter, clients: Clients, error: Exception, left: int
+) -> None:
+    if isinstance(error, UnexpectedAnswer):
+        error.billed = error.billed.MAYBE
+    with pytest.raises(type(error)):
+        pay(limiter, error)
+    assert [period.credits for period in counts(clients)] == [left, left]
+
+
+def test_what_was_given_back_can_be_used(limiter: RateLimiter, clients: Clients) -> None:
+    for _ in range(9):
+        with pytest.raises(MalformedImage):
+            pay(limiter, MalformedImage("Bad."))
+    for _ in range(3):
+        pay(limiter)
+    assert counts(clients).day.credits == 3
+
+
+def test_a_credit_of_a_day_that_has_turned_is_given_back_to_the_month_only(
+    limiter: RateLimiter, clients: Clients, clock: Clock
+) -> None:
+    pay(limiter)
+    old = Reserved(moment("2026-11-30"), moment("2026-12-01"))
+    clock.now = moment("2026-11-30 00:00:01")
+    pay(limiter)
+    assert IntakeItem(clients.dynamodb, "ledger").give_back(old)
+    assert [period.credits for period in counts(clients)] == [1, 1]
+    clock.now = moment("2026-12-01 00:00:01")
+    pay(limiter)
+    assert not IntakeItem(clients.dynamodb, "ledger").give_back(old)
+    assert [period.credits for period in counts(clients)] == [1, 1]
+
+
+def test_a_credit_that_cannot_be_given_back_counts_as_spent(
+    limiter: RateLimiter, clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**_: object) -> None:
+        raise refusal("InternalServerError", "UpdateItem")
+
+    monkeypatch.setattr(clients.dynamodb_once, "update_item", fail)
+    with pytest.raises(MalformedImage):
+        pay(limiter, MalformedImage("Bad."))
+    assert counts(clients).day.credits == 1
+    assert caplog.messages == ["A credit of the cap could not be given back (InternalServerError). It counts as spent."]
+
+
+def test_a_give_back_is_sent_once(clients: Clients) -> None:
+    config: Any = clients.dynamodb_once.meta.config
+    assert config.retries == {"mode": "standard", "total_max_attempts": 1}
+
+
+# The pause
+
+
+def test_the_intake_is_not_paused_if_a_credit_was_given_back_meanwhile(
+    limiter: RateLimiter, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        pay(limiter)
+    update = clients.dynamodb.update_item
+
+    def give_back_before_the_pause(**call: Any) -> Any:  # noqa: ANN401
+        if "paused_by = :by" in call["UpdateExpression"]:
+            IntakeItem(clients.dynamodb_once, "ledger").give_back(Reserved(moment("2026-11-30"), moment("2026-12-01")))
+        return update(**call)
+
+    monkeypatch.setattr(clients.dynamodb, "update_item", give_back_before_the_pause)
+    with pytest.raises(IntakePaused) as raised:
+        pay(limiter)
+    assert not raised.value.is_paused
+    assert IntakeItem(clients.dynamodb, "ledger").read().paused_by is None
+    pay(limiter)
+
+
+def test_an_operators_pause_is_not_taken_over(limiter: RateLimiter, clients: Clients) -> None:
+    for _ in range(3):
+        pay(limiter)
+    IntakeItem(clients.dynamodb, "ledger").pause("operator", "stocktaking")
+    with pytest.raises(IntakePaused):
+        pay(limiter)
+    assert IntakeItem(clients.dynamodb, "ledger").read().reason == "stocktaking"
+
+
+@pytest.mark.parametrize(("spent", "is_paid"), [(2, True), (3, False)])
+def test_a_probe_needs_a_credit_as_well(limiter: RateLimiter, clients: Clients, spent: int, is_paid: bool) -> None:
+    for _ in range(spent):
+        pay(limiter)
+    item = IntakeItem(clients.dynamodb, "ledger")
+    item.pause("function", "service_unavailable")
+    assert item.reopen(item.read(), "1-token")
+    if is_paid:
+        pay(limiter)
+    else:
+        with pytest.raises(IntakePaused):
+            pay(limiter)
+    state = item.read()
+    assert state.counts.day.credits == 3
+    assert state.reason == (None if is_paid else "daily_cap")
+
+
+# What an operator allows on top
+
+
+@pytest.fixture
+def item(clients: Clients, clock: Clock) -> IntakeItem:
+    return IntakeItem(clients.dynamodb, "ledger")
+
+
+def test_credits_can_be_allowed_on_top_until_the_day_ends(
+    limiter: RateLimiter, clients: Clients, clock: Clock, item: IntakeItem
+) -> None:
+    for _ in range(3):
+        pay(limiter)
+    caps = Caps(3, None, BERLIN)
+    after = item.allow(caps, "day", 2, "Christmas")
+    assert (after.day.extra, after.day.reason, after.day.credits) == (2, "Christmas", 3)
+    for _ in range(2):
+        pay(limiter)
+    with pytest.raises(IntakePaused):
+        pay(limiter)
+    assert caps.reached(item.read().counts, clock.now) == "daily_cap"
+    clock.now = moment("2026-11-30 00:00:01")
+    assert caps.reached(item.read().counts, clock.now) is None
+    assert item.reopen(item.read(), "1-token")
+    clients.dynamodb.update_item(TableName="ledger", Key=ITEM, UpdateExpression="REMOVE reopened_at")
+    for _ in range(3):
+        pay(limiter)
+    with pytest.raises(IntakePaused):
+        pay(limiter)
+    assert counts(clients).day == Period(moment("2026-12-01"), 3)
+
+
+def test_what_is_allowed_adds_up(limiter: RateLimiter, item: IntakeItem, clock: Clock) -> None:
+    caps = Caps(3, 10, BERLIN)
+    for _ in range(2):
+        after = item.allow(caps, "month", 5, "more")
+    assert (after.month.extra, after.month.credits, after.month.ends) == (10, 0, moment("2026-12-01"))
+    clock.now = moment("2026-12-01 09:00")
+    after = item.allow(caps, "month", 5, "more")
+    assert (after.month.extra, after.month.ends) == (5, moment("2027-01-01"))
+    pay(limiter)
+    assert item.read().counts.month[:3] == (moment("2027-01-01"), 1, 5)
+
+
+def test_what_two_operators_allow_at_once_adds_up_and_a_repeated_call_counts_once(
+    item: IntakeItem, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caps = Caps(3, None, BERLIN)
+    update = clients.dynamodb.update_item
+    others: list[object] = []
+
+    def let_another_be_quicker_and_repeat(**call: Any) -> Any:  # noqa: ANN401
+        if not others:
+            others.append(None)
+            item.allow(caps, "day", 5, "mine")
+        answer = update(**call)
+        if len(others) == 1:
+            others.append(None)
+            update(**call)  # which is refused
+        return answer
+
+    monkeypatch.setattr(clients.dynamodb, "update_item", let_another_be_quicker_and_repeat)
+    assert item.allow(caps, "day", 5, "yours").day.extra == 10
