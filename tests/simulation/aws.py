@@ -11,6 +11,7 @@ from .expressions import Item, Value
 from .processes import Answer, Call
 from .state import FrozenItem, Message, State, Version
 
+UPDATE_ONCE = "update_item_once"
 SWITCH_SECONDS = 1.0  # that a mapping is Enabling or Disabling
 VISIBILITY_SECONDS = 800.0  # a multiple of the back-off, so that fewer moments differ
 HANDED_OUT = 1  # messages that Lambda has received, and hands out, when the mapping is disabled
@@ -209,9 +210,11 @@ _SERVICES: dict[tuple[str, str], Callable[..., Answer]] = {
     ("secrets", "get_secret_value"): _nothing,
     ("dynamodb", "get_item"): _get_item,
     ("dynamodb", "update_item"): _update_item,
+    ("dynamodb", UPDATE_ONCE): _update_item,
     ("sqs", "send_message"): _send_message,
     ("sqs", "change_visibility"): _change_visibility,
     ("lambda", "get_mapping"): _get_mapping,
     ("lambda", "update_mapping"): _update_mapping,
 }
+ONCE = {UPDATE_ONCE}  # calls that the SDK does not repeat
 READS = {"head_object", "get_object", "head_bucket", "get_secret_value", "get_item", "get_mapping", "credits", "fetch"}

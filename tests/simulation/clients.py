@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from remove_background.aws_errors import NotRepeatedError
 
-from .aws import decimal_text
+from .aws import UPDATE_ONCE, decimal_text
 from .expressions import Value
 from .processes import Answer, call
 from .state import FrozenItem
@@ -115,8 +115,9 @@ class S3:
 class DynamoDB:
     exceptions = SimpleNamespace(ConditionalCheckFailedException=ConditionalCheckFailedException)
 
-    def __init__(self, call: Caller) -> None:
+    def __init__(self, call: Caller, update: str = "update_item") -> None:
         self._call = call
+        self._update = update
 
     def get_item(self, *, TableName: str, Key: Mapping[str, Any], ConsistentRead: bool = False) -> dict[str, Any]:
         answer = self._call("dynamodb", "get_item", Key["id"]["S"])
@@ -137,7 +138,7 @@ class DynamoDB:
     ) -> dict[str, Any]:
         answer = self._call(
             "dynamodb",
-            "update_item",
+            self._update,
             Key["id"]["S"],
             UpdateExpression,
             ConditionExpression,
@@ -202,3 +203,4 @@ class Clients:
 
     def __init__(self, call: Caller = call) -> None:
         self.s3, self.dynamodb, self.sqs, self.functions = S3(call), DynamoDB(call), SQS(call), Lambda(call)
+        self.dynamodb_once = DynamoDB(call, UPDATE_ONCE)

@@ -65,7 +65,7 @@ class Engine:
                 self._go(state, what, serial, thread, *more)
         if state.clock + state.elapsed - START > self.world.seconds:
             promises.broken(state, "live: it does not end")
-        if self.world.eager and not state.running:
+        if self.world.eager and self.world.daily is None and not state.running:
             canonical(state)
         return state
 
@@ -78,6 +78,9 @@ class Engine:
         step = step[1:] if step[0] == "rest" else step
         if step[0] == "replay":
             self._advance(state, state.clock + 1)  # later than its letter was written
+        if step[0] == "at":
+            self._advance(state, max(state.clock, START + float(step[1])))
+            return
         outside.take(self.world, state, step, lambda kind: self._run(state, kind))
 
     # Time
@@ -183,6 +186,12 @@ class Engine:
         if any(dict(old).get(name) != dict(new).get(name) and name in dict(new) for name in ("next_at", "probe")):
             running = promises.on_slot(state, running)
         promises.on_intake(state, running, old, new)
+        if self.world.daily is not None:
+            faulted = (state.faults, state.jumps) != (self.world.faults, self.world.jumps)
+            workers = sum(other.kind == "worker" for other in state.running)
+            promises.on_counts(
+                state, old, new, self.world.daily, alone=workers == self.world.batch == 1 and not faulted
+            )
         state.settled &= _without_slots(old) == _without_slots(new)
         return running
 

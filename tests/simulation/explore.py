@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from .engine import OUTLAST, Engine
 from .processes import Tree
 from .state import State
-from .wiring import build
+from .wiring import builder
 from .world import Choice, World
 
 MOST_STATES = 30_000_000
@@ -54,7 +54,7 @@ class _Search:
     def __init__(self, world: World, most_states: int, most_seconds: float, most_depth: int) -> None:
         self.found = Found(world)
         self._limits = most_states, most_seconds, most_depth
-        self._tree = Tree(build)
+        self._tree = Tree(builder(world))
         self._engine = Engine(world, self._tree)
         self._walked: dict[int, list[Budget]] = {}
         self._on_path: set[Place] = set()

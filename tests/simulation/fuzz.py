@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from .canonical import has_hours
 from .engine import OUTLAST, Engine
 from .processes import Tree
-from .state import State
-from .wiring import build
+from .state import DAY_SECONDS, State
+from .wiring import builder
 from .world import Choice, Step, World
 from .worlds import BY_NAME
 
@@ -47,9 +47,13 @@ def make_world(seed: int) -> World:
     if rng.random() < 0.2:
         others.append((("disable",), ("rest", "resume")))
     service = {key: rng.choice(("gone", "500", "odd", "403", "400", "kill")) for key in keys if rng.random() < 0.12}
+    daily = rng.choice((3, 6)) if rng.random() < 0.25 else None
+    if daily:
+        others += _days(rng)
     return World(
         f"seed {seed}",
         actors=(*owners, *others),
+        daily=daily,
         faults=rng.choice((0, 1, 2, 3, 5)),
         jumps=rng.choice((0, 1, 2)),
         ticks=rng.choice((0, 3, 10)),
@@ -67,9 +71,16 @@ def make_world(seed: int) -> World:
     )
 
 
+def _days(rng: random.Random) -> list[tuple[Step, ...]]:
+    """Ten days, and what an operator allows beyond the cap of the first of them."""
+    later = [("rest", "at", str(31 + number * DAY_SECONDS)) for number in range(1, 10)]
+    days: list[tuple[Step, ...]] = [(("at", "31"), ("rest", "at", "3700"), *later)]
+    return [*days, (("allow", "2"), ("allow", "1"))] if rng.random() < 0.5 else days
+
+
 def run(world: World, choose: Callable[[State, list[Choice]], Choice]) -> tuple[str | None, list[Choice]]:
     """One history: what is broken, and what was chosen."""
-    tree = Tree(build, remember=False)
+    tree = Tree(builder(world), remember=False)
     engine = Engine(world, tree)
     state = engine.start()
     history: list[Choice] = []

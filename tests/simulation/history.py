@@ -8,7 +8,7 @@ from .engine import OUTLAST, Engine
 from .options import RESPOND
 from .processes import Answer, Call, Tree
 from .state import START, State
-from .wiring import build
+from .wiring import builder
 from .world import Choice, World
 
 WHAT = {
@@ -23,7 +23,7 @@ WHAT = {
 
 def replay(world: World, choices: Iterable[Choice]) -> tuple[str | None, list[tuple[str, ...]]]:
     """What is broken, and the rows of the table. Choices that are not possible are passed over."""
-    tree = Tree(build, remember=False)
+    tree = Tree(builder(world), remember=False)
     engine = Engine(world, tree)
     state = engine.start()
     rows: list[tuple[str, ...]] = []

@@ -47,6 +47,8 @@ REFUSED = "the output bucket refuses"
 BY_HAND = "disabled by hand"
 HEAD = "S3 fails before anything is paid"
 SLOTS = "paused and reopened while an upload waits for its slot"
+MIDNIGHT, ALLOWED = "a cap, and midnight", "more is allowed at the cap"
+GIVEN_BACK, AT_PROBATION = "a credit is given back", "on probation at a cap"
 GONE, NO_URL, ODD, BROKEN, FORBIDDEN, KILLED = (
     f"one upload always fails ({kind})" for kind in ("gone", "no_url", "odd", "500", "403", "kill")
 )
@@ -54,6 +56,7 @@ GONE, NO_URL, ODD, BROKEN, FORBIDDEN, KILLED = (
 _LEDGER, _USE_CASE = "remove_background.ledger", "remove_background.process_upload"
 _STORAGE, _WORKER, _INTAKE = "remove_background.storage", "remove_background.worker", "remove_background.intake"
 _LIMITER, _REOPEN, _AWS = "remove_background.rate_limiter", "reopen_intake.handler", "remove_background.aws"
+_CAPS = "remove_background.caps"
 
 MUTATIONS = [
     # The ledger
@@ -251,8 +254,8 @@ MUTATIONS = [
     Mutation(
         "a slot without the condition that the intake is open",
         _LIMITER,
-        'f"{condition} AND {IS_OPEN}"',
-        "condition",
+        'f"{condition} AND {IS_OPEN}{part.condition}"',
+        'f"{condition}{part.condition}"',
         (OPERATOR, CREDITS),
     ),
     Mutation(
@@ -311,8 +314,8 @@ MUTATIONS = [
     Mutation(
         "no probe: all may pay on probation",
         _INTAKE,
-        '" AND (attribute_not_exists(probe) OR probe_until < :now OR probe = :token)"',
-        '" AND (attribute_exists(id) OR probe_until < :now OR probe = :token)"',
+        "OR probe_until < :now OR probe = :token)",
+        "OR attribute_exists(id) OR probe_until < :now OR probe = :token)",
         (DOWN, CREDITS),
     ),
     Mutation(
@@ -337,6 +340,64 @@ MUTATIONS = [
         'f"REMOVE {_OF_A_PROBATION}, fruitless"',
         '"REMOVE probe, probe_until"',
         (CREDITS, OPERATOR),
+    ),
+    # The caps
+    Mutation(
+        "check, then act: the count is no condition of the reservation",
+        _CAPS,
+        'f"{name}_credits <= :{name}_room"',
+        'f"({name}_credits <= :{name}_room OR {name}_credits > :{name}_room)"',
+        (MIDNIGHT,),
+    ),
+    Mutation(
+        "a credit is not given back",
+        _LIMITER,
+        "if slot.reserved and error.billed is Billed.NO:",
+        "if slot.reserved and error.billed is None:",
+        (GIVEN_BACK,),
+    ),
+    Mutation(
+        "a credit is given back after a time-out",
+        _LIMITER,
+        "if slot.reserved and error.billed is Billed.NO:",
+        "if slot.reserved and error.billed is not Billed.YES:",
+        (MIDNIGHT,),
+    ),
+    Mutation(
+        "the SDK repeats what gives a credit back",
+        _LIMITER,
+        "IntakeItem(self._clients.dynamodb_once, self._table)",
+        "IntakeItem(self._clients.dynamodb, self._table)",
+        (GIVEN_BACK,),
+    ),
+    Mutation("a day ends at midnight in UTC", _CAPS, "return ZoneInfo(name)", "return UTC", (MIDNIGHT,)),
+    Mutation(
+        "what is allowed never ends",
+        _CAPS,
+        'for of in ("extra", "reason", "change")]',
+        'for of in ("reason", "change")]',
+        (ALLOWED,),
+    ),
+    Mutation(
+        "a request is sent though its day has ended",
+        _LIMITER,
+        "if time.time() >= slot.ends:",
+        "if slot.ends < 0:",
+        (MIDNIGHT,),
+    ),
+    Mutation(
+        "the probe needs no credit",
+        _INTAKE,
+        "taken = self._item.take_probe(token, until, part)",
+        "taken = self._item.take_probe(token, until, Part())",
+        (AT_PROBATION,),
+    ),
+    Mutation(
+        "the intake is not reopened at midnight",
+        _REOPEN,
+        "if reached := self.config.caps.reached(seen.counts, time.time()):",
+        "if reached := self.config.caps.reached(seen.counts, seen.since or 0.0):",
+        (MIDNIGHT,),
     ),
 ]
 

@@ -59,6 +59,8 @@ class Options:
 
     def _is_ready(self, state: State, step: Step) -> bool:
         match step:
+            case ("rest", "at", _):  # at a cap ReopenIntake looks again and again, and nothing comes to a rest
+                return not state.running and state.idles >= self.world.patience
             case ("rest", *_):
                 return False
             case ("letter", key):
@@ -105,7 +107,8 @@ class Options:
         choices: list[Choice] = []
         if call != RESPOND and thread not in running.repeated:
             writes = call.method not in aws.READS
-            repeats = call.service != "pixelcut" and (call.method != "put_object" or repeats_put())
+            repeats = call.service != "pixelcut" and call.method not in aws.ONCE
+            repeats = repeats and (call.method != "put_object" or repeats_put())
             possible = {"failed": True, "lost": writes, "repeat": writes and repeats, "gone": call.method == "fetch"}
             choices += [(kind, running.serial, thread) for kind, is_so in possible.items() if is_so and kind in kinds]
             if call.method == "post":

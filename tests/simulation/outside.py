@@ -8,7 +8,7 @@ from decimal import Decimal
 from . import aws, promises
 from .pixelcut import image
 from .processes import Call
-from .state import State, Version
+from .state import DAY_SECONDS, MIDNIGHT, State, Version
 from .wiring import DEAD_LETTERS, INPUT, OUTPUT, UPLOAD_QUEUE
 from .world import Step, World
 
@@ -26,7 +26,7 @@ def take(world: World, state: State, step: Step, start: Callable[[str], object])
         case "occupy":
             place = OUTPUT, promises.output_key(arguments[0])
             aws.put_version(state, *place, Version("", aws.etag_of(FOREIGN), FOREIGN), keep=False)
-        case "backlog" | "reopened":
+        case "backlog" | "reopened" | "counted":
             _set_intake(state, step)
         case "block":
             (state.blocked,) = arguments
@@ -36,17 +36,28 @@ def take(world: World, state: State, step: Step, start: Callable[[str], object])
             state.operator = "by hand"
             if not state.mapping.endswith("ing"):
                 aws.serve(state, Call("lambda", "update_mapping", (False,)))
-        case "watch" | "pause" | "resume":
+        case "watch" | "pause" | "resume" | "allow":
             state.operator = {"pause": "pausing", "resume": "resuming"}.get(kind, state.operator)
-            start(kind)
+            state.granted += sum(map(int, arguments))
+            start(" ".join(step))
         case _:
             assert kind == "letter", step  # which it has waited for
 
 
 def _set_intake(state: State, step: Step) -> None:
-    name = {"backlog": "next_at", "reopened": "reopened_at"}[step[0]]
-    time = Decimal(str(state.clock)) + Decimal(step[1] if len(step) > 1 else 0)
-    item = dict(state.items.get("intake", ())) | {"id": ("S", "intake"), name: ("N", time)}
+    seconds = int(step[1]) if len(step) > 1 else 0
+    attributes: dict[str, dict[str, float]] = {
+        "backlog": {"next_at": state.clock + seconds},
+        "reopened": {"reopened_at": state.clock},
+        "counted": {
+            "day_ends": MIDNIGHT,
+            "day_credits": 0,
+            "month_ends": MIDNIGHT + 9 * DAY_SECONDS,
+            "month_credits": 0,
+        },
+    }
+    new = {name: ("N", Decimal(str(number))) for name, number in attributes[step[0]].items()}
+    item = dict(state.items.get("intake", ())) | {"id": ("S", "intake")} | new
     state.items = {**state.items, "intake": tuple(sorted(item.items()))}
 
 

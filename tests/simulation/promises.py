@@ -7,8 +7,10 @@
    for each replay; where two uploads share an output key, this is remembered for an hour.
 3. Nothing stale wins: at rest the cutout is of the bytes that stand in the input bucket.
 4. The account is safe: no paid call whose slot was reserved after the intake was paused, nor one whose environment has
-   not seen within five seconds that it is open; what an operator paused, only an operator resumes; a closed intake has
-   an owner; on probation one upload at a time is paid for, and each reopening in vain makes the next wait longer.
+   not seen within five seconds that it is open, or paused at a cap only: its credit was reserved before. What an
+   operator paused, only an operator resumes; a closed intake has an owner; on probation one upload at a time is paid
+   for, and each reopening in vain makes the next wait longer. With a cap, no more is charged in a day than that, and
+   what operators have allowed for that day; and where nothing goes wrong, the intake is not paused at it before.
 """
 
 import json
@@ -17,10 +19,10 @@ from decimal import Decimal
 from typing import Any
 
 from . import aws
-from .expressions import Item
+from .expressions import Item, Value
 from .pixelcut import cutout_of
 from .processes import Answer, Call
-from .state import Charge, FrozenItem, Running, State, Version
+from .state import DAY_SECONDS, ZONE_SECONDS, Charge, FrozenItem, Running, State, Version
 from .wiring import DEAD_LETTERS, INPUT, MAX_ATTEMPTS, OUTPUT, UPLOAD_QUEUE
 
 MAX_CHARGES = 2
@@ -58,7 +60,8 @@ def on_seen(state: State, running: Running, thread: int, call: Call, answer: Ans
     if call.service != "dynamodb" or call.args[0] != "intake" or answer.error:
         return running
     if call.method == "get_item":
-        is_open = not {"paused_by", "reopened_at"} & dict(answer.value or ()).keys()
+        item = dict(answer.value or ())
+        is_open = "reopened_at" not in item and ("paused_by" not in item or item["reason"][1] == "daily_cap")
         return running._replace(looked=state.clock, is_open=is_open)
     update = str(call.args[1])
     if update.startswith("SET next_at"):
@@ -215,6 +218,35 @@ def on_cutout(state: State, running: Running, key: str, etag: str, replaced: Ver
     probe = str(dict(state.items.get("intake", ())).get("probe", ("S", ""))[1])
     state.proved |= len(running.etags) == 1 and probe.startswith(f"token-{running.serial}-")
     _forget_charges(state, key, etag)
+
+
+# The cap
+
+
+def day_of(clock: float) -> int:
+    return int(clock + ZONE_SECONDS) // DAY_SECONDS
+
+
+def on_spent(state: State, daily: int) -> None:
+    today = day_of(state.clock)
+    spent = dict(state.spent).get(today, 0) + 1
+    state.spent = tuple(sorted((dict(state.spent) | {today: spent}).items()))
+    if spent > daily + dict(state.allowed).get(today, 0):
+        broken(state, "safe: more is charged in a day than the cap, and what was allowed")
+
+
+def on_counts(state: State, before: FrozenItem, after: FrozenItem, daily: int, *, alone: bool) -> None:
+    """`alone`: nothing went wrong so far, and nobody else may have reserved a credit."""
+    old, new = dict(before), dict(after)
+    none: Value = ("N", Decimal(0))
+    if new.get("day_extra", none)[1] > old.get("day_extra", none)[1]:
+        day = day_of(float(new["day_ends"][1]) - 1)
+        extra = min(int(new["day_extra"][1]), state.granted)
+        state.allowed = tuple(sorted((dict(state.allowed) | {day: extra}).items()))
+    if alone and "paused_by" in new and "paused_by" not in old and new["reason"][1] == "daily_cap":
+        today = day_of(float(new["day_ends"][1]) - 1)
+        if dict(state.spent).get(today, 0) < daily + dict(state.allowed).get(today, 0):
+            broken(state, "live: the intake is paused at the cap before that is reached")
 
 
 # Letters

@@ -54,6 +54,8 @@ def _post(world: World, state: State, running: Running, image_url: str, what: st
     if outcome == "ok" or pixelcut.OUTCOMES[outcome]:
         etag = version.etag.strip('"') if version_id else _claimed(state, running, key)
         number = promises.on_charge(state, running, key, etag, flying=outcome == "ok")
+        if world.daily is not None:
+            promises.on_spent(state, world.daily)
         if outcome == "ok":
             url = promises.result_url(key, etag, number)
             pixelcut.add_result(state, url, version.content or b"")

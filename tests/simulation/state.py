@@ -5,7 +5,10 @@ from typing import Any, NamedTuple
 from .expressions import Value
 from .processes import Node
 
-START = 1_000_000  # of the clock, in seconds
+START = 1_033_170  # of the clock, in seconds: half a minute before midnight in ZONE, and an hour before it in UTC
+ZONE, ZONE_SECONDS = "Etc/GMT-1", 3600  # which is east of UTC
+DAY_SECONDS = 86_400
+MIDNIGHT = START + 30
 
 FrozenItem = tuple[tuple[str, Value], ...]  # sorted by name
 
@@ -88,6 +91,9 @@ class State:
         self.refused = 0  # paid calls that the account was too poor for, since the intake was paused
         self.proved = False  # a cutout was written since the intake was reopened
         self.operator = ""  # what an operator has done: pausing, paused, resuming, by hand
+        self.spent: tuple[tuple[int, int], ...] = ()  # credits charged, by day: see promises.py
+        self.allowed: tuple[tuple[int, int], ...] = ()  # beyond the cap, by day
+        self.granted = 0  # credits that operators have allowed, or are allowing
         self.last = ""  # the environment that moved last
         self.violation: str | None = None
 
@@ -119,5 +125,8 @@ class State:
             self.proved,
             self.refused,
             self.operator,
+            self.spent,
+            self.allowed,
+            self.granted,
             self.idles,
         )

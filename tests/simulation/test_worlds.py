@@ -10,8 +10,8 @@ from .explore import explore
 from .worlds import BY_NAME, WORLDS
 
 # Faults and jumps of the clock for each world here, so that all of them take about a minute.
-BUDGETS = {mutations.ONE: (1, 0), mutations.SHARED: (1, 0), mutations.LETTER: (1, 0), mutations.BY_HAND: (1, 0)}
-TOO_LARGE = {mutations.OPERATOR, mutations.CREDITS, mutations.DOWN}
+BUDGETS = {mutations.ONE: (1, 0), mutations.SHARED: (1, 0), mutations.BY_HAND: (1, 0)}
+TOO_LARGE = {mutations.OPERATOR, mutations.CREDITS, mutations.DOWN, mutations.ALLOWED, mutations.AT_PROBATION}
 FEW = ("no If-None-Match", "no lease", "reopened without asking who paused")
 
 

@@ -5,12 +5,14 @@ import importlib
 import logging
 import types
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import pixelcut
 from .modules import replaced
 from .processes import Process, Work
+from .state import ZONE
+from .world import World
 
 UPLOAD_QUEUE, DEAD_LETTERS = "uploads", "letters"
 INPUT, OUTPUT = "input", "output"
@@ -38,6 +40,8 @@ ENVIRONMENT = {
     "REOPEN_SECONDS": "300",
 }
 MODULES = [
+    "remove_background.caps",
+    "remove_background.config",
     "remove_background.deadline",
     "remove_background.intake",
     "remove_background.ledger",
@@ -47,6 +51,7 @@ MODULES = [
     "remove_background.storage",
     "remove_background.worker",
     "reopen_intake.handler",
+    "cutout.operations.budget",
     "cutout.operations.intake",
 ]
 
@@ -84,11 +89,13 @@ def repeats_put() -> bool:
     return True
 
 
-def build(kind: str, process: Process) -> Work:
-    """The execution environment of a kind, as a function from an invocation's payload to the work of its threads."""
-    return {"worker": _build_worker, "watch": _build_watch, "pause": _build_command, "resume": _build_command}[kind](
-        process, kind
-    )
+def builder(world: World) -> Callable[[str, Process], Work]:
+    """Makes the execution environment of a kind: from an invocation's payload to the work of its threads."""
+    settings = ENVIRONMENT
+    if world.daily is not None:
+        settings = settings | {"DAILY_CREDITS": str(world.daily), "CAP_TIME_ZONE": ZONE}
+    kinds = {"worker": _build_worker, "watch": _build_watch}
+    return lambda kind, process: kinds.get(kind, _build_command)(process, kind, settings)
 
 
 def _clients() -> Any:
@@ -109,7 +116,7 @@ class _Connections:
         pass
 
 
-def _build_worker(process: Process, kind: str) -> Work:
+def _build_worker(process: Process, kind: str, settings: Mapping[str, str]) -> Work:
     from remove_background.config import Config  # noqa: PLC0415  # after a mutation may have changed it
     from remove_background.deadline import Deadline  # noqa: PLC0415
     from remove_background.intake import Intake  # noqa: PLC0415
@@ -121,22 +128,15 @@ def _build_worker(process: Process, kind: str) -> Work:
     from remove_background.storage import Storage  # noqa: PLC0415
     from remove_background.worker import Delivery, Worker  # noqa: PLC0415
 
-    config = Config.from_environment(ENVIRONMENT)
+    config = Config.from_environment(settings)
     clients = _clients()
     intake = Intake(clients.dynamodb, config.ledger_table, config.failures_in_a_row)
-    limiter = RateLimiter(clients.dynamodb, config.ledger_table, config.requests_per_second, intake)
-
-    @contextlib.contextmanager
-    def slot(deadline: Deadline) -> Iterator[None]:
-        with limiter.slot(deadline):
-            intake.check_again()
-            yield
-
+    limiter = RateLimiter(clients, config.ledger_table, config.requests_per_second, intake, config.caps)
     credits_charged: deque[Any] = deque()
     ledger = Ledger(clients.dynamodb, config.ledger_table, credits_charged.append, intake.report_stopped)
     remover = BackgroundRemover(
         storage=Storage(clients.s3, config.output_bucket),
-        service=pixelcut.Service(slot),
+        service=pixelcut.Service(limiter.slot),
         results=pixelcut.Results(),
         ledger=ledger,
         output_key=OutputKey(config.output_key),
@@ -175,19 +175,20 @@ def _build_worker(process: Process, kind: str) -> Work:
     return invoke
 
 
-def _build_watch(process: Process, kind: str) -> Work:
+def _build_watch(process: Process, kind: str, settings: Mapping[str, str]) -> Work:
     from remove_background.config import ReopenConfig  # noqa: PLC0415
     from remove_background.intake import IntakeItem  # noqa: PLC0415
     from reopen_intake import handler  # noqa: PLC0415
 
     clients = _clients()
     service: Any = pixelcut.Service(handler._no_slot)
-    config = ReopenConfig.from_environment(ENVIRONMENT)
+    config = ReopenConfig.from_environment(settings)
     watch = handler.Watch(config, clients.functions, IntakeItem(clients.dynamodb, config.ledger_table), service)
     return lambda _: [watch.look]
 
 
-def _build_command(process: Process, kind: str) -> Work:
+def _build_command(process: Process, kind: str, settings: Mapping[str, str]) -> Work:
+    from cutout.operations import budget  # noqa: PLC0415
     from cutout.operations import intake as stack_intake  # noqa: PLC0415
     from remove_background.intake import OPERATOR  # noqa: PLC0415
 
@@ -196,12 +197,14 @@ def _build_command(process: Process, kind: str) -> Work:
         dynamodb=clients.dynamodb,
         lambda_=clients.functions,
         function="remove-background",
-        settings=ENVIRONMENT,
+        settings=settings,
         stack_name="cutout",
     )
 
     def run() -> None:
-        if kind == "pause":
+        if kind.startswith("allow"):
+            budget.allow(deployed, "day", int(kind.removeprefix("allow ")), "a rush")
+        elif kind == "pause":
             stack_intake.change(deployed, lambda item, token: item.pause(OPERATOR, "stocktaking", token))
         else:
             stack_intake.change(deployed, lambda item, token: item.reopen(item.read(), token))

@@ -13,13 +13,17 @@ class World:
     """What happens in it, beside what the code does, and how much may go wrong.
 
     `setup` is done first. Each of `actors` then takes its steps in order, whenever the scheduler lets it; a step that
-    begins with "rest" waits until nothing else goes on. Steps:
+    begins with "rest" waits until nothing else goes on ("rest at", until nothing runs). Steps:
         put KEY BYTES [DELIVERIES], delete KEY, rollback KEY (to the version before),
         letter KEY (waits until there is one), replay KEY (its letters, or the event of what stands there now),
         occupy KEY (somebody else's object under its output key),
         block CODE (the service refuses all, or S3 each "put" or "head"), unblock, pause, resume, watch,
         disable (the mapping, by hand),
-        backlog SECONDS (for so long all slots are reserved), reopened (somebody has paused it and reopened it)
+        backlog SECONDS (for so long all slots are reserved), reopened (somebody has paused it and reopened it),
+        counted (a credit was reserved today, and given back),
+        at SECONDS (after the start it is so late), allow CREDITS (an operator allows so many more for that day)
+
+    With a cap a day is told from the next one, so that its clock is not set back: see canonical.py.
     """
 
     name: str
@@ -40,3 +44,4 @@ class World:
     seconds: float = 24 * 3600.0  # within which everything ends
     eager: bool = True  # calls that concern nobody else are made at once, and states get their one form
     tempo: float = 0.0  # seconds that each call takes
+    daily: int | None = None  # the cap, in credits

@@ -3,6 +3,10 @@
 from .world import World
 
 _ALONE = {"watched": True, "faults": 1, "jumps": 0, "workers": 2, "expected": {"a.jpg": "letter"}}
+_TWO = (("put", "a.jpg", "A"), ("put", "b.jpg", "B"))
+# Just after a midnight of the cap's zone, after one of UTC, and a day and two days later.
+_DAYS = (("at", "31"), *(("rest", "at", seconds) for seconds in ("3700", "90000", "180000", "270000")))
+_CAP = {"daily": 1, "watched": True, "faults": 1, "jumps": 0, "patience": 1, "seconds": 5 * 24 * 3600.0}
 _THREE = (("put", "a.jpg", "A"), ("put", "b.jpg", "B"), ("put", "c.jpg", "C"))
 
 WORLDS = [
@@ -154,6 +158,30 @@ WORLDS = [
         watched=True,
         faults=1,
         jumps=1,
+    ),
+    World("a cap, and midnight", setup=(("counted",), *_TWO), actors=(_DAYS,), **_CAP),  # type: ignore[arg-type]
+    World(
+        "more is allowed at the cap",
+        setup=(("counted",), *_THREE),
+        actors=((("allow", "1"),), (("at", "31"), *_DAYS[2:])),
+        workers=1,
+        **_CAP | {"faults": 0},  # type: ignore[arg-type]
+    ),
+    World(
+        "a credit is given back",
+        setup=(("counted",), *_THREE),
+        actors=(_DAYS[2:],),
+        service={"a.jpg": "rejected"},
+        expected={"a.jpg": "letter"},
+        workers=1,
+        kinds=frozenset({"lost", "repeat"}),
+        **_CAP,  # type: ignore[arg-type]
+    ),
+    World(
+        "on probation at a cap",
+        setup=(("reopened",), *_TWO),
+        actors=(_DAYS,),
+        **_CAP | {"faults": 0},  # type: ignore[arg-type]
     ),
     *(
         World(f"one upload always fails ({kind})", setup=_THREE, service={"a.jpg": kind}, **_ALONE)  # type: ignore[arg-type]
