@@ -35,6 +35,7 @@ COMMANDS = {
         "Pause the intake: uploads wait in the queue, at no cost.",
     ),
     "resume": ("cutout.commands.intake", "resume", "Reopen the intake, whoever paused it."),
+    "cap": ("cutout.commands.cap", "cap", "Show what is left of the caps on credits, or allow more."),
     "letters": (
         "cutout.commands.letters",
         "letters",

@@ -19,7 +19,7 @@ from cutout.presentation.advice import ADVICE, OTHER
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 COLUMNS = 100  # of a help text
-METRICS = 12  # that the functions write; tests/e2e/test_watching.py counts them
+METRICS = 12  # that the functions write without a cap; tests/e2e/test_watching.py counts them
 
 
 def parameters() -> Iterator[str]:
@@ -81,11 +81,12 @@ def costs() -> Iterator[str]:
         ("Secrets Manager, secrets", 1, prices.SECRET_MONTH),
         (
             "CloudWatch, alarms",
-            sum(resource["Type"] == "AWS::CloudWatch::Alarm" for resource in template),
+            sum(alarm["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in alarm for alarm in template),
             prices.ALARM_MONTH,
         ),
         ("CloudWatch, metrics, each for the hours in which it is written", METRICS, prices.METRIC_MONTH),
         ("CloudWatch, dashboards", 1, prices.DASHBOARD_MONTH),
+        ("For each cap on credits: a metric and two alarms", 1, prices.METRIC_MONTH + 2 * prices.ALARM_MONTH),
     ]:
         yield f"| {name} | {number:,} | {number * price:.2f} |"
     yield f"""

@@ -10,13 +10,16 @@ import typer
 
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Wait
 from cutout.failures import Failure
+from cutout.operations import budget, deployment, key_file, output_keys, queues
 from cutout.operations import credits as balance
-from cutout.operations import deployment, key_file, output_keys, queues
+from cutout.operations.budget import Budget, Price
 from cutout.operations.comparison import EXAMPLES, REASONS, Comparison, Finding, compare, identity
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.enqueue import Enqueuer, read_uploads
 from cutout.operations.files import Became, File
+from cutout.presentation.caps import plan_as_json, word_plan
+from cutout.presentation.credits import word_credits, word_money
 from cutout.presentation.letters import read_letters
 from cutout.presentation.requeued import ends_as_json, follow, word_ends
 from cutout.terminal import bar, print_json, printable
@@ -67,7 +70,8 @@ def backfill(
             deployed, prefix, output_key, lettered, wanted, looking, only=only, retry_rejected=retry_rejected
         )
         credits_left = balance.read(deployed)
-        for line in _report(found, credits_left, queues.count(deployed.sqs, deployed.upload_queue)):
+        caps, price = budget.look(deployed), budget.price(deployed)
+        for line in _report(found, credits_left, queues.count(deployed.sqs, deployed.upload_queue), caps, price):
             typer.echo(line, err=as_json)
         if only and (gone := len(only) - found.counts.total()):
             typer.echo(
@@ -98,6 +102,7 @@ def backfill(
                         "letters_hidden": hidden,
                         "enqueued": enqueuer.enqueued,
                         "credits_left": credits_left if isinstance(credits_left, float) else None,
+                        "cap_plan": plan_as_json(caps, found.wanted),
                     }
                     | ends_as_json(followed)
                 )
@@ -145,7 +150,9 @@ def _read_letters(deployed: Deployment) -> tuple[Set[tuple[str, str]], int]:
     return uploads, hidden
 
 
-def _report(found: Comparison, credits_left: float | str, queue: queues.Counts) -> Iterator[str]:
+def _report(
+    found: Comparison, credits_left: float | str, queue: queues.Counts, caps: Budget | str | None, price: Price | None
+) -> Iterator[str]:
     inputs, wanted = found.counts.total(), found.wanted
     if wanted:
         yield (
@@ -162,13 +169,14 @@ def _report(found: Comparison, credits_left: float | str, queue: queues.Counts) 
             yield f"Not enqueued: {number:,} {reason}: {examples}{', ...' if number > EXAMPLES else ''}"
     if not wanted:
         return
-    cost = f"Enqueuing {wanted:,} costs {wanted:,} credits at most"
+    cost = f"Enqueuing {wanted:,} costs up to {word_credits(wanted, price)}"
     if isinstance(credits_left, str):
         yield f"{cost}. How many are left is not known: {credits_left}"
     else:
-        yield f"{cost}; {credits_left:,.0f} are left."
+        yield f"{cost}; {credits_left:,.0f}{word_money(credits_left, price)} are left."
         if credits_left < wanted:
             yield "Those may not do: when they are used up, the intake is paused, and the rest waits in the queue."
+    yield from word_plan(caps, wanted)
     if waiting := queue.waiting + queue.in_work + queue.delayed:
         yield (
             f"{waiting:,} messages are in the queue already, and may be of the same uploads. Rather wait until "

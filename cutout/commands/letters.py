@@ -8,8 +8,8 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cutout.commands.options import STACK_NAME, AsJson, Codes, EndpointUrl, Every, Id, Ids, StackName, Wait, Yes
+from cutout.operations import budget, deployment, queues, selection
 from cutout.operations import credits as balance
-from cutout.operations import deployment, queues, selection
 from cutout.operations import intake as stack_intake
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deletion import Deletion
@@ -17,6 +17,7 @@ from cutout.operations.deployment import Deployment
 from cutout.operations.files import Became
 from cutout.operations.replay import Replay
 from cutout.operations.selection import Choice, Chosen, Done
+from cutout.presentation.intake import word_way_on
 from cutout.presentation.letter import describe, print_letter
 from cutout.presentation.letters import list_codes, list_page, read_letters, word_discard, word_replay
 from cutout.presentation.outcome import deletion_as_json, report, word_deletion, word_stopped
@@ -115,8 +116,10 @@ def replay_letters(
     followed = None
     if chosen.ids:
         left = balance.read(deployed)
-        is_paused = stack_intake.read(deployed).paused_by is not None
-        _say(word_replay(chosen, left, is_paused=is_paused))
+        intake = stack_intake.read(deployed)
+        _say(word_replay(chosen, left, is_paused=intake.paused_by is not None, price=budget.price(deployed)))
+        if intake.is_at_cap:
+            _say([word_way_on(intake)])
         agree(yes=yes)
         began = queues.now(deployed.sqs, deployed.dead_letter_queue)
         done = _work_off(deployed, chosen, replay, "replayed")

@@ -18,17 +18,19 @@ from rich.text import Text
 
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName
 from cutout.failures import describe
+from cutout.operations import budget, deployment, queues, selection
 from cutout.operations import credits as balance
-from cutout.operations import deployment, queues, selection
 from cutout.operations import intake as stack_intake
+from cutout.operations.budget import Budget, Price
 from cutout.operations.dead_letters import HIDDEN, HIDDEN_UNTIL
 from cutout.operations.deployment import Deployment
 from cutout.operations.intake import Intake
 from cutout.operations.progress import Progress
 from cutout.operations.queues import Counts
-from cutout.presentation.intake import intake_as_json, word_intake
+from cutout.presentation.caps import caps_as_json, price_as_json, rows
+from cutout.presentation.credits import word_money
+from cutout.presentation.intake import intake_as_json, word_intake, word_way_on
 from cutout.terminal import bar, console, print_json
-from remove_background.intake import OPERATOR
 
 WATCH_SECONDS = 5.0
 # Watching should not disturb: letters are read (which hides them) and Pixelcut is asked only this often; letters also
@@ -43,6 +45,8 @@ class Found:
     letters: Counter[str]
     hidden: int
     credits_left: float | str
+    caps: Budget | str | None  # None without a cap; a sentence says why they are not known
+    price: Price | None
 
 
 def status(
@@ -51,7 +55,9 @@ def status(
     endpoint_url: EndpointUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the intake, the queue, the letters by code, and the credits left.
+    """Show the intake, the queue, the letters by code, the credits left, and what is left of the caps.
+
+    Of a cap, credits are reserved that are charged, on their way, or not known to be either.
 
     SQS's counts of the queue are approximate. Counting letters means reading them, which hides them for a
     moment.
@@ -75,7 +81,8 @@ def _read(deployed: Deployment, progress: Progress) -> Found:
     intake = stack_intake.read(deployed)
     queue = queues.count(deployed.sqs, deployed.upload_queue)
     letters, hidden = _count_letters(deployed, progress)
-    return Found(intake, queue, letters, hidden, balance.read(deployed))
+    caps, price = budget.look(deployed), budget.price(deployed)
+    return Found(intake, queue, letters, hidden, balance.read(deployed), caps, price)
 
 
 def _count_letters(deployed: Deployment, progress: Progress) -> tuple[Counter[str], int]:
@@ -129,7 +136,8 @@ class _Watching:
             changed = number != self._number_of_letters
             letters, hidden = _count_letters(deployed, _no_bar) if changed else (found.letters, found.hidden)
             intake, queue = stack_intake.read(deployed), queues.count(deployed.sqs, deployed.upload_queue)
-            found = Found(intake, queue, letters, hidden, found.credits_left)
+            caps = budget.look(deployed)
+            found = Found(intake, queue, letters, hidden, found.credits_left, caps, found.price)
         self._number_of_letters = number
         return found
 
@@ -148,6 +156,9 @@ def _as_json(stack_name: str, found: Found) -> dict[str, Any]:
         "letters_hidden": found.hidden,
         "credits": found.credits_left if known else None,
         "credits_unknown_because": None if known else found.credits_left,
+        "credit_price": price_as_json(found.price),
+        "caps": caps_as_json(found.caps) if isinstance(found.caps, Budget) else None,
+        "caps_unknown_because": found.caps if isinstance(found.caps, str) else None,
     }
 
 
@@ -158,7 +169,12 @@ def _render(stack_name: str, found: Found) -> Group:
     table.add_row("Intake", _word_intake(found.intake))
     table.add_row("Queue", f"{queue.waiting:,} wait, {queue.in_work:,} in flight, {queue.delayed:,} delayed")
     table.add_row("Letters", _word_letters(found.letters, found.hidden))
-    table.add_row("Credits", f"{left:,.0f} left" if isinstance(left, float) else left)
+    table.add_row("Credits", f"{left:,.0f} left{word_money(left, found.price)}" if isinstance(left, float) else left)
+    if isinstance(found.caps, str):
+        table.add_row("Caps", found.caps)
+    elif found.caps:
+        for label, text in rows(found.caps, found.price):
+            table.add_row(label, text)
     lines = []
     if found.letters:
         lines.append("`cutout letters list` shows the letters, and what to do with each.")
@@ -175,7 +191,4 @@ def _word_letters(letters: Counter[str], hidden: int) -> str:
 
 
 def _word_intake(intake: Intake) -> str:
-    if intake.paused_by is None:
-        return word_intake(intake)
-    then = "`cutout resume` reopens it." if intake.paused_by == OPERATOR else "It is reopened when the cause is gone."
-    return f"{word_intake(intake)}. {then}"
+    return f"{word_intake(intake)}. {word_way_on(intake)}" if intake.paused_by else word_intake(intake)

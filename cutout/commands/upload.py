@@ -17,8 +17,8 @@ from rich.text import Text
 
 from cutout.commands.options import STACK_NAME, AsJson, EndpointUrl, StackName, Wait, Yes
 from cutout.failures import Failure
+from cutout.operations import budget, deployment, output_keys, preflight
 from cutout.operations import credits as balance
-from cutout.operations import deployment, output_keys, preflight
 from cutout.operations import files as local_files
 from cutout.operations import intake as stack_intake
 from cutout.operations.deployment import Deployment
@@ -28,6 +28,7 @@ from cutout.operations.send import Sending
 from cutout.presentation import following as following_lines
 from cutout.presentation import gallery, preview
 from cutout.presentation import sending as sending_words
+from cutout.presentation.caps import word_plan
 from cutout.presentation.intake import word_pause
 from cutout.presentation.sending import SHOWN
 from cutout.terminal import agree, bar, console, print_json, printable, progress
@@ -117,7 +118,7 @@ def upload(
         if page:
             typer.echo(f"Page: {printable(page)}")
         if sent and (wait or out):
-            typer.echo(following_lines.word_end(sent, time.monotonic() - began))
+            typer.echo(following_lines.word_end(sent, time.monotonic() - began, budget.price(deployed)))
     if any(file.became not in _DONE for file in files):
         raise typer.Exit(1)
 
@@ -169,7 +170,9 @@ def _tell(
     if done:
         have = "has its cutout already, and costs" if done == 1 else "have their cutouts already, and cost"
         _say(f"{done:,} of them {have} nothing.")
-    _say(sending_words.word_cost(len(files) - done, left))
+    _say(sending_words.word_cost(len(files) - done, left, budget.price(deployed)))
+    for sentence in word_plan(budget.look(deployed), len(files) - done):
+        _say(sentence)
 
 
 def _make_folder(out: Path) -> None:

@@ -1,13 +1,17 @@
 """Reads and switches the intake of a deployed stack."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cutout.failures import Failure
+from cutout.operations import budget
+from cutout.operations.budget import Budget
 from cutout.operations.deployment import Deployment
 from remove_background.aws_errors import AwsError, error_code
-from remove_background.intake import DISABLED_BY_HAND, OPERATOR, IntakeItem, State, new_token
+from remove_background.caps import REASONS, Counts
+from remove_background.intake import DISABLED_BY_HAND, FUNCTION, OPERATOR, IntakeItem, State, new_token
 
 # States of an event source mapping that was disabled.
 _CLOSED = ("Disabled", "Disabling")
@@ -17,11 +21,20 @@ SETTLE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """`paused_by` is None while it is open; `since` is in seconds since the epoch, or None."""
+    """`paused_by` is None while it is open; `since` is in seconds since the epoch, or None.
+
+    `budget` is known where the function paused it at a cap, `counts` wherever a cap is set.
+    """
 
     paused_by: str | None
     reason: str | None = None
     since: float | None = None
+    budget: Budget | None = field(default=None, compare=False)
+    counts: Counts = field(default_factory=Counts)
+
+    @property
+    def is_at_cap(self) -> bool:
+        return self.paused_by == FUNCTION and self.reason in REASONS.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +50,27 @@ def read(deployed: Deployment) -> Intake:
     state = _mapping(deployed)["State"]  # before the item: a pause that follows has its owner
     seen = _item(deployed).read()
     if seen.paused_by is not None:
-        return Intake(seen.paused_by, seen.reason, seen.since)
+        return _paused(deployed, seen)
     if state in _CLOSED and not seen.switching:
-        return Intake(OPERATOR, DISABLED_BY_HAND)
-    return Intake(None)
+        return Intake(OPERATOR, DISABLED_BY_HAND, counts=seen.counts)
+    return Intake(None, counts=seen.counts)
 
 
 def read_item(deployed: Deployment) -> Intake:
     """The same in one call, but for a mapping that was disabled by hand."""
     seen = _item(deployed).read()
-    return Intake(seen.paused_by, seen.reason, seen.since) if seen.paused_by is not None else Intake(None)
+    return _paused(deployed, seen) if seen.paused_by is not None else Intake(None, counts=seen.counts)
+
+
+def _paused(deployed: Deployment, seen: State) -> Intake:
+    found = Intake(seen.paused_by, seen.reason, seen.since, counts=seen.counts)
+    if not found.is_at_cap:
+        return found
+    try:
+        caps = budget.read_settings(deployed)
+    except Failure:  # the function refuses these settings as well
+        return found
+    return replace(found, budget=budget.make(caps, seen.counts, time.time()))
 
 
 def pause(deployed: Deployment, reason: str) -> Change:
@@ -57,6 +81,24 @@ def pause(deployed: Deployment, reason: str) -> Change:
 def resume(deployed: Deployment) -> Change:
     """Reopen it, whoever paused it."""
     return change(deployed, lambda item, token: item.reopen(item.read(), token))
+
+
+def reopen_from_cap(deployed: Deployment) -> Change | None:
+    """Reopen it if the function paused it at a cap and credits are left now; None if it was not to be done.
+
+    Any other pause stays, also one that an operator makes meanwhile.
+    """
+    found = read_item(deployed)
+    if not found.is_at_cap or found.budget is None or found.budget.reached:
+        return None
+
+    def write(item: IntakeItem, token: str) -> bool:
+        seen = item.read()
+        is_same = (seen.paused_by, seen.since) == (found.paused_by, found.since)
+        return is_same and item.reopen(seen, token)
+
+    changed = change(deployed, write)
+    return None if changed.found else changed
 
 
 def change(deployed: Deployment, write: Callable[[IntakeItem, str], bool]) -> Change:

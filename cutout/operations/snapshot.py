@@ -4,12 +4,14 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cutout.failures import describe, is_told
+from cutout.failures import Failure, describe, is_told
+from cutout.operations import budget as stack_budget
 from cutout.operations import credits as balance
 from cutout.operations import intake as stack_intake
 from cutout.operations import queues
 from cutout.operations.activity import Activity, Today
 from cutout.operations.attempts import Attempt
+from cutout.operations.budget import Budget, Price
 from cutout.operations.deployment import Deployment
 from cutout.operations.intake import Intake
 from cutout.operations.queues import Age, Counts
@@ -30,6 +32,8 @@ class Snapshot:
     rate: float | None  # uploads that end per second
     logs_cutouts: bool  # the stack's LogLevel may hide them
     empty: datetime | None  # when the queue was seen to be empty last
+    budget: Budget | str | None  # what the caps leave, or why that is not known; None without a cap
+    price: Price | None  # of a credit
 
     @property
     def seconds_left(self) -> float | None:
@@ -92,6 +96,8 @@ class SnapshotReader:
             rate=self._activity.rate(),
             empty=(last.empty if last else None) if queue.total else now,
             logs_cutouts=deployed.settings.get("POWERTOOLS_LOG_LEVEL", "INFO") in ("DEBUG", "INFO"),
+            budget=_find_budget(deployed, intake, now.timestamp()),
+            price=stack_budget.price(deployed),
         )
         return self._last
 
@@ -101,6 +107,14 @@ class SnapshotReader:
             return stack_intake.read_item(deployed)
         self._mapping_due = now + MAPPING_SECONDS
         return stack_intake.read(deployed)
+
+
+def _find_budget(deployed: Deployment, intake: Intake, now: float) -> Budget | str | None:
+    try:
+        caps = stack_budget.read_settings(deployed)
+    except Failure as failure:
+        return str(failure)
+    return stack_budget.make(caps, intake.counts, now) if caps.are_set else None
 
 
 def read_slow(deployed: Deployment) -> Slow:

@@ -7,6 +7,7 @@ from cutout.operations.attempts import LETTER, NOT_WRITTEN, UNAVAILABLE
 from cutout.operations.comparison import Finding
 from cutout.operations.explanation import Explanation, Happened, Part
 from cutout.presentation.advice import advise
+from cutout.presentation.intake import word_pause
 from cutout.presentation.letter import SHORT_ID
 from remove_background.errors import Billed
 from remove_background.uploads import Outcome
@@ -91,8 +92,11 @@ def _in_flight(found: Explanation) -> Answer:
 
 
 def _waiting(found: Explanation) -> Answer:
-    is_paused = found.intake is not None and found.intake.paused_by is not None
-    remedy = "The intake is paused: `cutout status` says why, and how it goes on." if is_paused else None
+    remedy = None
+    if found.intake and found.intake.paused_by:
+        remedy = "The intake is paused: `cutout status` says why, and how it goes on."
+        if found.intake.is_at_cap:
+            remedy = word_pause(found.intake)
     last = found.current_attempts[-1] if found.current_attempts else None
     if last and last.outcome in (UNAVAILABLE, NOT_WRITTEN):
         return Answer(f"It waits in the queue to be retried{_word_last(found)}{_word_cost(found)}.", remedy)

@@ -12,10 +12,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cutout.operations.budget import Price
 from cutout.operations.deployment import Deployment
 from cutout.operations.files import Became, File
 from cutout.operations.follow import Following
 from cutout.operations.intake import Intake
+from cutout.presentation.credits import word_credits
 from cutout.presentation.intake import word_pause
 from cutout.words import count, duration
 from remove_background.errors import Billed
@@ -80,9 +82,9 @@ def _word_state(following: Following) -> str:
     return ", ".join(words)
 
 
-def word_end(files: Sequence[File], seconds: float) -> str:
-    """`2,000 in 6m53s, 2,000 credits, 4.8/s`, of files that have ended."""
+def word_end(files: Sequence[File], seconds: float, price: Price | None = None) -> str:
+    """`2,000 in 6m53s, 2,000 credits (200.00 USD), 4.8/s`, of files that have ended."""
     paid = sum(file.billed is Billed.YES for file in files)
     known = all(file.billed in (Billed.NO, Billed.YES) for file in files)
-    credits_ = f"{'' if known else 'at least '}{count(paid, 'credit')}"
+    credits_ = f"{'' if known else 'at least '}{word_credits(paid, price)}"
     return f"{len(files):,} in {duration(seconds)}, {credits_}, {len(files) / max(seconds, 1):.1f}/s"

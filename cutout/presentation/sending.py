@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from rich.filesize import decimal
 
+from cutout.operations.budget import Price
 from cutout.operations.files import File
-from cutout.presentation.credits import word_left
+from cutout.presentation.credits import word_credits, word_left, word_money
 from cutout.words import count
 
 # How many of possibly thousands are named.
@@ -39,9 +40,10 @@ def word_shared(shared: Sequence[Sequence[File]]) -> list[str]:
     return sentences
 
 
-def word_cost(paid: int, left: float | str) -> str:
+def word_cost(paid: int, left: float | str, price: Price | None = None) -> str:
     """`left` are the credits, or a sentence that says why they are unknown."""
-    cost = f"That may cost up to {count(paid, 'credit')}"
+    cost = f"That may cost up to {word_credits(paid, price)}"
     if not isinstance(left, str) and left < paid:
-        return f"{cost}; only {left:,.0f} are left. Once they are used up, the intake pauses, and uploads wait."
-    return f"{cost}; {word_left(left)}"
+        money = word_money(left, price)
+        return f"{cost}; only {left:,.0f}{money} are left. Once they are used up, the intake pauses, and uploads wait."
+    return f"{cost}; {word_left(left, price)}"

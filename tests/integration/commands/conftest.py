@@ -106,6 +106,18 @@ def deployed(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield find(STACK, None)
 
 
+@pytest.fixture
+def configure(deployed: Deployment) -> Callable[..., None]:
+    """Gives the stack these settings besides."""
+
+    def configure(**settings: str) -> None:
+        variables = {"Variables": SETTINGS | settings}
+        make_client("lambda").update_function_configuration(FunctionName="remove-background", Environment=variables)
+        vars(deployed).pop("settings", None)  # which it may have read
+
+    return configure
+
+
 @pytest.fixture(autouse=True)
 def _no_sockets(aws_environment: None) -> None:
     pytest_socket.disable_socket(allow_unix_socket=True)

@@ -106,6 +106,7 @@ def test_an_input_without_a_current_cutout_is_enqueued_as_the_function_reads_it(
         "letters_hidden": 0,
         "enqueued": 6,
         "credits_left": 1_000_000,
+        "cap_plan": None,
         "became": None,
         "became_letters": None,
     }
@@ -120,7 +121,7 @@ def test_nothing_is_enqueued_without_yes(deployed: Deployment, cutout: Cutout) -
     assert (call.code, call.err) == (0, "")
     assert call.out.splitlines() == [
         "1 of 2 inputs have no current cutout (1 missing, 0 stale).",
-        "Enqueuing 1 costs 1 credits at most; 1,000,000 are left.",
+        "Enqueuing 1 costs up to 1 credit; 1,000,000 are left.",
         "Nothing was enqueued: add --yes.",
     ]
     assert queued(deployed) == []
@@ -363,7 +364,7 @@ def test_too_few_credits_and_a_queue_that_is_not_empty_are_reported(
     cutout("backfill", "--yes")
     monkeypatch.setattr(balance, "read", lambda _: 2.0)
     out = cutout("backfill").out
-    assert "costs 3 credits at most; 2 are left." in out
+    assert "costs up to 3 credits; 2 are left." in out
     assert "Those may not do" in out
     assert "3 messages are in the queue already" in out
 
@@ -606,3 +607,37 @@ def test_the_same_upload_twice_is_paid_once(
     assert process(upload) is Outcome.CUTOUT
     assert process(upload._replace(sequencer=second)) is Outcome.DUPLICATE
     assert service.paid == 1
+
+
+def test_what_a_cap_lets_through_is_said_before(
+    deployed: Deployment, cutout: Cutout, configure: Callable[..., None]
+) -> None:
+    configure(DAILY_CREDITS="2", CAP_TIME_ZONE="Europe/Berlin", CREDIT_PRICE="0.10 USD")
+    for number in range(3):
+        put(deployed, f"{number}.jpg")
+    told = cutout("backfill").out
+    assert "Enqueuing 3 costs up to 3 credits (0.30 USD); 1,000,000 (100,000.00 USD) are left.\n" in told
+    assert "The cap will be reached: 2 today, 1 from tomorrow 00:00 Europe/Berlin, if nothing else spends" in told
+    first, second = cutout("backfill", "--json").json["cap_plan"]
+    assert first == {"credits": 2, "from": None}
+    assert second["credits"] == 1
+    assert "T00:00:00+0" in second["from"]
+
+
+def test_a_cap_that_is_not_reached_is_not_mentioned(
+    deployed: Deployment, cutout: Cutout, configure: Callable[..., None]
+) -> None:
+    configure(DAILY_CREDITS="2")
+    put(deployed, "a.jpg")
+    assert "cap" not in cutout("backfill").out
+    assert cutout("backfill", "--json").json["cap_plan"] == [{"credits": 1, "from": None}]
+
+
+def test_a_cap_that_is_not_known_does_not_stop_it(
+    deployed: Deployment, cutout: Cutout, configure: Callable[..., None]
+) -> None:
+    configure(DAILY_CREDITS="2", CAP_TIME_ZONE="Mars/Olympus")
+    put(deployed, "a.jpg")
+    call = cutout("backfill", "--yes", "--json")
+    assert "Whether a cap will be reached is not known: The caps of the stack cannot be read." in call.err
+    assert (call.json["cap_plan"], call.json["enqueued"]) == (None, 1)

@@ -114,7 +114,7 @@ def test_an_error_is_reported_in_a_sentence_with_the_remedy(error: BotoCoreError
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "local", "upload", "download", "status", "logs", "open", "backfill", "pause", "resume"]
+    "command", ["demo", "local", "upload", "download", "status", "logs", "open", "backfill", "pause", "resume", "cap"]
 )
 def test_help_gives_an_example(cutout: Callable[..., Any], command: str) -> None:
     assert f"Example: cutout {command}" in cutout(command, "--help").out

@@ -27,6 +27,7 @@ from remove_background.errors import (
     ServiceUnavailable,
     UnexpectedAnswer,
 )
+from remove_background.intake import IntakeItem
 from remove_background.ledger import Ledger
 from remove_background.letters import Letters
 from remove_background.models import cutout_metadata
@@ -501,3 +502,16 @@ def test_what_is_not_the_key_of_an_upload_is_refused(world: World, cutout: Cutou
 )
 def test_the_cost_in_words(billed: Billed, charges: int, words: str) -> None:
     assert word_billed(billed, charges) == words
+
+
+def test_an_upload_that_waits_at_a_cap_says_when_it_goes_on(
+    world: World, deployed: Deployment, cutout: Cutout, configure: Callable[..., None]
+) -> None:
+    configure(DAILY_CREDITS="2")
+    world.upload()
+    IntakeItem(deployed.dynamodb, "ledger").pause_at_cap("daily_cap", "attribute_not_exists(day_ends)", {})
+    deployed.sqs.send_message(QueueUrl=deployed.upload_queue, MessageBody="{}", DelaySeconds=60)
+    call = cutout("explain", "a.jpg")
+    assert "most likely it waits in the queue" in answer(call)
+    told = "The intake is paused: the daily cap was reached. Uploads wait. Credits are left again: it opens by itself"
+    assert told in " ".join(call.out.split())

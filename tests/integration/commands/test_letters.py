@@ -21,6 +21,7 @@ from cutout.operations.deployment import Deployment
 from cutout.operations.replay import BATCH_BYTES, Replay
 from cutout.presentation.advice import ADVICE
 from remove_background.errors import BadNotification, Billed, CutoutError, MalformedImage, ServiceUnavailable
+from remove_background.intake import IntakeItem
 from remove_background.letters import Letters
 from remove_background.models import cutout_metadata
 from remove_background.uploads import Upload
@@ -712,3 +713,23 @@ def test_an_id_that_is_empty_is_that_of_no_letter(cutout: Callable[..., Any], wr
         assert call.code == 2
         assert "an id is empty" in call.err
     assert ids(cutout) == [only]
+
+
+def test_replay_says_what_it_may_cost_in_money(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, configure: Callable[..., None]
+) -> None:
+    configure(CREDIT_PRICE="0.10 USD")
+    write("a.jpg")
+    assert "may cost 1 credit (0.10 USD), less where a paid result can be used again; 1,000 (100.00 USD) are left." in (
+        cutout("letters", "replay", "--all").err
+    )
+
+
+def test_replay_says_when_a_pause_at_the_cap_ends(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, configure: Callable[..., None]
+) -> None:
+    configure(DAILY_CREDITS="2")
+    IntakeItem(deployed.dynamodb, "ledger").pause_at_cap("daily_cap", "attribute_not_exists(day_ends)", {})
+    write("a.jpg")
+    told = cutout("letters", "replay", "--all").err
+    assert "The intake is paused: what is replayed waits in the queue until it is reopened.\nCredits are left" in told

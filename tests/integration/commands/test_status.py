@@ -13,7 +13,7 @@ from cutout.commands import status as status_command
 from cutout.operations import dead_letters, queues
 from cutout.operations.deployment import Deployment
 from remove_background.errors import MalformedImage, ServiceUnavailable
-from remove_background.intake import OPERATOR, IntakeItem
+from remove_background.intake import ITEM, OPERATOR, IntakeItem
 from remove_background.letters import Letters, notification
 
 CREDITS = "https://pixelcut.test/v1/credits"
@@ -47,6 +47,9 @@ def test_a_stack_at_rest(deployed: Deployment, cutout: Callable[..., Any], pixel
         "letters_hidden": 0,
         "credits": 250.0,
         "credits_unknown_because": None,
+        "credit_price": None,
+        "caps": None,
+        "caps_unknown_because": None,
     }
 
 
@@ -257,3 +260,81 @@ def test_watch_outlasts_an_outage_and_says_so(
 
 def test_watch_and_json_exclude_each_other(cutout: Callable[..., Any]) -> None:
     assert cutout("status", "--watch", "--json").code == 2
+
+
+CAPS = {"DAILY_CREDITS": "2000", "CAP_TIME_ZONE": "Europe/Berlin", "CREDIT_PRICE": "0.10 USD"}
+
+
+def spend(deployed: Deployment, credits_: int) -> None:
+    """In a day that ends in five hours."""
+    for name in ("day", "month"):
+        deployed.dynamodb.update_item(
+            TableName="ledger",
+            Key=ITEM,
+            UpdateExpression=f"SET {name}_ends = :ends, {name}_credits = :credits",
+            ExpressionAttributeValues={
+                ":ends": {"N": str(round(time.time()) + 5 * 3600)},
+                ":credits": {"N": str(credits_)},
+            },
+        )
+
+
+def test_what_is_left_of_a_cap_is_shown(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock, configure: Callable[..., None]
+) -> None:
+    configure(**CAPS)
+    spend(deployed, 1234)
+    pixelcut.get(CREDITS, json={"credits_remaining": "1250"})
+    told = " ".join(cutout("status").out.split())
+    assert "Credits 1,250 left (125.00 USD)" in told
+    assert "Today 1,234 (123.40 USD) of 2,000 credits reserved, 766 left (76.60 USD) until " in told
+    assert "Europe/Berlin, in 5 h" in told
+    assert "This month" not in told
+    found = cutout("status", "--json").json
+    day = found["caps"].pop("day")
+    assert found["caps"] == {"time_zone": "Europe/Berlin", "left": 766, "month": None}
+    assert timedelta(hours=4.9) < datetime.fromisoformat(day.pop("ends")) - datetime.now(UTC) < timedelta(hours=5.1)
+    assert day == {"cap": 2000, "reserved": 1234, "extra": 0, "reason": None, "left": 766}
+    assert found["credit_price"] == {"amount": "0.10", "currency": "USD"}
+
+
+def test_a_pause_at_the_cap_is_shown_with_its_end(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock, configure: Callable[..., None]
+) -> None:
+    configure(**CAPS)
+    spend(deployed, 2000)
+    IntakeItem(deployed.dynamodb, "ledger").pause_at_cap("daily_cap", "attribute_exists(day_ends)", {})
+    pixelcut.get(CREDITS, json={"credits_remaining": "1250"})
+    told = " ".join(cutout("status").out.split())
+    assert ": the daily cap is reached. It opens by itself soon after " in told
+    assert "`cutout cap --today +N --reason ...` or a higher DailyCredits opens it earlier." in told
+
+
+def test_caps_that_cannot_be_read_are_shown_as_such(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock, configure: Callable[..., None]
+) -> None:
+    configure(DAILY_CREDITS="5", CAP_TIME_ZONE="Mars/Olympus")
+    pixelcut.get(CREDITS, json={"credits_remaining": "1250"})
+    call = cutout("status")
+    assert call.code == 0
+    assert "Caps The caps of the stack cannot be read." in " ".join(call.out.split())
+    found = cutout("status", "--json").json
+    assert found["caps"] is None
+    assert (
+        "CAP_TIME_ZONE must be a time zone, such as Europe/Berlin, not 'Mars/Olympus'" in found["caps_unknown_because"]
+    )
+
+
+def test_watch_refreshes_the_caps(
+    deployed: Deployment,
+    cutout: Callable[..., Any],
+    pixelcut: responses.RequestsMock,
+    looks: Callable[..., None],
+    configure: Callable[..., None],
+) -> None:
+    configure(**CAPS)
+    pixelcut.get(CREDITS, json={"credits_remaining": "250"})
+    looks(lambda: spend(deployed, 7))
+    first, second, _ = cutout("status", "--watch").out.split("Ctrl-C ends it.\n")
+    assert "0 (0.00 USD) of 2,000 credits reserved" in first
+    assert "7 (0.70 USD) of 2,000 credits reserved" in second

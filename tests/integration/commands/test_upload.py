@@ -938,3 +938,52 @@ def test_a_folder_that_no_cutout_can_be_written_to_is_told_before_anything_is_se
     assert call.code == 2
     assert "loop" in call.err
     assert keys(deployed) == []
+
+
+def test_what_a_cap_lets_through_is_said_before(
+    deployed: Deployment, cutout: Callable[..., Any], configure: Callable[..., None]
+) -> None:
+    configure(DAILY_CREDITS="2", CAP_TIME_ZONE="Europe/Berlin", CREDIT_PRICE="0.10 USD")
+    write("photos/a.jpg", "photos/b.jpg", "photos/c.jpg")
+    call = cutout("upload", "photos")
+    assert call.code == 2
+    assert "That may cost up to 3 credits (0.30 USD); 1,000 (100.00 USD) are left.\n" in call.err
+    assert (
+        "The cap will be reached: 2 today, 1 from tomorrow 00:00 Europe/Berlin, if nothing else spends credits. "
+        "Uploads wait in the queue.\n"
+    ) in call.err
+    assert keys(deployed) == []
+
+
+def test_files_with_a_cutout_do_not_count_for_the_cap(
+    deployed: Deployment, cutout: Callable[..., Any], configure: Callable[..., None]
+) -> None:
+    configure(DAILY_CREDITS="2", CREDIT_PRICE="0.10 USD")
+    write("a.jpg", "b.jpg", "c.jpg")
+    cutout("upload", "a.jpg", "--yes")
+    make_cutout(deployed, "a.jpg", "a.png")
+    call = cutout("upload", "a.jpg", "b.jpg", "c.jpg", "--yes")
+    assert "may cost up to 2 credits (0.20 USD);" in call.err
+    assert "cap" not in call.err
+
+
+def test_a_pause_at_the_cap_is_said_with_its_end(
+    deployed: Deployment, cutout: Callable[..., Any], configure: Callable[..., None]
+) -> None:
+    configure(DAILY_CREDITS="2")
+    IntakeItem(deployed.dynamodb, "ledger").pause_at_cap("daily_cap", "attribute_not_exists(day_ends)", {})
+    write("a.jpg")
+    assert "The intake is paused: the daily cap was reached. Uploads wait. Credits are left again: it opens" in (
+        cutout("upload", "a.jpg", "--yes").err
+    )
+
+
+def test_the_last_line_gives_the_cost_in_money(
+    deployed: Deployment, cutout: Callable[..., Any], clock: Clock, configure: Callable[..., None]
+) -> None:
+    configure(CREDIT_PRICE="0.10 USD")
+    write("a.jpg")
+    clock.after(9, lambda: make_cutout(deployed, "a.jpg", "a.png"))
+    with uploads_answered_at(deployed, datetime.now(UTC) - timedelta(seconds=1)):
+        call = cutout("upload", "a.jpg", "--wait", "--yes")
+    assert ", 1 credit (0.10 USD), " in call.out.splitlines()[-1]
