@@ -14,6 +14,7 @@ from cutout.console.letter_jobs import Jobs
 from cutout.console.letter_list import LetterList, Letters
 from cutout.console.paging import Paged
 from cutout.console.stack import Stack
+from cutout.operations import budget
 from cutout.operations import credits as balance
 from cutout.operations import intake as stack_intake
 from cutout.operations.letter_job import Action
@@ -105,7 +106,8 @@ def make(stack: Stack, changes: Changes) -> Blueprint:  # noqa: C901  # it is th
         deployed = stack.deployed
         if action is Action.REPLAY:
             is_paused = stack_intake.read(deployed).paused_by is not None
-            sentences = word_replay(chosen, balance.read(deployed), is_paused=is_paused)
+            price = budget.price(deployed)
+            sentences = word_replay(chosen, balance.read(deployed), is_paused=is_paused, price=price)
         else:
             sentences = word_discard(chosen, deployed.input_bucket if action is Action.DELETE else None)
         return render_template(

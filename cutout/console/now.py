@@ -18,17 +18,19 @@ from cutout.console.confirmations import Confirmations
 from cutout.console.stack import Stack
 from cutout.console.switch import Plan, Switch
 from cutout.console.watch import Seen, Watch
+from cutout.operations import budget, queues
 from cutout.operations import intake as stack_intake
-from cutout.operations import queues
 from cutout.operations.attempts import Attempt
-from cutout.presentation.intake import word_intake, word_plan_to_pause, word_plan_to_resume
+from cutout.presentation.caps import word_turn
+from cutout.presentation.credits import word_credits, word_money
+from cutout.presentation.intake import word_intake, word_plan_to_pause, word_plan_to_resume, word_way_on
 from cutout.words import count
 from remove_background.intake import OPERATOR
 
 # A page that was just opened waits this long for its numbers.
 PATIENCE_SECONDS = 3.0
 NEXT_LOOK_MILLISECONDS, NEXT_LOOK_AT_REST_MILLISECONDS = 1000, 2000
-PARTS = ("trouble", "numbers", "intake", "recent")
+PARTS = ("trouble", "numbers", "caps", "intake", "recent")
 # The state of a part in which somebody is asked something: it is left alone.
 ASKING = "asking"
 MOST_REASON = 500  # characters
@@ -77,7 +79,8 @@ def _add_switch(page: Blueprint, stack: Stack, now: "_Now") -> None:
         deployed = stack.deployed
         sentences = list(word_plan_to_resume(stack.name, stack_intake.read(deployed)))
         if uploads := queues.count(deployed.sqs, deployed.upload_queue).total:
-            sentences.append(f"{count(uploads, 'upload')} in the queue may cost {count(uploads, 'credit')}.")
+            cost = word_credits(uploads, budget.price(deployed))
+            sentences.append(f"{count(uploads, 'upload')} in the queue may cost {cost}.")
         return ask(Plan("resume"), *sentences)
 
     @page.post("/intake/change")
@@ -102,6 +105,9 @@ class _Now:
             "switch": self.switch,
             "word_intake": word_intake,
             "by_operator": OPERATOR,
+            "word_money": word_money,
+            "word_turn": word_turn,
+            "word_way_on": word_way_on,
             "ended": [_describe(attempt) for attempt in seen.snapshot.recent] if seen.snapshot else [],
         }
         return {part: Markup(render_template(f"now/{part}.html", **context)) for part in PARTS}  # noqa: S704  # escaped

@@ -22,15 +22,16 @@ from cutout.console.stack import Stack
 from cutout.console.upload_follower import Follower
 from cutout.console.watch import Watch
 from cutout.failures import is_told
+from cutout.operations import budget, output_keys
 from cutout.operations import credits as balance
 from cutout.operations import files as rules
 from cutout.operations import intake as stack_intake
-from cutout.operations import output_keys
 from cutout.operations.files import Became, File, SameKey, WrongFile, WrongPrefix
 from cutout.operations.preflight import is_hopeless
 from cutout.operations.send import GIVEN_UP
 from cutout.presentation import sending as words
 from cutout.presentation.advice import advise
+from cutout.presentation.caps import word_plan
 from cutout.presentation.intake import word_pause
 from remove_background.preflight import MAX_BYTES
 from remove_background.storage import HEAD_BYTES
@@ -186,7 +187,8 @@ class _Uploads:
             "total": words.word_total(unsent, deployed.input_bucket) if unsent else None,
             "shared": words.word_shared(rules.find_shared_cutouts(promising)),
             "pause": word_pause(intake) if intake.paused_by else None,
-            "cost": words.word_cost(len(unsent), balance.read(deployed)),
+            "cost": words.word_cost(len(unsent), balance.read(deployed), budget.price(deployed)),
+            "plan": word_plan(budget.look(deployed), len(unsent)),
         }
 
     def agree(self, batch: Batch) -> None:

@@ -42,6 +42,13 @@ REACH = """() => {
 
 
 @pytest.fixture(scope="module")
+def parameters() -> dict[str, str]:
+    """With caps, and a price."""
+    caps = {"DailyCredits": "1000", "MonthlyCredits": "30000", "CapTimeZone": "Europe/Berlin"}
+    return caps | {"CreditPrice": "0.10 USD"}
+
+
+@pytest.fixture(scope="module")
 def zoo(deployed: Any, make_picture: Callable[..., bytes]) -> None:  # noqa: ANN401
     """A cutout and two letters."""
     deployed.upload(CAT, make_picture(1, 160))
@@ -80,6 +87,8 @@ def test_no_state_of_a_page_has_a_barrier_and_nothing_comes_from_elsewhere(
     console: Console,
     zoo: None,
     open_browser: Callable[..., BrowserContext],
+    stack: Any,  # noqa: ANN401
+    make_picture: Callable[..., bytes],
 ) -> None:
     context = open_browser(reduced_motion="reduce")
     requests: list[str] = []
@@ -100,6 +109,8 @@ def test_no_state_of_a_page_has_a_barrier_and_nothing_comes_from_elsewhere(
 
     page = console.enter(context)
     expect(page.get_by_role("row", name="zoo/cat.png")).to_be_visible()
+    expect(page.locator("#now-caps")).to_contain_text("1 (0.10 USD) of 1,000 credits (100.00 USD) reserved")
+    expect(page.locator("#now-caps")).to_contain_text("999 (99.90 USD) left until 00:00 Europe/Berlin")
     barriers += find_barriers(page, "Now")
     page.get_by_role("button", name="Pause…").click()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
@@ -149,6 +160,13 @@ def test_no_state_of_a_page_has_a_barrier_and_nothing_comes_from_elsewhere(
     group.get_by_role("link", name=MARKUP).click()
     page.get_by_role("heading", name="Its letter").wait_for()
     barriers += find_barriers(page, "Explain, a letter")
+
+    stack.spend("day", 1000)
+    stack.upload("zoo/waits.png", make_picture(2))
+    page.get_by_role("link", name="Now").click()
+    expect(page.locator("#now-caps")).to_contain_text("The cap is reached until")
+    expect(page.locator("#now-intake")).to_contain_text("the daily cap is reached. Uploads wait")
+    barriers += find_barriers(page, "Now, at the cap")
 
     assert barriers == []
     elsewhere = {

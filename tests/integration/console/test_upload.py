@@ -25,6 +25,7 @@ from cutout.operations.deployment import Deployment
 from cutout.operations.files import Became, File
 from cutout.operations.intake import Intake
 from cutout.operations.send import FAILURES_IN_A_ROW
+from remove_background.intake import IntakeItem, State
 from remove_background.storage import HEAD_BYTES
 
 PORT = 1234
@@ -135,9 +136,9 @@ def open_page(tmp_path: Path, aws_environment: None, monkeypatch: pytest.MonkeyP
         s3 = boto3.client("s3")
         s3.create_bucket(Bucket="input", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
 
-        def open_page(*, prefix: str = "", read_only: bool = False) -> Page:
+        def open_page(*, prefix: str = "", read_only: bool = False, **settings: str) -> Page:
             deployed = Deployment("cutout", OUTPUTS, lambda _: s3)
-            deployed.__dict__["settings"] = {"INPUT_PREFIX": prefix, "OUTPUT_KEY": "{stem}.png"}
+            deployed.__dict__["settings"] = {"INPUT_PREFIX": prefix, "OUTPUT_KEY": "{stem}.png"} | settings
             gate = Gate(PORT, lambda _: None, read_only=read_only)
             log = tmp_path / "console.log"
             flask = app.make_app(Stack("cutout", lambda: deployed), gate, Changes(log, "cutout"), read_only=read_only)
@@ -186,6 +187,25 @@ def test_a_folder_is_checked_agreed_to_and_sent(page: Page, picture: bytes) -> N
         "photos/trip/c.webp": "sent",
     }
     assert page.noted == [("upload", 3), ("upload ended", 3)]
+
+
+def test_what_it_costs_in_money_and_what_has_to_wait_for_a_cap_are_said_first(
+    open_page: Callable[..., Page], picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(IntakeItem, "read", lambda _: State())
+    page = open_page(DAILY_CREDITS="2", CAP_TIME_ZONE="Europe/Berlin", LEDGER_TABLE="ledger", CREDIT_PRICE="0.10 USD")
+    offer = page.offer(page.check([(f"{number}.png", picture) for number in range(3)]))
+    assert "That may cost up to 3 credits (0.30 USD); 100 (10.00 USD) are left." in offer
+    sentence = "The cap will be reached: 2 today, 1 from tomorrow 00:00 Europe/Berlin, if nothing else spends credits."
+    assert sentence in offer
+    assert "The cap" not in page.offer(page.check([("a.png", picture)]))
+
+
+def test_a_cap_that_this_machine_cannot_reckon_is_said_so(open_page: Callable[..., Page], picture: bytes) -> None:
+    page = open_page(DAILY_CREDITS="2", CAP_TIME_ZONE="Mars/Olympus")
+    offer = page.offer(page.check([("a.png", picture)]))
+    assert "Whether a cap will be reached is not known: " in offer
+    assert "Send 1 file?" in offer
 
 
 def test_only_what_has_changed_is_told(page: Page, picture: bytes) -> None:

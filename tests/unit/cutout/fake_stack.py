@@ -29,6 +29,8 @@ class FakeStack:
         self.failing: dict[str, Exception] = {}
         self.uploads = self.letters = 0
         self.paused_by: str | None = None
+        self.item: dict[str, Any] = {}  # the intake's, beside who paused it
+        self.settings = {"LEDGER_TABLE": "ledger", "PIXELCUT_API_KEY_SECRET": "key"}
         self.mapping = "Enabled"
 
     @property
@@ -75,7 +77,7 @@ class FakeStack:
 
     def get_function_configuration(self, *, FunctionName: str) -> Mapping[str, Any]:  # noqa: N803
         self._call("get_function_configuration")
-        return {"Environment": {"Variables": {"LEDGER_TABLE": "ledger", "PIXELCUT_API_KEY_SECRET": "key"}}}
+        return {"Environment": {"Variables": self.settings}}
 
     def get_queue_attributes(self, *, QueueUrl: str, AttributeNames: Sequence[str]) -> Mapping[str, Any]:  # noqa: N803
         self._call("get_queue_attributes")
@@ -89,7 +91,7 @@ class FakeStack:
 
     def get_item(self, **_: object) -> Mapping[str, Any]:
         self._call("get_item")
-        return {"Item": {"paused_by": {"S": self.paused_by}} if self.paused_by else {}}
+        return {"Item": self.item | ({"paused_by": {"S": self.paused_by}} if self.paused_by else {})}
 
     def get_metric_statistics(self, **_: object) -> Mapping[str, Any]:
         self._call("get_metric_statistics")

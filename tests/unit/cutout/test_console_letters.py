@@ -184,6 +184,12 @@ def test_count_and_cost_are_said_first(console: Console, monkeypatch: pytest.Mon
     assert console.changes == []
 
 
+def test_the_cost_of_a_replay_is_also_said_in_money(aws: FakeAws, console: Console) -> None:
+    aws.settings["CREDIT_PRICE"] = "0.10 USD"
+    offered = console.post("/letters/offer", action="replay", scope="code", code="malformed_image").text
+    assert "That may cost 180 credits (18.00 USD), less where" in offered
+
+
 @pytest.mark.parametrize(
     "form",
     [
