@@ -26,6 +26,8 @@ from samtranslator.yaml_helper import yaml_parse
 
 from cutout.local.cloud import LocalCloud
 from cutout.local.pixelcut.server import API_KEY
+from remove_background.caps import DAY, Caps, Counts, Period
+from remove_background.intake import IntakeItem
 from testbed.witness import WitnessedStandIn, witnessed
 
 _TEMPLATE = Path(__file__).parents[1] / "template.yaml"
@@ -67,6 +69,16 @@ class Testbed:
         """As `cutout resume` does: changes the item, and the mapping follows."""
         self._dynamodb.update_item(**self._intake, UpdateExpression="REMOVE paused_by, reason, since")
         self.functions.update_event_source_mapping(UUID=self._mapping["UUID"], Enabled=True)
+
+    def allow(self, credits_: int) -> None:
+        """So many more today, as `cutout cap` does; the day that is counted ends when it was to."""
+        item = IntakeItem(self._dynamodb, self._intake["TableName"])
+        item.allow(Caps(1, None, "UTC"), DAY, credits_, "the rest")
+
+    @property
+    def day(self) -> Period:
+        """What is reserved of a cap."""
+        return Counts.of(self._dynamodb.get_item(**self._intake, ConsistentRead=True).get("Item", {})).day
 
     @property
     def intake_is_paused(self) -> bool:
