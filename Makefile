@@ -18,7 +18,7 @@ run: .venv/run  ## Remove the background of the samples on this machine (or of I
 
 .PHONY: test
 test: .venv/dev  ## Run the tests (or some: ARGS="-k ledger")
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(or $(ARGS),--cov --cov-report=term)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile $(or $(ARGS),--cov --cov-report=term)
 
 .PHONY: unit
 unit: .venv/dev  ## Run the unit tests
@@ -39,10 +39,12 @@ docs: .venv/dev  ## Write the parts of docs/ that have a source
 	$(BIN)/python docs/generate.py
 
 .PHONY: chaos
-chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outage, replay 10,000 letters; takes 20 minutes
+chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outage, replay 10,000 letters; takes 25 minutes
 	$(BIN)/python -m tests.chaos.chaos --uploads 1000 --seed 1
 	$(BIN)/python -m tests.chaos.drain
 	$(BIN)/python -m tests.chaos.outage
+	$(BIN)/python -m tests.chaos.cap
+	$(BIN)/python -m tests.chaos.cap --kill
 	$(BIN)/python -m tests.chaos.letters
 	$(BIN)/python -m tests.chaos.backfill
 

@@ -30,6 +30,7 @@ class FakeAws:
         self.gone: set[str] = set()
         self.overwritten: set[str] = set()
         self.refused: set[str] = set()
+        self.settings = {"INPUT_PREFIX": ""}
         self.calls: Counter[str] = Counter()
         self.before: Callable[[str], object] = lambda _: None
         self.after: Callable[[str], object] = lambda _: None
@@ -46,7 +47,7 @@ class FakeAws:
             upload_queue="uploads",
             input_bucket="input",
             output_bucket="output",
-            settings={"INPUT_PREFIX": ""},
+            settings=self.settings,
         )
         return cast("Deployment", stack)
 
