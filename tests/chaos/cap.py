@@ -18,6 +18,7 @@ from cutout.local.lambda_runtime import event_source_mapping
 from testbed.harness import BACKOFF, REOPEN, TIMEOUT, VISIBILITY, await_end, deployed, picture
 from testbed.report import Figure, parser, report
 from tests.chaos.chaos import AWS_FAULTS, DELIVERY_FAULTS, FAULTS, FUNCTION_SECONDS, MAPPING_SECONDS, SPEED, Killer
+from tests.chaos.judgement import ERRORS
 
 ENVIRONMENTS = 16  # at the same time
 ZONE = "Test/Midnight"
@@ -84,15 +85,19 @@ def main() -> int:
             charges = testbed.stand_in.charges()
             today = sum(charge.came < midnight for charge in charges)
             tomorrow = sum(midnight <= charge.came < allowed for charge in charges)
+            # The credit of an answer that failed stays reserved.
+            unknown = sum(
+                r.came < midnight and not r.input_sha256 and r.status >= ERRORS for r in testbed.stand_in.removals()
+            )
+            used = None if options.kill else USED
             letters = [code for *_, code in testbed.take_letters()]
             cutouts = len(testbed.cutouts())
             figures = [
                 Figure("uploads", count),
                 Figure("charged before midnight, by the stand-in", today, most=cap),
                 Figure("charged after midnight, before more was allowed", tomorrow, most=cap),
-                Figure(
-                    "of the first day's cap used, in percent", 100 * today / cap, least=None if options.kill else USED
-                ),
+                Figure("failed before midnight: whether it is charged is not known", unknown),
+                Figure("of the first day's cap used for either, in percent", 100 * (today + unknown) / cap, least=used),
                 Figure("messages that waited at the second day's cap", waiting if held else 0, least=1),
                 Figure("cutouts", cutouts),
                 Figure("letters that no failure explains", sum(code not in FAILURES for code in letters), most=0),

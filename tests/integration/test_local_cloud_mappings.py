@@ -250,6 +250,17 @@ def test_a_deleted_message_may_be_delivered_again(stack: Stack) -> None:
     assert stack.deliveries("once") == [1]
 
 
+def test_a_message_that_is_gone_from_the_queue_is_not_delivered_again(stack: Stack) -> None:
+    stack.cloud.set_delivery_faults(DeliveryFault("repeated", contains="sleep 0.7", times=1))
+    stack.send("sleep 0.7")
+    wait_for(lambda: stack.deliveries("sleep 0.7"))
+    stack.sqs.purge_queue(QueueUrl=stack.outputs["Queue"])
+    wait_for(lambda: stack.cloud.delivery_faults_fired() == [1])
+    stack.send("next", "and next")
+    wait_for(lambda: stack.deliveries("next") and stack.deliveries("and next"))
+    assert stack.deliveries("sleep 0.7") == [1]
+
+
 def test_the_seed_decides_which_messages_are_disturbed() -> None:
     def draw(seed: int) -> list[bool]:
         faults = DeliveryFaults(DeliveryFault("throttled", rate=0.3), DeliveryFault("repeated", rate=0.3), seed=seed)

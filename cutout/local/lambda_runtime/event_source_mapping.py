@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
 
 import base64
+import contextlib
 import itertools
 import json
 import threading
@@ -187,9 +188,10 @@ class _Poller:
         seconds = faults.repeats_after(self.mapping["EventSourceArn"], message["Body"])
         if seconds is None:
             return False
-        self._queues.change_message_visibility(
-            QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=round(seconds)
-        )
+        with contextlib.suppress(self._queues.exceptions.ReceiptHandleIsInvalid):  # its invisibility has ended already
+            self._queues.change_message_visibility(
+                QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=round(seconds)
+            )
         return True
 
     def _failed(self, outcome: Outcome, ids: set[str]) -> set[str]:
