@@ -25,6 +25,7 @@ ZONE = "Test/Midnight"
 DAY_SECONDS = 24 * 3600
 SAVING_SECONDS = 3600
 VARIABLES = "Resources.{}.Properties.Environment.Variables.PYTHONTZPATH"
+KILLS = (20.0, 30.0)  # seconds between two, each of which stops as many as 160 uploads
 USED = 99.0  # percent of the cap, where no environment is killed
 FAILURES = ("service_unavailable", "storage_unavailable", "result_unavailable", "unexpected_error")
 
@@ -73,7 +74,7 @@ def main() -> int:
             testbed.cloud.set_faults(*itertools.chain(*AWS_FAULTS.values()), seed=options.seed)
             testbed.cloud.set_delivery_faults(*DELIVERY_FAULTS, seed=options.seed)
             begun = time.monotonic()
-            killer = Killer(testbed, options.seed, (5, 15), options.midnight) if options.kill else nullcontext()
+            killer = Killer(testbed, options.seed, KILLS, options.midnight) if options.kill else nullcontext()
             with killer:
                 with ThreadPoolExecutor(8) as uploaders:
                     list(uploaders.map(lambda n: testbed.upload(f"{n}.jpg", picture(str(n))), range(count)))
@@ -90,8 +91,9 @@ def main() -> int:
                 r.came < midnight and not r.input_sha256 and r.status >= ERRORS for r in testbed.stand_in.removals()
             )
             used = None if options.kill else USED
-            letters = [code for *_, code in testbed.take_letters()]
-            cutouts = len(testbed.cutouts())
+            letters = {name.replace(".jpg", ".png"): code for name, _, code in testbed.take_letters()}
+            cutouts = set(testbed.cutouts())
+            unexplained = sum(code not in FAILURES for code in letters.values())
             figures = [
                 Figure("uploads", count),
                 Figure("charged before midnight, by the stand-in", today, most=cap),
@@ -99,10 +101,11 @@ def main() -> int:
                 Figure("failed before midnight: whether it is charged is not known", unknown),
                 Figure("of the first day's cap used for either, in percent", 100 * (today + unknown) / cap, least=used),
                 Figure("messages that waited at the second day's cap", waiting if held else 0, least=1),
-                Figure("cutouts", cutouts),
-                Figure("letters that no failure explains", sum(code not in FAILURES for code in letters), most=0),
-                Figure("letters", len(letters)),
-                Figure("neither a cutout nor a letter", count - cutouts - len(letters), most=0),
+                Figure("with a cutout", len(cutouts)),
+                Figure("with a letter", len(letters)),
+                Figure("with a letter that no failure explains", unexplained, most=0),
+                Figure("with both", len(cutouts & letters.keys()), most=0),
+                Figure("with neither", count - len(cutouts | letters.keys()), most=0),
                 Figure("messages left in the queue", testbed.waiting, most=0),
             ]
             notes = [
