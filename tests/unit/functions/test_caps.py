@@ -507,3 +507,36 @@ def test_what_two_operators_allow_at_once_adds_up_and_a_repeated_call_counts_onc
 
     monkeypatch.setattr(clients.dynamodb, "update_item", let_another_be_quicker_and_repeat)
     assert item.allow(caps, "day", 5, "yours").day.extra == 10
+
+
+def test_a_pause_at_the_cap_does_not_stop_the_call_that_has_the_last_credit(
+    make_limiter: Callable[..., RateLimiter], clients: Clients, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = make_limiter(1), make_limiter(1)
+    sleep = clock.sleep
+
+    def let_the_other_reach_the_cap(seconds: float) -> None:
+        monkeypatch.setattr(clock, "sleep", sleep)
+        with pytest.raises(IntakePaused):
+            pay(second)
+        clock.sleep(seconds + 6)  # so long that it looks again
+
+    monkeypatch.setattr(clock, "sleep", let_the_other_reach_the_cap)
+    pay(first)
+    state = IntakeItem(clients.dynamodb, "ledger").read()
+    assert (state.reason, state.counts.day.credits) == ("daily_cap", 1)
+
+
+def test_an_operators_pause_stops_the_call_that_has_the_last_credit(
+    make_limiter: Callable[..., RateLimiter], clients: Clients, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter, sleep = make_limiter(1), clock.sleep
+
+    def pause_meanwhile(seconds: float) -> None:
+        IntakeItem(clients.dynamodb, "ledger").pause("operator", "stocktaking")
+        sleep(seconds + 6)
+
+    monkeypatch.setattr(clock, "sleep", pause_meanwhile)
+    with pytest.raises(IntakePaused):
+        pay(limiter)
+    assert counts(clients).day.credits == 0
