@@ -44,7 +44,6 @@ chaos: .venv/dev  ## Fail in every way at once, drain a backlog, outlast an outa
 	$(BIN)/python -m tests.chaos.drain
 	$(BIN)/python -m tests.chaos.outage
 	$(BIN)/python -m tests.chaos.cap
-	$(BIN)/python -m tests.chaos.cap --kill
 	$(BIN)/python -m tests.chaos.letters
 	$(BIN)/python -m tests.chaos.backfill
 
