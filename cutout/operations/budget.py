@@ -146,7 +146,12 @@ def allow(deployed: Deployment, name: str, credits_: int, reason: str, *, until:
     caps = read_settings(deployed)
     if until is not None and time.time() >= until:
         raise Failure(f"The {name} has ended meanwhile: nothing was done.")
-    return make(caps, _item(deployed).allow(caps, name, credits_, reason), time.time())
+    counts = _item(deployed).allow(caps, name, credits_, reason, until)
+    if counts is None:
+        raise Failure(
+            f"The {name} has ended meanwhile, or somebody else has allowed more. `cutout cap` shows what was recorded."
+        )
+    return make(caps, counts, time.time())
 
 
 def price(deployed: Deployment) -> Price | None:

@@ -4,6 +4,7 @@ The counts are attributes of the intake's item, so that one conditional write re
 the epoch. A count is kept only where a cap is set.
 
     day_ends, month_ends        when the counted day and month end: midnights of the caps' time zone
+    day_begins, month_begins    when they began: whoever has turned them, no slot for them begins earlier
     day_credits, month_credits  reserved in them: charged, on their way, or not known to be either
     day_extra, month_extra      allowed beyond the cap, by an operator, until the period ends
     day_reason, month_reason    why, in the operator's words
@@ -31,6 +32,7 @@ class Period(NamedTuple):
     extra: int = 0
     reason: str = ""
     change: str = ""
+    begins: float = 0.0
 
     def at(self, time: float) -> Self:
         """The same while it lasts; a new one, in which nothing is counted yet, once it has ended."""
@@ -46,11 +48,11 @@ class Counts(NamedTuple):
         def period(name: str) -> Period:
             if f"{name}_ends" not in item:
                 return Period()
-            ends, credits_, extra = (
-                float(item.get(f"{name}_{of}", {}).get("N", 0)) for of in ("ends", "credits", "extra")
+            ends, credits_, extra, begins = (
+                float(item.get(f"{name}_{of}", {}).get("N", 0)) for of in ("ends", "credits", "extra", "begins")
             )
             reason, change = (item.get(f"{name}_{of}", {}).get("S", "") for of in ("reason", "change"))
-            return Period(ends, int(credits_), int(extra), reason, change)
+            return Period(ends, int(credits_), int(extra), reason, change, begins)
 
         return cls(period(DAY), period(MONTH))
 
@@ -118,6 +120,7 @@ class Caps:
         for name, cap, period in self._all(counts):
             values[f":{name}_ends"] = round(getattr(reserved, f"{name}_ends"))
             if period.at(at).ends is not None:
+                begins = max(begins, period.begins)
                 sets.append(f"{name}_credits = {name}_credits + :credits")
                 conditions.append(f"{name}_ends = :{name}_ends")
                 if cap is not None:
@@ -130,6 +133,7 @@ class Caps:
                 conditions.append(f"attribute_not_exists({name}_ends)")
             else:
                 begins = max(begins, period.ends)
+                sets.append(f"{name}_begins = :{name}_ended")
                 conditions.append(f"{name}_ends = :{name}_ended")
                 values[f":{name}_ended"] = round(period.ends)
         return Part(
@@ -194,7 +198,7 @@ class Caps:
             )
         if now.ends is None:
             values |= {":none": {"N": "0"}, ":ended": {"N": str(round(period.ends))}}
-            return f"{sets}, {name}_credits = :none", f"{name}_ends = :ended", values
+            return f"{sets}, {name}_credits = :none, {name}_begins = :ended", f"{name}_ends = :ended", values
         if not now.change:
             return sets, f"{name}_ends = :ends AND attribute_not_exists({name}_change)", values
         return sets, f"{name}_ends = :ends AND {name}_change = :before", values | {":before": {"S": now.change}}

@@ -172,8 +172,9 @@ class Intake:
         return seen.reopened_at is not None
 
     def _note(self, seen: State) -> None:
-        self._paused = seen.paused_by is not None
+        # In this order: another thread may read both in between.
         self._at_cap = seen.paused_by == FUNCTION and seen.reason in REASONS.values()
+        self._paused = seen.paused_by is not None
 
     def admit(self, item: Mapping[str, Any], until: float, part: Part) -> bool:
         """Decides after a slot was refused, with the item at that time, whether the call may still be made.
@@ -273,8 +274,9 @@ class Intake:
         except AwsError as error:
             log.error("The intake could not be paused (%s). The next failure does.", error_code(error))
             return
-        self._paused, self._at_cap = True, False
+        self._paused = True
         if paused:
+            self._at_cap = False
             log.warning("The intake is paused: %s.", reason, extra={"error_code": reason})
 
     def _own_probe(self) -> str | None:
@@ -405,20 +407,23 @@ class IntakeItem:
                 return True
         return False
 
-    def allow(self, caps: Caps, name: str, credits_: int, reason: str) -> Counts:
-        """Allow credits beyond the cap of the `name` (day or month) until that ends; returns the counts after it."""
+    def allow(self, caps: Caps, name: str, credits_: int, reason: str, until: float | None = None) -> Counts | None:
+        """Allow credits beyond the cap of the `name` (day or month) until that ends; returns the counts after it.
+
+        None where the period ends at another time than `until`, or where others have changed it meanwhile. It is not
+        tried again: it may have been applied before that, and be refused because the SDK repeats it.
+        """
         token = new_token()
-        counts = self.read().counts
-        while True:
-            expression, condition, values = caps.allowance(counts, time.time(), name, credits_, reason, token)
-            try:
-                return self.update(expression, values, condition).counts
-            except AwsError as error:
-                if (item := refused_item(error)) is None:
-                    raise
-                counts = Counts.of(item)
-                if token in (counts.day.change, counts.month.change):  # it was applied, and the SDK repeated it
-                    return counts
+        expression, condition, values = caps.allowance(self.read().counts, time.time(), name, credits_, reason, token)
+        if until is not None and float(values[":ends"]["N"]) != until:
+            return None
+        try:
+            return self.update(expression, values, condition).counts
+        except AwsError as error:
+            if (item := refused_item(error)) is None:
+                raise
+            counts = Counts.of(item)
+            return counts if token in (counts.day.change, counts.month.change) else None
 
     def adopt(self, seen: State) -> bool:
         """Record the operator as the owner of a mapping that was disabled by hand, if the item is unchanged."""

@@ -175,6 +175,8 @@ class RateLimiter:
                 if self._is_used_up(item, max(soon, queued), slots):
                     return []
                 probe = self._caps.part(self._counts, soon, 1)
+                if "reopened_at" in item and probe.begins > latest:
+                    return []
                 if self._admission.admit(item, until, probe):
                     return _slots(max(soon, probe.begins), 1, interval, probe)  # the only call in the whole stack
                 if queued > latest:

@@ -372,7 +372,7 @@ def test_what_another_does_meanwhile_is_not_undone(
     assert item.read().paused_by == (OPERATOR if other == "pauses" else None)
 
 
-def test_what_two_allow_at_once_is_added(
+def test_what_another_allows_at_the_same_moment_is_told(
     deployed: Deployment,
     cutout: Cutout,
     item: IntakeItem,
@@ -391,8 +391,8 @@ def test_what_two_allow_at_once_is_added(
 
     monkeypatch.setattr(IntakeItem, "update", allow_first)
     call = cutout(*ALLOW, "--yes")
-    assert "The caps leave 600 credits now.\nThe intake was paused at the cap, and is open again." in call.out
-    assert item.read().counts.day[2:4] == (600, "Christmas")
+    assert "somebody else has allowed more" in call.err
+    assert item.read().counts.day[2:4] == (100, "theirs")
 
 
 def test_consent_to_a_day_is_none_to_the_next(

@@ -72,7 +72,9 @@ def stored(clients: Clients) -> dict[str, Any]:
 
 
 def counts(clients: Clients) -> Counts:
-    return Counts.of(stored(clients))
+    """Without when the periods began."""
+    day, month = Counts.of(stored(clients))
+    return Counts(day._replace(begins=0.0), month._replace(begins=0.0))
 
 
 def pay(limiter: RateLimiter, error: Exception | None = None, seconds: float = 100) -> None:
@@ -459,6 +461,7 @@ def test_credits_can_be_allowed_on_top_until_the_day_ends(
         pay(limiter)
     caps = Caps(3, None, BERLIN)
     after = item.allow(caps, "day", 2, "Christmas")
+    assert after
     assert (after.day.extra, after.day.reason, after.day.credits) == (2, "Christmas", 3)
     for _ in range(2):
         pay(limiter)
@@ -480,33 +483,61 @@ def test_what_is_allowed_adds_up(limiter: RateLimiter, item: IntakeItem, clock: 
     caps = Caps(3, 10, BERLIN)
     for _ in range(2):
         after = item.allow(caps, "month", 5, "more")
+    assert after
     assert (after.month.extra, after.month.credits, after.month.ends) == (10, 0, moment("2026-12-01"))
     clock.now = moment("2026-12-01 09:00")
     after = item.allow(caps, "month", 5, "more")
+    assert after
     assert (after.month.extra, after.month.ends) == (5, moment("2027-01-01"))
     pay(limiter)
     assert item.read().counts.month[:3] == (moment("2027-01-01"), 1, 5)
 
 
-def test_what_two_operators_allow_at_once_adds_up_and_a_repeated_call_counts_once(
+def test_what_is_refused_because_another_was_quicker_or_the_sdk_repeats_it_is_not_tried_again(
     item: IntakeItem, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caps = Caps(3, None, BERLIN)
     update = clients.dynamodb.update_item
-    others: list[object] = []
+    quicker: list[object] = []
 
-    def let_another_be_quicker_and_repeat(**call: Any) -> Any:  # noqa: ANN401
-        if not others:
-            others.append(None)
+    def let_another_be_quicker(**call: Any) -> Any:  # noqa: ANN401
+        if not quicker:
+            quicker.append(None)
             item.allow(caps, "day", 5, "mine")
-        answer = update(**call)
-        if len(others) == 1:
-            others.append(None)
-            update(**call)  # which is refused
-        return answer
+        return update(**call)
 
-    monkeypatch.setattr(clients.dynamodb, "update_item", let_another_be_quicker_and_repeat)
-    assert item.allow(caps, "day", 5, "yours").day.extra == 10
+    monkeypatch.setattr(clients.dynamodb, "update_item", let_another_be_quicker)
+    assert item.allow(caps, "day", 5, "yours") is None
+
+    def repeat(**call: Any) -> Any:  # noqa: ANN401
+        update(**call)
+        return update(**call)
+
+    monkeypatch.setattr(clients.dynamodb, "update_item", repeat)
+    after = item.allow(caps, "day", 5, "again")
+    assert after
+    assert after.day.extra == 10
+
+
+def test_what_was_agreed_to_for_one_day_is_not_allowed_for_the_next(item: IntakeItem, clock: Clock) -> None:
+    clock.now = moment("2026-11-30 00:00:01")
+    assert item.allow(Caps(3, None, BERLIN), "day", 5, "late", until=moment("2026-11-30")) is None
+    assert item.read().counts.day == Period()
+
+
+def test_a_clock_that_is_fast_turns_a_day_and_nothing_begins_before_midnight(
+    limiter: RateLimiter, item: IntakeItem, clock: Clock
+) -> None:
+    for _ in range(3):
+        pay(limiter)
+    clock.now = moment("2026-11-30 00:00:30")
+    assert item.allow(Caps(3, None, BERLIN), "day", 1, "a fast clock")
+    clock.now = moment("2026-11-29 23:59:00")
+    slot = limiter._take(Deadline(200))
+    assert slot
+    assert slot.at >= moment("2026-11-30")
+    clock.now = moment("2026-11-29 23:50:00")
+    assert limiter._take(Deadline(200)) is None
 
 
 def test_a_pause_at_the_cap_does_not_stop_the_call_that_has_the_last_credit(
