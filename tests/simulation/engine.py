@@ -190,7 +190,11 @@ class Engine:
             faulted = (state.faults, state.jumps) != (self.world.faults, self.world.jumps)
             workers = sum(other.kind == "worker" for other in state.running)
             promises.on_counts(
-                state, old, new, self.world.daily, alone=workers == self.world.batch == 1 and not faulted
+                state,
+                old,
+                new,
+                self.world.daily,
+                alone=workers == self.world.batch == 1 and not (faulted or state.killed),
             )
         state.settled &= _without_slots(old) == _without_slots(new)
         return running
@@ -238,6 +242,7 @@ class Engine:
         self.tree.drop(running.node)
         if killed:
             promises.on_kill(state, running)
+            state.killed = self.world.daily is not None
         state.messages = tuple(
             sorted(
                 message._replace(holder="") if message.holder == running.serial else message

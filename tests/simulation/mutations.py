@@ -47,7 +47,7 @@ REFUSED = "the output bucket refuses"
 BY_HAND = "disabled by hand"
 HEAD = "S3 fails before anything is paid"
 SLOTS = "paused and reopened while an upload waits for its slot"
-MIDNIGHT, ALLOWED = "a cap, and midnight", "more is allowed at the cap"
+MIDNIGHT, ALONE, ALLOWED = "a cap, and midnight", "a cap, and one environment that fails", "more is allowed at the cap"
 GIVEN_BACK, AT_PROBATION = "a credit is given back", "on probation at a cap"
 GONE, NO_URL, ODD, BROKEN, FORBIDDEN, KILLED = (
     f"one upload always fails ({kind})" for kind in ("gone", "no_url", "odd", "500", "403", "kill")
@@ -361,7 +361,7 @@ MUTATIONS = [
         _LIMITER,
         "if slot.reserved and error.billed is Billed.NO:",
         "if slot.reserved and error.billed is not Billed.YES:",
-        (MIDNIGHT,),
+        (ALONE,),
     ),
     Mutation(
         "the SDK repeats what gives a credit back",

@@ -227,25 +227,40 @@ def day_of(clock: float) -> int:
     return int(clock + ZONE_SECONDS) // DAY_SECONDS
 
 
-def on_spent(state: State, daily: int) -> None:
-    today = day_of(state.clock)
+def sent_at(running: Running, call: Call) -> float:
+    """When a paid call was decided on. It counts for that day: how long a request is on its way, nobody can bound."""
+    return next(
+        since for since, pending in zip(running.node.since, running.node.pending, strict=True) if pending is call
+    )
+
+
+def on_spent(state: State, sent: float, daily: int) -> None:
+    today = day_of(sent)
     spent = dict(state.spent).get(today, 0) + 1
     state.spent = tuple(sorted((dict(state.spent) | {today: spent}).items()))
     if spent > daily + dict(state.allowed).get(today, 0):
         broken(state, "safe: more is charged in a day than the cap, and what was allowed")
 
 
+def on_unknown(state: State, sent: float) -> None:
+    """A call failed, and the function cannot know that it was not charged: its credit stays reserved."""
+    today = day_of(sent)
+    state.unknown = tuple(sorted((dict(state.unknown) | {today: dict(state.unknown).get(today, 0) + 1}).items()))
+
+
 def on_counts(state: State, before: FrozenItem, after: FrozenItem, daily: int, *, alone: bool) -> None:
     """`alone`: nothing went wrong so far, and nobody else may have reserved a credit."""
     old, new = dict(before), dict(after)
     none: Value = ("N", Decimal(0))
-    if new.get("day_extra", none)[1] > old.get("day_extra", none)[1]:
+    if "day_change" in new and new["day_change"] != old.get("day_change"):
         day = day_of(float(new["day_ends"][1]) - 1)
-        extra = min(int(new["day_extra"][1]), state.granted)
+        extra = min(int(new.get("day_extra", none)[1]), state.granted)
         state.allowed = tuple(sorted((dict(state.allowed) | {day: extra}).items()))
     if alone and "paused_by" in new and "paused_by" not in old and new["reason"][1] == "daily_cap":
         today = day_of(float(new["day_ends"][1]) - 1)
-        if dict(state.spent).get(today, 0) < daily + dict(state.allowed).get(today, 0):
+        if dict(state.spent).get(today, 0) + dict(state.unknown).get(today, 0) < daily + dict(state.allowed).get(
+            today, 0
+        ):
             broken(state, "live: the intake is paused at the cap before that is reached")
 
 

@@ -18,7 +18,7 @@ def answer(world: World, state: State, running: Running, call: Call, what: str) 
         case "fetch":
             return _fetch(world, state, call.args[0], what)
         case _:
-            return _post(world, state, running, call.args[0], what)
+            return _post(world, state, running, call, what)
 
 
 def kills(world: World, call: Call) -> bool:
@@ -39,8 +39,9 @@ def _fetch(world: World, state: State, url: str, what: str) -> Answer:
     return pixelcut.fetch(state, url)
 
 
-def _post(world: World, state: State, running: Running, image_url: str, what: str) -> Answer:
+def _post(world: World, state: State, running: Running, call: Call, what: str) -> Answer:
     promises.on_post(state, running)
+    image_url = call.args[0]
     key, version_id = _key(image_url), image_url.partition("?")[2]
     outcome = what if what != "go" else world.service.get(key, "ok")
     if state.blocked and outcome == "ok":
@@ -55,11 +56,13 @@ def _post(world: World, state: State, running: Running, image_url: str, what: st
         etag = version.etag.strip('"') if version_id else _claimed(state, running, key)
         number = promises.on_charge(state, running, key, etag, flying=outcome == "ok")
         if world.daily is not None:
-            promises.on_spent(state, world.daily)
+            promises.on_spent(state, promises.sent_at(running, call), world.daily)
         if outcome == "ok":
             url = promises.result_url(key, etag, number)
             pixelcut.add_result(state, url, version.content or b"")
             return Answer(url)
+    elif outcome == "500" and world.daily is not None:
+        promises.on_unknown(state, promises.sent_at(running, call))
     return Answer(None, outcome)
 
 

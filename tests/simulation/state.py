@@ -92,7 +92,9 @@ class State:
         self.proved = False  # a cutout was written since the intake was reopened
         self.operator = ""  # what an operator has done: pausing, paused, resuming, by hand
         self.spent: tuple[tuple[int, int], ...] = ()  # credits charged, by day: see promises.py
+        self.unknown: tuple[tuple[int, int], ...] = ()  # of which that is not known, by day
         self.allowed: tuple[tuple[int, int], ...] = ()  # beyond the cap, by day
+        self.killed = False  # an environment was, also by its timeout: what it had reserved stays reserved
         self.granted = 0  # credits that operators have allowed, or are allowing
         self.last = ""  # the environment that moved last
         self.violation: str | None = None
@@ -126,7 +128,9 @@ class State:
             self.refused,
             self.operator,
             self.spent,
+            self.unknown,
             self.allowed,
             self.granted,
+            self.killed,
             self.idles,
         )

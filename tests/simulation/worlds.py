@@ -159,7 +159,19 @@ WORLDS = [
         faults=1,
         jumps=1,
     ),
-    World("a cap, and midnight", setup=(("counted",), *_TWO), actors=(_DAYS,), **_CAP),  # type: ignore[arg-type]
+    World(
+        "a cap, and midnight",
+        setup=(("counted",), *_TWO),
+        actors=(_DAYS,),
+        **_CAP | {"faults": 0},  # type: ignore[arg-type]
+    ),
+    World(
+        "a cap, and one environment that fails",
+        setup=(("counted",), *_TWO),
+        actors=(_DAYS,),
+        workers=1,
+        **_CAP,  # type: ignore[arg-type]
+    ),
     World(
         "more is allowed at the cap",
         setup=(("counted",), *_THREE),
