@@ -19,7 +19,7 @@ class Spending:
     """One period. `reserved` are the credits that are charged, on their way, or not known to be either.
 
     `extra` is what an operator allowed beyond the cap until the period `ends`, in seconds since the epoch, and `reason`
-    why. `cap` is None where there is none: what is reserved is counted as long as the other period has a cap.
+    why. Without a `cap` (None), what is reserved is counted as long as the other period has one.
     """
 
     name: str  # day or month

@@ -10,8 +10,8 @@ from cutout.operations import budget
 from cutout.operations.budget import Budget
 from cutout.operations.deployment import Deployment
 from remove_background.aws_errors import AwsError, error_code
-from remove_background.caps import REASONS, Counts
-from remove_background.intake import DISABLED_BY_HAND, FUNCTION, OPERATOR, IntakeItem, State, new_token
+from remove_background.caps import Counts
+from remove_background.intake import DISABLED_BY_HAND, OPERATOR, IntakeItem, State, new_token
 
 # States of an event source mapping that was disabled.
 _CLOSED = ("Disabled", "Disabling")
@@ -34,7 +34,7 @@ class Intake:
 
     @property
     def is_at_cap(self) -> bool:
-        return self.paused_by == FUNCTION and self.reason in REASONS.values()
+        return State(self.paused_by, self.reason).is_at_cap
 
 
 @dataclass(frozen=True, slots=True)

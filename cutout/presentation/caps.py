@@ -82,7 +82,7 @@ def word_plan(budget: Budget | str | None, credits_: int) -> Iterator[str]:
 
 
 def plan_as_json(budget: Budget | str | None, credits_: int) -> list[dict[str, Any]] | None:
-    """None where there is no cap or it is not known; a portion that begins now has no time."""
+    """None without a cap, or where that is not known; a portion that begins now has no time."""
     if budget is None or isinstance(budget, str):
         return None
     return [

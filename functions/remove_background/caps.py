@@ -81,7 +81,7 @@ class Part(NamedTuple):
 
 
 class Caps:
-    """`daily` and `monthly` are in credits, None where there is no cap; `zone` is a name of IANA's database.
+    """`daily` and `monthly` are in credits, None without a cap; `zone` is a name of IANA's database.
 
     Raises ValueError for a zone that is not known.
     """
@@ -182,26 +182,27 @@ class Caps:
         """
         period = counts.day if name == DAY else counts.month
         now = period.at(at)
-        ends = now.ends or self.end_of(name, at)
+        sets = f"SET {name}_ends = :ends, {name}_extra = :extra, {name}_reason = :reason, {name}_change = :change"
         values = {
-            ":ends": {"N": str(round(ends))},
+            ":ends": {"N": str(round(now.ends or self.end_of(name, at)))},
             ":extra": {"N": str(now.extra + credits_)},
             ":reason": {"S": reason},
             ":change": {"S": token},
         }
-        sets = f"SET {name}_ends = :ends, {name}_extra = :extra, {name}_reason = :reason, {name}_change = :change"
-        if period.ends is None:
-            return (
-                f"{sets}, {name}_credits = :none",
-                f"attribute_not_exists({name}_ends)",
-                values | {":none": {"N": "0"}},
-            )
-        if now.ends is None:
-            values |= {":none": {"N": "0"}, ":ended": {"N": str(round(period.ends))}}
-            return f"{sets}, {name}_credits = :none, {name}_begins = :ended", f"{name}_ends = :ended", values
-        if not now.change:
-            return sets, f"{name}_ends = :ends AND attribute_not_exists({name}_change)", values
-        return sets, f"{name}_ends = :ends AND {name}_change = :before", values | {":before": {"S": now.change}}
+        if now.ends is not None and now.change:
+            condition = f"{name}_ends = :ends AND {name}_change = :before"
+            values[":before"] = {"S": now.change}
+        elif now.ends is not None:
+            condition = f"{name}_ends = :ends AND attribute_not_exists({name}_change)"
+        else:  # it begins
+            sets += f", {name}_credits = :none"
+            condition = f"attribute_not_exists({name}_ends)"
+            values[":none"] = {"N": "0"}
+            if period.ends is not None:
+                sets += f", {name}_begins = :ended"
+                condition = f"{name}_ends = :ended"
+                values[":ended"] = {"N": str(round(period.ends))}
+        return sets, condition, values
 
     def _all(self, counts: Counts) -> Iterator[tuple[str, int | None, Period]]:
         yield DAY, self.daily, counts.day

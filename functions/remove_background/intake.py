@@ -82,6 +82,11 @@ class State(NamedTuple):
     switching: frozenset[str] = frozenset()
     counts: Counts = Counts()
 
+    @property
+    def is_at_cap(self) -> bool:
+        """Nothing has failed: the function paused it until the period of a cap ends, or more is allowed."""
+        return self.paused_by == FUNCTION and self.reason in REASONS.values()
+
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
         def number(name: str) -> float | None:
@@ -173,7 +178,7 @@ class Intake:
 
     def _note(self, seen: State) -> None:
         # In this order: another thread may read both in between.
-        self._at_cap = seen.paused_by == FUNCTION and seen.reason in REASONS.values()
+        self._at_cap = seen.is_at_cap
         self._paused = seen.paused_by is not None
 
     def admit(self, item: Mapping[str, Any], until: float, part: Part) -> bool:

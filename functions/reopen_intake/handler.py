@@ -61,7 +61,7 @@ class Found(NamedTuple):
 
         With two alarms at each cap that is reached, nobody would look at this one any more.
         """
-        waits_for_its_period = self.seen.reason in REASONS.values() and self.intake in AT_CAP
+        waits_for_its_period = self.seen.is_at_cap and self.intake in AT_CAP
         return self.intake not in (IS_OPEN, REOPENED) and not waits_for_its_period
 
 
@@ -110,7 +110,7 @@ class Watch:
         After the first pause, and one at a cap, it is enough that the visible cause is gone.
         """
         least = 0.0
-        if seen.reason in REASONS.values():
+        if seen.is_at_cap:
             return least
         if (in_vain := seen.fruitless - 1) > 0:
             least = min(MOST_WAIT_SECONDS, self.config.reopen_seconds * 2.0 ** min(in_vain - 1, 20))

@@ -111,7 +111,7 @@ MUTATIONS = [
         "a charge is always given back", _LEDGER, "claim.charges - (not charged)", "claim.charges - 1", (NO_URL, ONE)
     ),
     Mutation(
-        "an answer that the reference does not describe is no charge",
+        "an answer that the reference does not describe does not count as a charge",
         _LEDGER,
         "or error.counts_as_charge",
         "or error.retry_after is not None",
@@ -343,7 +343,7 @@ MUTATIONS = [
     ),
     # The caps
     Mutation(
-        "check, then act: the count is no condition of the reservation",
+        "check, then act: the reservation does not depend on the count",
         _CAPS,
         'f"{name}_credits <= :{name}_room"',
         'f"({name}_credits <= :{name}_room OR {name}_credits > :{name}_room)"',

@@ -63,6 +63,14 @@ def pause_at_cap(item: IntakeItem, reason: str = "daily_cap") -> None:
     assert item.read().paused_by == FUNCTION
 
 
+@pytest.fixture
+def at_cap(deployed: Deployment, item: IntakeItem, configure: Callable[..., None]) -> None:
+    """The function has paused the intake at the cap of the day."""
+    configure(**CAPS)
+    reserve(deployed, 2000, 5000)
+    pause_at_cap(item)
+
+
 def flat(text: str) -> str:
     return " ".join(text.split())
 
@@ -284,11 +292,8 @@ def test_a_pause_at_the_cap_ends_at_once(
 
 
 def test_json_says_that_the_intake_was_reopened(
-    deployed: Deployment, cutout: Cutout, item: IntakeItem, configure: Callable[..., None]
+    deployed: Deployment, cutout: Cutout, item: IntakeItem, at_cap: None
 ) -> None:
-    configure(**CAPS)
-    reserve(deployed, 2000, 5000)
-    pause_at_cap(item)
     found = cutout(*ALLOW, "--yes", "--json").json
     assert (found["reopened"], found["intake"]["open"]) == (True, True)
 
@@ -352,11 +357,8 @@ def test_what_another_does_meanwhile_is_not_undone(
     item: IntakeItem,
     monkeypatch: pytest.MonkeyPatch,
     other: str,
-    configure: Callable[..., None],
+    at_cap: None,
 ) -> None:
-    configure(**CAPS)
-    reserve(deployed, 2000, 5000)
-    pause_at_cap(item)
     change = stack_intake.change
 
     def act(deployed: Deployment, write: Any) -> stack_intake.Change:  # noqa: ANN401
@@ -377,11 +379,8 @@ def test_what_another_allows_at_the_same_moment_is_told(
     cutout: Cutout,
     item: IntakeItem,
     monkeypatch: pytest.MonkeyPatch,
-    configure: Callable[..., None],
+    at_cap: None,
 ) -> None:
-    configure(**CAPS)
-    reserve(deployed, 2000, 5000)
-    pause_at_cap(item)
     update = IntakeItem.update
 
     def allow_first(self: IntakeItem, *call: Any) -> Any:  # noqa: ANN401
@@ -431,14 +430,11 @@ def test_what_ends_it_after_it_was_recorded_does_not_hide_that(
     item: IntakeItem,
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,
-    configure: Callable[..., None],
+    at_cap: None,
 ) -> None:
     def fail(_: Deployment) -> None:
         raise error
 
-    configure(**CAPS)
-    reserve(deployed, 2000, 5000)
-    pause_at_cap(item)
     monkeypatch.setattr(stack_intake, "reopen_from_cap", fail)
     call = cutout(*ALLOW, "--yes")
     assert call.code == (130 if isinstance(error, KeyboardInterrupt) else 1)
@@ -451,11 +447,8 @@ def test_a_mapping_that_is_not_switched_yet_is_said(
     cutout: Cutout,
     item: IntakeItem,
     monkeypatch: pytest.MonkeyPatch,
-    configure: Callable[..., None],
+    at_cap: None,
 ) -> None:
-    configure(**CAPS)
-    reserve(deployed, 2000, 5000)
-    pause_at_cap(item)
     monkeypatch.setattr(IntakeItem, "settle", lambda *_: False)
     call = cutout(*ALLOW, "--yes")
     assert call.code == 0
@@ -474,11 +467,8 @@ def test_a_zone_that_is_not_known_is_named(
 
 
 def test_resume_says_how_a_pause_at_the_cap_ends(
-    deployed: Deployment, cutout: Cutout, item: IntakeItem, configure: Callable[..., None]
+    deployed: Deployment, cutout: Cutout, item: IntakeItem, at_cap: None
 ) -> None:
-    configure(**CAPS)
-    reserve(deployed, 2000, 5000)
-    pause_at_cap(item)
     call = cutout("resume")
     assert (
         "The function paused the intake: the daily cap is reached. While nothing is left, it does so again. It opens "
