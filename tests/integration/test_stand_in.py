@@ -252,6 +252,17 @@ def test_the_request_rate_is_limited_for_the_account(stand_in: StandIn) -> None:
     assert ask(API_KEY).status_code == 200
 
 
+def test_removals_at_the_same_time_are_limited(post: Post, stand_in: StandIn) -> None:
+    stand_in.change_settings(concurrent_requests=2, latency_seconds=0.5)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: post(), range(6)))
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert 1 <= len(refused) <= 4
+    assert {refusal(answer) for answer in refused} == {(429, "rate_limit_exceeded")}
+    assert post().status_code == 200  # the others have ended
+    assert stand_in.state()["credits_charged"] == 7 - len(refused)
+
+
 def test_a_result_expires(post: Post, stand_in: StandIn, session: requests.Session) -> None:
     url = post().json()["result_url"]
     assert session.get(url, timeout=10).status_code == 200

@@ -16,7 +16,8 @@ Switches, over HTTP while it runs, without a key:
 
     GET   /_stand_in/          a page for a person, with buttons
     GET   /_stand_in/state     settings, faults, requests by source, answers by status, a record of every charge
-    PATCH /_stand_in/settings  some of: credits, keys, latency_seconds, requests_per_second, result_seconds
+    PATCH /_stand_in/settings  some of: concurrent_requests, counted_by, credits, keys, latency_seconds,
+                               requests_per_second, result_seconds
     PUT   /_stand_in/faults    {"seed": 0, "rules": [{"on": "removal", "times": 3, "status": 503}]}, see `faults.Rule`
     POST  /_stand_in/reset     back to how it started; the results made so far are gone
 """
@@ -29,8 +30,9 @@ import signal
 import tempfile
 import threading
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -47,6 +49,7 @@ from cutout.local.pixelcut import switches
 from cutout.local.pixelcut.background import remove_background
 from cutout.local.pixelcut.errors import ApiError, answer_http_error, answer_wrong_switch, error_answer, no_credits
 from cutout.local.pixelcut.faults import Endpoint, Faults, Pause, Rule
+from cutout.local.pixelcut.limits import CountedBy, RequestLimit
 from cutout.local.pixelcut.picture import ImageError
 from cutout.local.pixelcut.removal_request import MAX_IMAGE_BYTES, StrictRequest, read_image, source_of
 from cutout.local.pixelcut.trickle import SLOW, Slow, SlowChannel
@@ -66,6 +69,8 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     keys: dict[str, Literal["good", "forbidden"]] = {API_KEY: "good"}
     latency_seconds: float = Field(default=0, ge=0, description="added to every answer of the API but refusals")
     requests_per_second: int | None = Field(default=None, ge=1, description="of the whole account; null: no limit")
+    counted_by: CountedBy = Field(default="sliding_window", description="how these are counted")
+    concurrent_requests: int | None = Field(default=None, ge=1, description="removals at the same time; null: any")
     result_seconds: float = Field(default=3600, ge=0, description="how long a result_url works; those given before too")
 
 
@@ -84,6 +89,7 @@ class StandIn:
         self._results: dict[str, float] = {}  # name of a result -> when it was made, oldest first
         self._sources: dict[str, str] = {}  # name of a result -> path of the image_url that it was made of
         self._settings = self._first_settings
+        self._removals = 0  # that run
         self._forget()
 
     def __enter__(self) -> Self:
@@ -150,7 +156,7 @@ class StandIn:
             self._answers: dict[str, Counter[str]] = defaultdict(Counter)
             self._asked: dict[str, Counter[str]] = defaultdict(Counter)
             self._charges: list[dict[str, str | None]] = []
-            self._recent: deque[float] = deque()  # when the requests of the last second came
+            self._limit = RequestLimit()
             for name in list(self._results):
                 self._delete(name)
 
@@ -201,6 +207,23 @@ class StandIn:
         return view
 
     def _removal(self) -> Response:
+        with self._running():
+            return self._remove()
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        with self._lock:
+            limit = self._settings.concurrent_requests
+            if limit and self._removals >= limit:
+                raise ApiError(429, "rate_limit_exceeded", "Too many requests at the same time")
+            self._removals += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._removals -= 1
+
+    def _remove(self) -> Response:
         self._authorise()
         if self._settings.credits < 1:
             raise no_credits()
@@ -227,13 +250,9 @@ class StandIn:
         if state == "forbidden":
             raise no_credits()
         with self._lock:
-            now = time.monotonic()
-            while self._recent and self._recent[0] <= now - 1:
-                self._recent.popleft()
             limit = self._settings.requests_per_second
-            if limit is not None and len(self._recent) >= limit:
+            if limit and not self._limit.admits(limit, self._settings.counted_by, time.monotonic()):
                 raise ApiError(429, "rate_limit_exceeded", "Too many requests")
-            self._recent.append(now)
         self._pause(self._settings.latency_seconds)
 
     def _charge(self, image: bytes, source: str | None, result: bytes) -> None:
