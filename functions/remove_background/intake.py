@@ -138,15 +138,15 @@ class Intake:
         if self._paused:
             raise IntakePaused("The intake is paused. The upload waits until it is reopened.")
 
-    def check_again(self) -> None:
-        """The same after a wait for a slot: others may have paused the intake meanwhile, or paused and reopened it.
+    def check_again(self, seconds: float) -> None:
+        """The same for a call so many seconds from now: others may have paused the intake, or paused and reopened it.
 
         A pause at a cap is none for a call whose credit is reserved: given back, it would reopen the intake, for the
         same again. Raises StorageUnavailable where the state cannot be known.
         """
         probation = False
         with self._looking:
-            if (not self._paused or self._at_cap) and time.monotonic() - self._open_at > TRUST_SECONDS:
+            if (not self._paused or self._at_cap) and time.monotonic() + seconds - self._open_at > TRUST_SECONDS:
                 probation = self._look()
         if not self._at_cap:
             self.check()

@@ -19,17 +19,17 @@ from .caps import Caps, Counts, Part, Reserved
 from .deadline import Deadline
 from .errors import Billed, CutoutError, OutOfTime, RateLimitExceeded, StorageUnavailable
 from .intake import IS_OPEN, ITEM, IntakeItem
+from .interval import Interval
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# Requests do not arrive as evenly as they are sent: with 1.015, some did not keep within the rate on one busy machine.
-MARGIN = 1.025
-# Seconds by which slots are reserved ahead. If a slot has started by the time DynamoDB answers, its request is late and
-# the next one follows too closely.
+# Requests do not arrive as evenly as they are sent: by so much of a second one may be later than the one a second after
+# it, where the API counts those of the last second.
+MARGIN = 1.008
+# Seconds by which slots are reserved ahead, and by which the intake is looked at before a slot. If a slot has started by
+# the time DynamoDB answers, its request is late and the next one follows too closely.
 LEAD = 0.15
-# A single 429 is a request that arrived a little early, and costs little time. Many of them add up.
-SLOWER, FASTER, SLOWEST = 1.05, 0.98, 16.0
 # Share of an invocation's time that must be left after the slot has begun, for the paid call and what follows it.
 RESERVE = 1 / 3
 # Seconds by which the probe outlives the invocation that holds it.
@@ -47,8 +47,8 @@ class Admission(Protocol):
         Where it may, `part` was written.
         """
 
-    def check_again(self) -> None:
-        """Raises a CutoutError where a call may not be made any more, after the wait for its slot."""
+    def check_again(self, seconds: float) -> None:
+        """Raises a CutoutError where a call may not be made any more whose slot begins in so many seconds."""
 
     def pause_at_cap(self, reason: str, condition: str, values: Mapping[str, Any]) -> None:
         """Pauses the intake if the condition holds, and raises IntakePaused."""
@@ -83,8 +83,7 @@ class RateLimiter:
         self._admission = admission
         self._caps = caps
         self._counts = Counts()  # seen last
-        self._shortest = MARGIN / requests_per_second
-        self._interval = self._shortest
+        self._interval = Interval(MARGIN / requests_per_second)
         self._lock = threading.Lock()
         self._reserving = threading.Lock()  # held by the thread that reserves slots for all that want one
         self._wanted = 0
@@ -103,23 +102,19 @@ class RateLimiter:
             time.sleep(deadline.remaining(reserve=RESERVE))
             raise OutOfTime("Too many requests wait for their slots.")
         try:
-            time.sleep(max(0.0, slot.at - time.time()))
-            self._admission.check_again()
+            _sleep_until(slot.at - LEAD)
+            self._admission.check_again(max(0.0, slot.at - time.time()))
+            _sleep_until(slot.at)
             if time.time() >= slot.ends:
                 raise OutOfTime("The day in which the request was to be sent has ended.")
             yield
         except CutoutError as error:
             if isinstance(error, RateLimitExceeded):
-                self._slow_down()
+                self._interval.lengthen()
             if slot.reserved and error.billed is Billed.NO:
                 self._give_back(slot.reserved)
             raise
-        with self._lock:
-            self._interval = max(self._shortest, self._interval * FASTER)
-
-    def _slow_down(self) -> None:
-        with self._lock:
-            self._interval = min(self._shortest * SLOWEST, self._interval * SLOWER)
+        self._interval.shorten()
 
     def _give_back(self, reserved: Reserved) -> None:
         try:
@@ -146,7 +141,7 @@ class RateLimiter:
 
     def _reserve(self, deadline: Deadline) -> list[Slot]:
         """One slot for each thread that wants one; where so many would not come in time, one, or none."""
-        wanted, interval = int(min(self._wanted, self._caps.least)), self._interval
+        wanted, interval = int(min(self._wanted, self._caps.least)), self._interval.seconds
         for slots in dict.fromkeys((wanted, 1)):
             latest = time.time() + deadline.remaining(reserve=RESERVE) - (slots - 1) * interval
             until = time.time() + deadline.remaining() + PROBE_MARGIN
@@ -188,10 +183,12 @@ class RateLimiter:
                 # Nobody waits.
                 values = {":soon": first, ":step": slots * interval}
                 nobody = "(attribute_not_exists(next_at) OR next_at < :soon)"
-                done, _ = self._update(":soon + :step", nobody, values, part)
+                done, item = self._update(":soon + :step", nobody, values, part)
+                queued = max(_next_at(item), part.begins, soon - LEAD)
             if done:
                 self._admission.note_open(asked)
-                return _slots(first, slots, interval, part)
+                # Where nobody waits, the first request need not wait for the time that is reserved ahead.
+                return [Slot(queued, part.ends, part.reserved), *_slots(first, slots, interval, part)[1:]]
         raise StorageUnavailable("Too many environments reserved their slots at once.")
 
     def _is_used_up(self, item: Mapping[str, Any], at: float, slots: int) -> bool:
@@ -226,6 +223,10 @@ class RateLimiter:
                 ) from None
             return False, item
         return True, answer.get("Attributes", {})
+
+
+def _sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.time()))
 
 
 def _times(values: Mapping[str, float]) -> dict[str, dict[str, str]]:

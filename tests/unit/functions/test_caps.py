@@ -152,7 +152,7 @@ def test_a_credit_is_reserved_with_its_slot(limiter: RateLimiter, clients: Clien
 
 
 def test_a_success_costs_the_calls_that_it_costs_without_a_cap(
-    make_limiter: Callable[..., RateLimiter], clients: Clients, monkeypatch: pytest.MonkeyPatch
+    make_limiter: Callable[..., RateLimiter], clients: Clients, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
     update = clients.dynamodb.update_item
@@ -166,8 +166,9 @@ def test_a_success_costs_the_calls_that_it_costs_without_a_cap(
     for daily in (None, 1000):
         clients.dynamodb.delete_item(TableName="ledger", Key=ITEM)
         limiter = make_limiter(daily)
-        for _ in range(10):
+        for number in range(10):
             pay(limiter)
+            clock.sleep((number + 1) % 2)  # the first of the day comes alone; then each second one follows at once
         made.append(len(calls))
         calls.clear()
     assert made[0] == made[1]

@@ -248,7 +248,7 @@ def test_a_look_at_an_open_intake_does_not_keep_the_failures_in_a_row(
     fail(intake, "a")
     pay(intake)
     clock.sleep(5.1)
-    intake.check_again()
+    intake.check_again(0)
     intake.report_success()
     assert item.read().failing == frozenset()
 
@@ -419,13 +419,13 @@ def test_no_call_is_made_after_a_wait_in_which_the_intake_may_have_been_paused(
         patched.setattr(intake._item, "_table", "nowhere")
         for _ in range(2):
             with pytest.raises(StorageUnavailable, match="ResourceNotFoundException") as caught:
-                intake.check_again()
+                intake.check_again(0)
             assert caught.value.billed is Billed.NO
     if paused:
         with pytest.raises(IntakePaused):
-            intake.check_again()
+            intake.check_again(0)
     else:
-        intake.check_again()
+        intake.check_again(0)
 
 
 @pytest.mark.parametrize("by", [FUNCTION, OPERATOR])
@@ -1073,9 +1073,9 @@ def test_a_call_that_waited_long_for_its_slot_checks_for_a_pause_meanwhile(
     clock.sleep(waited)
     if notices:
         with pytest.raises(IntakePaused):
-            intake.check_again()
+            intake.check_again(0)
     else:
-        intake.check_again()
+        intake.check_again(0)
 
 
 def test_an_environment_that_has_never_known_it_open_looks(intake: Intake, item: IntakeItem, clock: Clock) -> None:
@@ -1083,7 +1083,7 @@ def test_an_environment_that_has_never_known_it_open_looks(intake: Intake, item:
     item.pause(OPERATOR, "new prices")
     clock.now = 5.1
     with pytest.raises(IntakePaused):
-        intake.check_again()
+        intake.check_again(0)
 
 
 def test_a_look_that_finds_it_open_is_trusted_like_a_slot(
@@ -1091,13 +1091,13 @@ def test_a_look_that_finds_it_open_is_trusted_like_a_slot(
 ) -> None:
     pay(intake)
     clock.sleep(5.1)
-    intake.check_again()
+    intake.check_again(0)
     item.pause(OPERATOR, "new prices")
     clock.sleep(4.8)
-    intake.check_again()
+    intake.check_again(0)
     clock.sleep(0.3)
     with pytest.raises(IntakePaused):
-        intake.check_again()
+        intake.check_again(0)
 
 
 def test_a_call_that_waited_while_it_was_paused_and_reopened_needs_the_probe(
@@ -1109,10 +1109,10 @@ def test_a_call_that_waited_while_it_was_paused_and_reopened_needs_the_probe(
     clock.sleep(5.1)
     for _ in range(2):  # all that wait, not only the one that looks first
         with pytest.raises(IntakePaused) as caught:
-            intake.check_again()
+            intake.check_again(0)
         assert not caught.value.is_paused
     pay(intake)  # with the probe
-    intake.check_again()
+    intake.check_again(0)
 
 
 def test_a_thread_that_waits_does_not_call_because_another_one_has_the_probe(
@@ -1126,7 +1126,7 @@ def test_a_thread_that_waits_does_not_call_because_another_one_has_the_probe(
     probe.start()
     probe.join()
     with pytest.raises(IntakePaused) as caught:
-        intake.check_again()
+        intake.check_again(0)
     assert not caught.value.is_paused
 
 
@@ -1156,7 +1156,7 @@ def test_an_answer_that_took_long_says_nothing_about_now(
     monkeypatch.setattr(clients.dynamodb, name, answer_late)
     if call == "look":
         with pytest.raises(StorageUnavailable, match="too slowly"):
-            intake.check_again()
+            intake.check_again(0)
     with pytest.raises(IntakePaused):
         pay(intake)
 
