@@ -43,7 +43,6 @@ SCALED = {
 # A kill is to hit one upload.
 ONE_BY_ONE = {
     "BatchSize: 10": "BatchSize: 1",
-    "MaximumBatchingWindowInSeconds: 2": "MaximumBatchingWindowInSeconds: 0",
 }
 
 
