@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import calls, cold_start, invocation, memory, money, throughput
+from bench import calls, cold_start, invocation, latency, memory, money, throughput
 from bench.report import Part, as_page, as_text
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -14,6 +14,7 @@ def measure() -> Iterator[Part]:
     runs, counted = invocation.measure_runs(), calls.count()
     yield invocation.measure(runs)
     yield memory.measure()
+    yield latency.measure()
     yield throughput.measure()
     yield money.measure(runs, counted)
     yield calls.measure(counted)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from bench import prices
 from bench.services import Services
 
 Handler = Literal["ours", "one after another", "naive"]
@@ -77,7 +78,7 @@ class Context:
 
     aws_request_id = "5c2b0c9e-4f5c-4b6e-9d1a-000000000000"
     function_name = "cutout-RemoveBackground"
-    memory_limit_in_mb = 512
+    memory_limit_in_mb = prices.LAMBDA_MB
     invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:cutout-RemoveBackground"
 
     def get_remaining_time_in_millis(self) -> int:

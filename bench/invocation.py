@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias, get_args
 
-from bench import child, pictures, services
+from bench import child, pictures, prices, services
 from bench.child import SOURCE, Handler, Log
 from bench.report import Goal, Part, Table, as_text, number
 
@@ -91,10 +91,13 @@ def measure(runs: Runs | None = None) -> Part:
                 "The request rate is set to 1,000 a second."
             ),
             (
-                "Before each request, ours waits 0.15 s for its slot, which is reserved ahead: half of its wall at "
-                "0 s, and ten times that one after another."
+                "Ours waits up to 0.15 s for the slots of its requests, which are reserved ahead: half of its wall at 0 s, "
+                "and ten times that one after another. Only the first request after a pause is sent at once."
             ),
-            "A function of 512 MB has 0.29 of a core: on Lambda the CPU takes 3.5 times as long as here.",
+            (
+                f"A function of {prices.LAMBDA_MB} MB has {prices.LAMBDA_CORES:.2f} of a core: on Lambda the CPU takes "
+                f"{1 / prices.LAMBDA_CORES:.1f} times as long as here."
+            ),
         ],
         PICTURE.name,
     )

@@ -71,21 +71,22 @@ def draw_memory(path: Path, peaks: "Sequence[Peak]", most_mb: float) -> None:
     _save(figure, path)
 
 
-def draw_throughput(path: Path, shares: Mapping[int, tuple[float, float]]) -> None:
-    """`shares`, by the size of the backlog: of the permitted rate that was used, and of requests answered 429."""
+def draw_throughput(path: Path, rows: Mapping[str, tuple[float, float]], goals: tuple[float, float]) -> None:
+    """Of each row the permitted rate that was used, and the requests answered 429, as shares; `goals` in percent."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
-    used, refused = figure.subplots(1, 2)
-    backlogs = [f"{backlog:,}" for backlog in shares]
+    used, refused = figure.subplots(1, 2, sharey=True)
     for axes, column, goal, title in (
-        (used, 0, 95, "Share of the permitted request rate used, %"),
-        (refused, 1, 1, "Share of requests answered 429, %"),
+        (used, 0, goals[0], "Share of the permitted request rate used, %"),
+        (refused, 1, goals[1], "Share of requests answered 429, %"),
     ):
-        bars = axes.bar(backlogs, [100 * share[column] for share in shares.values()], 0.5, color=COLOURS["ours"])
-        # Inside the bars, as the line of the goal is above them.
-        axes.bar_label(bars, fmt="%.3g", fontsize=8, label_type="center", bbox={"fc": "white", "ec": "none", "pad": 1})
-        _draw_goal(axes, goal, "at most" if column else "at least")
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel("uploads in the backlog")
+        bars = axes.barh(list(rows), [100 * row[column] for row in rows.values()], 0.6, color=COLOURS["ours"])
+        # Inside the bars: the line of the goal is at their ends.
+        inside = {"label_type": "center", "bbox": {"fc": "white", "ec": "none", "pad": 1}}
+        axes.bar_label(bars, fmt="%.3g", fontsize=8, **(inside if column == 0 else {"padding": 2}))
+        axes.axvline(goal, color=GOAL, linewidth=1, linestyle="--")
+        axes.set_title(f"{title} (goal: {'at most' if column else 'at least'} {goal:g})", fontsize=10)
+    used.invert_yaxis()
+    refused.margins(x=0.15)
     _save(figure, path)
 
 

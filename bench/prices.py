@@ -5,10 +5,11 @@ LAMBDA_GB_SECOND = 0.0000133334
 LAMBDA_REQUEST = 0.20 / 1e6
 # For each GB of /tmp above the first half.
 LAMBDA_STORAGE_GB_SECOND = 0.0000000309
-# Share of a core that a function of 512 MB gets: one at 1,769 MB.
+# The template's memory, and the share of a core that comes with it: one at 1,769 MB.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
-LAMBDA_CORES = 512 / 1769
-LAMBDA_GB = 512 / 1024
+LAMBDA_MB = 320
+LAMBDA_CORES = LAMBDA_MB / 1769
+LAMBDA_GB = LAMBDA_MB / 1024
 LAMBDA_STORAGE_GB = (2048 - 512) / 1024  # of ours; the naive handler writes no file
 # Bytes of the START, END and REPORT lines that Lambda itself logs for an invocation.
 LAMBDA_LOG_BYTES = 350

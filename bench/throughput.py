@@ -3,30 +3,129 @@
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple, Self
 
 from bench import pictures
 from bench.report import Goal, Part, Table, as_text, number
-from testbed.backlog import Drained, backlog, drain
-from testbed.harness import BACKOFF, WINDOW
+from cutout.local.pixelcut.limits import RequestLimit
+from remove_background.caps import Caps
+from remove_background.deadline import Deadline
+from remove_background.intake import Intake
+from remove_background.rate_limiter import RateLimiter
+from testbed.backlog import backlog, drain
+from testbed.harness import Testbed, await_end
+from testbed.witness import Removal
 
-# Scales time: an account's usual 5 requests per second, and Pixelcut's 3 seconds. The limits are the local cloud, which
-# makes about 38 cutouts per second, and the machine's own delays, which are not scaled.
-SCALE = 6
-RATE, LATENCY_SECONDS = 5 * SCALE, 3 / SCALE
-# The batching window and the back-off after a 429: scaled they are a third of a second, and settings are whole seconds.
-SCALED = {WINDOW: 0, BACKOFF: 0}
-BACKLOGS = (500, 2_000, 10_000)
+# What this machine carries: the local cloud makes about 20 to 40 cutouts a second with nothing to wait for.
+RATE, LATENCY_SECONDS, BATCHES = 10, 3, 5
+BACKLOGS = (250, 1_000)
+# The limiter alone.
+ALONE = 500
+# "Commonly", and the template's defaults.
+ACCOUNT_RATE, ACCOUNT_UPLOADS = 5, 300
+COUNTED_BY = {"sliding_window": "a sliding window", "fixed_window": "a fixed window", "token_bucket": "a token bucket"}
+# An account that limits the requests at the same time, and then no more.
+AT_ONCE, AT_ONCE_LATENCY = 8, 1
+AT_ONCE_UPLOADS, LIFTED_UPLOADS, FOUND_AFTER, BACK_SECONDS = 300, 700, 0.5, 20
 QUICK_UPLOADS = 300  # with the stand-in answering at once
 DEMO_SECONDS = 10
+LEAST_USED, MOST_REFUSED = 99, 0.5  # percent
 PICTURE = Path(__file__).with_name("throughput.svg")
 ROOT = Path(__file__).parents[1]
 
 
-def measure_backlog(uploads: int) -> Drained:
-    with backlog(uploads, rate=RATE, latency=LATENCY_SECONDS, scaled=SCALED) as testbed:
-        return drain(testbed, uploads, 2 * uploads / RATE)
+class Use(NamedTuple):
+    """Of some requests: the share of the permitted rate that was used, and that of those answered 429."""
+
+    share: float
+    refused: float
+    requests: int
+    most_in_a_second: int
+
+    @classmethod
+    def of(cls, requests: Sequence[tuple[float, bool]], rate: float) -> Self:
+        """Of requests by time, each with whether it was admitted."""
+        times = [time_ for time_, _ in requests]
+        admitted = sum(admitted for _, admitted in requests)
+        most = max(sum(moment - 1 < time_ <= moment for time_ in times) for moment in times)
+        share = (admitted - 1) / (rate * (times[-1] - times[0]))
+        return cls(share, 1 - admitted / len(requests), len(requests), most)
+
+    def row(self, name: str) -> tuple[str, ...]:
+        return name, f"{self.requests:,}", f"{self.share:.1%}", f"{self.refused:.2%}", str(self.most_in_a_second)
+
+
+def _admitted(removals: Sequence[Removal]) -> list[tuple[float, bool]]:
+    return [(removal.came, removal.status != 429) for removal in removals]
+
+
+def measure_backlog(uploads: int) -> Use:
+    with backlog(uploads, rate=RATE, latency=LATENCY_SECONDS, batches=BATCHES) as testbed:
+        drain(testbed, uploads, 2 * uploads / RATE)
+        return Use.of(_admitted(testbed.stand_in.removals()), RATE)
+
+
+def measure_counted(counted_by: str) -> Use:
+    """With the template's defaults, at the rate that is common."""
+    limits = {"requests_per_second": ACCOUNT_RATE, "counted_by": counted_by}
+    with backlog(ACCOUNT_UPLOADS, rate=ACCOUNT_RATE, latency=LATENCY_SECONDS, limits=limits) as testbed:
+        drain(testbed, ACCOUNT_UPLOADS, 2 * ACCOUNT_UPLOADS / ACCOUNT_RATE)
+        return Use.of(_admitted(testbed.stand_in.removals()), ACCOUNT_RATE)
+
+
+def measure_at_once() -> tuple[Use, Use, Use]:
+    """Of a limit of requests at the same time: while it is found, then, and once it is lifted."""
+    uploads, limits = AT_ONCE_UPLOADS + LIFTED_UPLOADS, {"concurrent_requests": AT_ONCE}
+    with backlog(uploads, rate=RATE, latency=AT_ONCE_LATENCY, batches=BATCHES, limits=limits) as testbed:
+        testbed.open_intake()
+        _await_charges(testbed, AT_ONCE_UPLOADS)
+        lifted = time.time()
+        testbed.stand_in.change_settings(concurrent_requests=None)
+        _await_charges(testbed, uploads)
+        requests = _admitted(testbed.stand_in.removals())
+    limited = [request for request in requests if request[0] < lifted]
+    found = limited[0][0] + FOUND_AFTER * (lifted - limited[0][0])
+    permitted = AT_ONCE / AT_ONCE_LATENCY
+    last = requests[-1][0] - BACK_SECONDS
+    return (
+        Use.of([request for request in limited if request[0] < found], permitted),
+        Use.of([request for request in limited if request[0] >= found], permitted),
+        Use.of([request for request in requests if request[0] >= last], RATE),
+    )
+
+
+def _await_charges(testbed: Testbed, count: int) -> None:
+    if not await_end(lambda: testbed.stand_in.credits_charged() >= count, 3 * count / RATE + 60):
+        sys.exit(f"Only {testbed.stand_in.credits_charged()} of {count} uploads were paid for in time.")
+
+
+def measure_alone() -> Use:
+    """The rate limiters of some environments, in one process, with nothing to do besides; DynamoDB is moto's."""
+    with backlog(0, rate=RATE, latency=0) as testbed:
+        clients = SimpleNamespace(dynamodb=testbed.dynamodb, dynamodb_once=testbed.dynamodb)
+        sent: list[float] = []
+        left = threading.Semaphore(ALONE)
+
+        def work(limiter: RateLimiter) -> None:
+            while left.acquire(blocking=False):
+                with limiter.slot(Deadline(100)):
+                    sent.append(time.time())
+                    time.sleep(LATENCY_SECONDS)
+
+        with ThreadPoolExecutor(10 * BATCHES) as threads:
+            for _ in range(BATCHES):
+                intake = Intake(testbed.dynamodb, testbed.table, failures_in_a_row=10)
+                limiter = RateLimiter(clients, testbed.table, RATE, intake, Caps(None, None, "UTC"))
+                for _ in range(10):
+                    threads.submit(work, limiter)
+    limit, times = RequestLimit(), sorted(sent)
+    return Use.of([(moment, limit.admits(RATE, "sliding_window", moment)) for moment in times], RATE)
 
 
 def measure_local_cloud() -> float:
@@ -48,35 +147,42 @@ def measure_demo() -> tuple[float, float]:
         return first, time.monotonic() - begun
 
 
-def share_used(drained: Drained) -> float:
-    """The share of the requests that the account permits while the backlog lasts."""
-    return (drained.requests - drained.refused) / (RATE * drained.busy)
-
-
 def measure() -> Part:
-    found = {uploads: measure_backlog(uploads) for uploads in BACKLOGS}
-    shares = {uploads: (share_used(drained), drained.refused / drained.requests) for uploads, drained in found.items()}
-    pictures.draw_throughput(PICTURE, shares)
-    few, many = found[BACKLOGS[0]].busy / BACKLOGS[0], found[BACKLOGS[-1]].busy / BACKLOGS[-1]
+    alone = measure_alone()
+    backlogs = {uploads: measure_backlog(uploads) for uploads in BACKLOGS}
+    counted = {counted_by: measure_counted(counted_by) for counted_by in COUNTED_BY}
+    finding, found, back = measure_at_once()
     first, whole = measure_demo()
-    rows = [
-        (
-            f"{uploads:,}",
-            number(drained.seconds),
-            f"{shares[uploads][0]:.1%}",
-            f"{shares[uploads][1]:.2%}",
-            str(drained.most_in_a_second),
-        )
-        for uploads, drained in found.items()
-    ]
-    least, most = min(share for share, _ in shares.values()), max(share for _, share in shares.values())
+    few, many = (backlogs[uploads] for uploads in (BACKLOGS[0], BACKLOGS[-1]))
+    bars = {
+        "the limiter alone": alone,
+        **{f"{uploads:,} uploads": use for uploads, use in backlogs.items()},
+        **{f"5 a second, {name}": counted[counted_by] for counted_by, name in COUNTED_BY.items()},
+        f"{AT_ONCE} at once, found": found,
+    }
+    pictures.draw_throughput(
+        PICTURE, {name: (use.share, use.refused) for name, use in bars.items()}, (LEAST_USED, MOST_REFUSED)
+    )
+    delayed = "this machine runs everything, and delays some requests by more than the margin"
     return Part(
         "Throughput",
         [
             Table(
-                f"A backlog, at {RATE} requests a second and {LATENCY_SECONDS:g} s an answer (5 and 3 s, scaled):",
-                ("uploads", "seconds until the last cutout", "rate used", "answered 429", "most within a second"),
-                rows,
+                "Backlogs. Each share is of what the account permits:",
+                ("", "requests", "rate used", "answered 429", "most within a second"),
+                [
+                    alone.row(f"{RATE} a second: the limiter alone"),
+                    *(use.row(f"{RATE} a second: {uploads:,} uploads") for uploads, use in backlogs.items()),
+                    *(
+                        counted[counted_by].row(
+                            f"{ACCOUNT_RATE} a second, counted by {name}: {ACCOUNT_UPLOADS} uploads"
+                        )
+                        for counted_by, name in COUNTED_BY.items()
+                    ),
+                    finding.row(f"{AT_ONCE} requests at the same time: while the limit is found"),
+                    found.row(f"{AT_ONCE} requests at the same time: then"),
+                    back.row(f"{AT_ONCE} at the same time, lifted: the last {BACK_SECONDS} s, of {RATE} a second"),
+                ],
             ),
             Table(
                 "The local cloud:",
@@ -90,20 +196,44 @@ def measure() -> Part:
         ],
         goals=[
             Goal(
-                "Share of the permitted rate used, in percent",
-                100 * least,
-                95,
+                "Share of the permitted rate that the limiter uses, in percent",
+                100 * alone.share,
+                LEAST_USED,
                 at_least=True,
-                stands_in_the_way="at this rate the local cloud, the stand-in and the functions need nearly all of two "
-                "cores, and are late where the machine is slow",
             ),
             Goal(
-                "Requests answered 429, in percent",
-                100 * most,
-                1,
-                stands_in_the_way="this machine runs everything, and delays some requests by more than the margin",
+                "The same for the largest backlog",
+                100 * many.share,
+                LEAST_USED,
+                at_least=True,
+                stands_in_the_way="the limiter's own loss is that of the row above it; the rest is this machine's",
             ),
-            Goal("Seconds per image, of the largest backlog over the smallest", many / few, 1.1),
+            Goal(
+                "The same at 5 a second, however it is counted",
+                100 * min(use.share for use in counted.values()),
+                LEAST_USED,
+                at_least=True,
+                stands_in_the_way=delayed,
+            ),
+            Goal("Requests answered 429, of the limiter alone, in percent", 100 * alone.refused, MOST_REFUSED),
+            Goal("The same for the largest backlog", 100 * many.refused, MOST_REFUSED, stands_in_the_way=delayed),
+            Goal(
+                "The same at 5 a second, however it is counted",
+                100 * max(use.refused for use in counted.values()),
+                MOST_REFUSED,
+                stands_in_the_way=delayed,
+            ),
+            Goal(
+                "Requests answered 429 once a limit of requests at the same time is found, in percent",
+                100 * found.refused,
+                5,
+            ),
+            Goal("Rate used soon after it is lifted, in percent", 100 * back.share, 90, at_least=True),
+            Goal(
+                "Seconds per image, of the largest backlog over the smallest",
+                few.share / many.share,
+                1.1,
+            ),
             Goal(
                 "`make run` to its first cutout, in seconds",
                 first,
@@ -113,12 +243,16 @@ def measure() -> Part:
         ],
         notes=[
             (
+                f"Answers take {LATENCY_SECONDS} s, {AT_ONCE_LATENCY} s where the requests at the same time are "
+                f"limited. {BATCHES} batches run at once; at {ACCOUNT_RATE} a second, the template's default."
+            ),
+            (
                 "The rate is that from the first request to the last; the start of the environments, all at once on "
                 "this machine, and the last answer come on top."
             ),
             (
-                "The batching window of 2 s, and the back-off of up to 2 s after a 429, are scaled to 0: both are "
-                "whole seconds."
+                f"The limiter alone: the threads of {BATCHES} environments in one process, each with an answer of "
+                f"{LATENCY_SECONDS} s; its requests are counted by a sliding window."
             ),
             "What bounds the local cloud is moto: it is one process, and answers S3 and DynamoDB one call at a time.",
         ],
@@ -129,8 +263,7 @@ def measure() -> Part:
 def main() -> None:
     if sizes := [int(size) for size in sys.argv[1:]]:
         for uploads in sizes:
-            drained = measure_backlog(uploads)
-            print(f"{uploads:,} uploads: {share_used(drained):.1%} of the rate used, {drained}")
+            print(f"{uploads:,} uploads: {measure_backlog(uploads)}")
         return
     print(as_text(measure()))
 

@@ -13,6 +13,7 @@ import typer
 from samtranslator.yaml_helper import yaml_parse
 
 from bench import prices
+from bench.money import CONCURRENCY
 from cutout.__main__ import COMMANDS, CONTEXT, app, load
 from cutout.presentation.advice import ADVICE, OTHER
 
@@ -44,7 +45,10 @@ def costs() -> Iterator[str]:
     measured = _find(results, r"Made by `make bench` on ([\d-]+)")
     backlog, alone = (
         float(_find(results, pattern).replace(",", ""))
-        for pattern in (r"4 batches at once \| ([\d.,]+) \|", r"batch of one, at about ([\d,]+) GB-seconds")
+        for pattern in (
+            rf"{CONCURRENCY} batches at once \| ([\d.,]+) \|",
+            r"batch of one, at about ([\d,]+) GB-seconds",
+        )
     )
     writes = int(_find(results, r"\| UpdateItem \| (\d+) \|"))
     each_alone = alone * prices.LAMBDA_GB_SECOND + 1000 * (
@@ -56,7 +60,8 @@ def costs() -> Iterator[str]:
         + prices.LAMBDA_LOG_BYTES * prices.LOG_BYTE
     )
     parts = {
-        ("Lambda, GB-seconds, of 512 MB on arm64", f"{backlog:,.0f}"): backlog * prices.LAMBDA_GB_SECOND,
+        (f"Lambda, GB-seconds, of {prices.LAMBDA_MB} MB on arm64", f"{backlog:,.0f}"): backlog
+        * prices.LAMBDA_GB_SECOND,
     }
     for name, number, dollars in re.findall(
         r"^\| (\w[^|]*, [^|]*) \| ([\d.,]+) \| ([\d.]+) \|",

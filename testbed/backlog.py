@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from testbed.harness import ENABLED, Testbed, await_end, deployed, picture, quick_queues
 
-UNSCALED: Mapping[str, object] = MappingProxyType({})
+NONE: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,16 @@ class Drained:
 
 
 @contextmanager
-def backlog(uploads: int, *, rate: int, latency: float, scaled: Mapping[str, object] = UNSCALED) -> Iterator[Testbed]:
-    """A stack with that many uploads in its queue; the stand-in allows `rate` requests a second."""
-    with deployed({ENABLED: False, **scaled}, parameters={"RequestsPerSecond": str(rate)}) as testbed:
-        testbed.stand_in.change_settings(requests_per_second=rate, latency_seconds=latency)
+def backlog(
+    uploads: int, *, rate: int, latency: float, batches: int | None = None, limits: Mapping[str, object] = NONE
+) -> Iterator[Testbed]:
+    """A stack with that many uploads in its queue; `batches` are worked on at the same time, by default the template's.
+
+    The stand-in allows `rate` requests a second, or has the `limits` of its settings.
+    """
+    parameters = {"RequestsPerSecond": str(rate)} | ({"MaximumConcurrency": str(batches)} if batches else {})
+    with deployed({ENABLED: False}, parameters=parameters) as testbed:
+        testbed.stand_in.change_settings(latency_seconds=latency, **(limits or {"requests_per_second": rate}))
         # The event by which S3 tests a notification.
         testbed.sqs.purge_queue(QueueUrl=testbed.outputs["UploadQueueUrl"])
         with quick_queues(), ThreadPoolExecutor(8) as uploaders:

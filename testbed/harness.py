@@ -39,7 +39,6 @@ BACKOFF = "Resources.RemoveBackground.Properties.Environment.Variables.BACKOFF_S
 REOPEN = "Resources.ReopenIntake.Properties.Environment.Variables.REOPEN_SECONDS"
 _EVENTS = "Resources.RemoveBackground.Properties.Events.Uploads.Properties"
 ENABLED = f"{_EVENTS}.Enabled"
-WINDOW = f"{_EVENTS}.MaximumBatchingWindowInSeconds"
 
 
 @dataclass
@@ -55,9 +54,9 @@ class Testbed:
     def __post_init__(self) -> None:
         self.s3, self.sqs, self.functions = (self.cloud.client(name) for name in ("s3", "sqs", "lambda"))
         self.input, self.output = self.outputs["InputBucketName"], self.outputs["OutputBucketName"]
-        self._dynamodb = self.cloud.client("dynamodb")
-        (table,) = self._dynamodb.list_tables()["TableNames"]
-        self._intake: dict[str, Any] = {"TableName": table, "Key": {"id": {"S": "intake"}}}
+        self.dynamodb = self.cloud.client("dynamodb")
+        (self.table,) = self.dynamodb.list_tables()["TableNames"]
+        self._intake: dict[str, Any] = {"TableName": self.table, "Key": {"id": {"S": "intake"}}}
         (self._mapping,) = self.functions.list_event_source_mappings()["EventSourceMappings"]
 
     def upload(self, key: str, body: bytes) -> str:
@@ -67,23 +66,23 @@ class Testbed:
 
     def open_intake(self) -> None:
         """As `cutout resume` does: changes the item, and the mapping follows."""
-        self._dynamodb.update_item(**self._intake, UpdateExpression="REMOVE paused_by, reason, since")
+        self.dynamodb.update_item(**self._intake, UpdateExpression="REMOVE paused_by, reason, since")
         self.functions.update_event_source_mapping(UUID=self._mapping["UUID"], Enabled=True)
 
     def allow(self, credits_: int) -> None:
         """So many more today, as `cutout cap` does; the day that is counted ends when it was to."""
-        item = IntakeItem(self._dynamodb, self._intake["TableName"])
+        item = IntakeItem(self.dynamodb, self.table)
         item.allow(Caps(1, None, "UTC"), DAY, credits_, "the rest")
 
     @property
     def day(self) -> Period:
         """What is reserved of a cap."""
-        return Counts.of(self._dynamodb.get_item(**self._intake, ConsistentRead=True).get("Item", {})).day
+        return Counts.of(self.dynamodb.get_item(**self._intake, ConsistentRead=True).get("Item", {})).day
 
     @property
     def intake_is_paused(self) -> bool:
         """By its item, which every paid call obeys; the mapping follows when ReopenIntake runs."""
-        return "paused_by" in self._dynamodb.get_item(**self._intake, ConsistentRead=True).get("Item", {})
+        return "paused_by" in self.dynamodb.get_item(**self._intake, ConsistentRead=True).get("Item", {})
 
     @property
     def intake_is_open(self) -> bool:

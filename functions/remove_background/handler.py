@@ -164,7 +164,7 @@ def _count(endings: Sequence[Ending], credits_charged: "deque[Billed]", tried: S
         metrics.flush_metrics()
 
 
-# Build the worker during init: Lambda gives more CPU then than 512 MB get afterwards.
+# Build the worker during init: Lambda gives more CPU then than the function's memory brings afterwards.
 with contextlib.suppress(ConfigError):  # each invocation says it
     _worker()
 gc.freeze()  # Exclude these objects from later collections.

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # Requests do not arrive as evenly as they are sent: by so much of a second one may be later than the one a second after
 # it, where the API counts those of the last second.
 MARGIN = 1.008
-# Seconds by which slots are reserved ahead, and by which the intake is looked at before a slot. If a slot has started by
-# the time DynamoDB answers, its request is late and the next one follows too closely.
+# Seconds by which slots are reserved ahead, and by which the intake is looked at before a slot. If a slot has started
+# by the time DynamoDB answers, its request is late and the next one follows too closely.
 LEAD = 0.15
 # Share of an invocation's time that must be left after the slot has begun, for the paid call and what follows it.
 RESERVE = 1 / 3

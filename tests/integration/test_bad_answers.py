@@ -29,7 +29,7 @@ SERVICE = {f"service-{number}": row for number, row in enumerate(service_rows())
 RESULTS = {f"result-{number}": row for number, row in enumerate(result_rows())}
 ROWS = SERVICE | RESULTS
 THREADS = 16
-# The memory left for ten uploads at a time in a function of 512 MB; six rows run at a time here.
+# The memory left for ten uploads at a time in a function of 320 MB; six rows run at a time here.
 LARGE_AT_A_TIME = 6
 MOST_BYTES = 30_000_000
 

@@ -89,7 +89,7 @@ class StandIn:
         self._results: dict[str, float] = {}  # name of a result -> when it was made, oldest first
         self._sources: dict[str, str] = {}  # name of a result -> path of the image_url that it was made of
         self._settings = self._first_settings
-        self._removals = 0  # that run
+        self._in_progress = 0
         self._forget()
 
     def __enter__(self) -> Self:
@@ -214,14 +214,14 @@ class StandIn:
     def _running(self) -> Iterator[None]:
         with self._lock:
             limit = self._settings.concurrent_requests
-            if limit and self._removals >= limit:
+            if limit and self._in_progress >= limit:
                 raise ApiError(429, "rate_limit_exceeded", "Too many requests at the same time")
-            self._removals += 1
+            self._in_progress += 1
         try:
             yield
         finally:
             with self._lock:
-                self._removals -= 1
+                self._in_progress -= 1
 
     def _remove(self) -> Response:
         self._authorise()

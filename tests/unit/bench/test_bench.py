@@ -80,8 +80,8 @@ def test_the_least_of_the_warm_batches_is_used() -> None:
 
 def test_ours_uses_what_a_hundred_batches_of_ten_use() -> None:
     usage = money.usage_of_ours(log(3.2), {"HeadObject": 1, "GetObject": 1, "UpdateItem": 3, "PutObject": 1})
-    assert usage.gb_seconds == pytest.approx(100 * 3.2 / 2)
-    assert usage.storage_gb_seconds == pytest.approx(100 * 3.2 * 1.5)
+    assert usage.gb_seconds == pytest.approx(100 * 3.2 * prices.LAMBDA_GB)
+    assert usage.storage_gb_seconds == pytest.approx(100 * 3.2 * prices.LAMBDA_STORAGE_GB)
     assert (usage.lambda_requests, usage.sqs_requests) == (100, 1_200)
     assert (usage.s3_puts, usage.s3_gets, usage.dynamodb_writes) == (1_000, 3_000, 3_000)
     assert usage.secrets_calls == money.CONCURRENCY
@@ -90,7 +90,7 @@ def test_ours_uses_what_a_hundred_batches_of_ten_use() -> None:
 
 def test_the_naive_handler_is_invoked_for_each_image() -> None:
     usage = money.usage_of_naive(log(31))
-    assert usage.gb_seconds == pytest.approx(1_000 * 3.1 / 2)
+    assert usage.gb_seconds == pytest.approx(1_000 * 3.1 * prices.LAMBDA_GB)
     assert (usage.lambda_requests, usage.sqs_requests, usage.secrets_calls) == (1_000, 3_000, 1_000)
     assert usage.log_bytes == 1_000 * (200 + prices.LAMBDA_LOG_BYTES)
 
@@ -118,14 +118,16 @@ def test_a_backlog_at_the_accounts_rate_keeps_all_environments_busy() -> None:
     usage = money.usage_of_naive(log(31))
     paced = money.at_pace(usage)
     seconds = money.CONCURRENCY * 1_000 / 5 * MARGIN
-    assert (paced.gb_seconds, paced.storage_gb_seconds) == pytest.approx((seconds * 0.5, seconds * 1.5))
+    assert (paced.gb_seconds, paced.storage_gb_seconds) == pytest.approx(
+        (seconds * prices.LAMBDA_GB, seconds * prices.LAMBDA_STORAGE_GB)
+    )
     assert paced.s3_puts == usage.s3_puts
 
 
 def test_less_cpu_lengthens_only_the_cpu_time() -> None:
     share = prices.LAMBDA_CORES
-    assert money.gb_seconds_with_little_cpu(log(3.2, cpu=0)) == pytest.approx(160)
-    assert money.gb_seconds_with_little_cpu(log(3.2, cpu=3.2)) == pytest.approx(160 / share)
+    assert money.gb_seconds_with_little_cpu(log(3.2, cpu=0)) == pytest.approx(320 * prices.LAMBDA_GB)
+    assert money.gb_seconds_with_little_cpu(log(3.2, cpu=3.2)) == pytest.approx(320 * prices.LAMBDA_GB / share)
 
 
 @pytest.mark.parametrize("size", [1_000, A_MB])

@@ -363,7 +363,7 @@ class Admission:
     def note_open(self, asked: float) -> None:
         pass
 
-    def check_again(self) -> None:
+    def check_again(self, seconds: float) -> None:
         pass
 
     def pause_at_cap(self, reason: str, condition: str, values: Any) -> None:  # noqa: ANN401
