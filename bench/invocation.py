@@ -91,8 +91,8 @@ def measure(runs: Runs | None = None) -> Part:
                 "The request rate is set to 1,000 a second."
             ),
             (
-                "Ours waits up to 0.15 s for the slots of its requests, which are reserved ahead: half of its wall at 0 s, "
-                "and ten times that one after another. Only the first request after a pause is sent at once."
+                "Ours waits up to 0.15 s for the slots of its requests, which are reserved ahead: half of its wall at "
+                "0 s, and ten times that one after another. The first request after a pause is sent at once."
             ),
             (
                 f"A function of {prices.LAMBDA_MB} MB has {prices.LAMBDA_CORES:.2f} of a core: on Lambda the CPU takes "
