@@ -7,12 +7,12 @@ import time
 from botocore.exceptions import ClientError
 
 from bench.report import Goal, Part, Table, as_text, number
-from testbed.harness import Testbed, deployed, picture
+from testbed.harness import Testbed, await_end, deployed, picture
 
 SECONDS = (1, 3)  # in which the API answers
 UPLOADS = 6
 WARM, COLD = 0.5, 1.0  # what may come on top
-LOOK_SECONDS, MOST_SECONDS = 0.01, 60
+LOOK_SECONDS, REST_SECONDS, MOST_SECONDS = 0.01, 1, 60
 
 
 def wait_for_cutout(testbed: Testbed, name: str) -> float:
@@ -24,10 +24,14 @@ def wait_for_cutout(testbed: Testbed, name: str) -> float:
         if time.monotonic() - begun > MOST_SECONDS:
             sys.exit(f"{name}.jpg has no cutout after {MOST_SECONDS} s.")
         time.sleep(LOOK_SECONDS)
-    seconds = time.monotonic() - begun
-    while testbed.waiting:  # the next upload comes alone, too
-        time.sleep(LOOK_SECONDS)
-    return seconds
+    return time.monotonic() - begun
+
+
+def _await_rest(testbed: Testbed) -> None:
+    """The next upload comes alone, too; and no message is lost to a kill, and comes back late."""
+    if not await_end(lambda: testbed.waiting == 0, MOST_SECONDS):
+        sys.exit(f"{testbed.waiting} messages are left after {MOST_SECONDS} s.")
+    time.sleep(REST_SECONDS)
 
 
 def _is_there(testbed: Testbed, key: str) -> bool:
@@ -46,11 +50,11 @@ def measure_waits(latency: float) -> tuple[list[float], list[float]]:
     with deployed({}, parameters={}) as testbed:
         testbed.stand_in.change_settings(latency_seconds=latency)
         for number_ in range(UPLOADS):
+            _await_rest(testbed)  # at first, of the event by which S3 tests a notification
             testbed.cloud.kill_environments()
             cold.append(wait_for_cutout(testbed, f"cold-{number_}") - latency)
-            time.sleep(1)  # as between people
+            _await_rest(testbed)
             warm.append(wait_for_cutout(testbed, f"warm-{number_}") - latency)
-            time.sleep(1)
     return warm, cold
 
 
