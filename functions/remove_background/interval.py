@@ -9,10 +9,9 @@ end in a 429.
 import threading
 
 LONGER, LONGEST = 1.05, 16.0  # after each 429; at most so many times the shortest
-QUICKLY = 0.02  # the part by which a success shortens it, until it is as near to the refused interval as
-NEAR = 1.03
-SLOWLY = 0.0003  # that part from there on, doubled
-DOUBLED_AFTER = 25  # for each so many successes in a row
+QUICKLY = 0.02  # the part by which a success shortens it, until it is near what was refused
+NEAR = 1.03  # times the refused interval
+SLOWLY, FASTER = 0.0003, 2 ** (1 / 25)  # that part from there on, and by how much it grows with each success
 
 
 class Interval:
@@ -22,22 +21,22 @@ class Interval:
         self._shortest = shortest
         self._lock = threading.Lock()
         self._refused = 0.0
-        self._successes = 0  # since the last 429
+        self._part = QUICKLY  # by which the next success shortens it, near what was refused
         self.seconds = shortest
 
     def lengthen(self) -> None:
         """A request was answered 429."""
         with self._lock:
-            self._refused, self._successes = self.seconds, 0
+            self._refused, self._part = self.seconds, SLOWLY
             self.seconds = min(self._shortest * LONGEST, self.seconds * LONGER)
 
     def shorten(self) -> None:
         """A request succeeded."""
         with self._lock:
-            self._successes += 1
             near = self._refused * NEAR
             if self.seconds > near:
                 shorter = max(near, self.seconds * (1 - QUICKLY))
             else:
-                shorter = self.seconds * (1 - min(QUICKLY, SLOWLY * 2 ** (self._successes / DOUBLED_AFTER)))
+                shorter = self.seconds * (1 - self._part)
+                self._part = min(QUICKLY, self._part * FASTER)
             self.seconds = max(self._shortest, shorter)

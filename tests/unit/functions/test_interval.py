@@ -85,3 +85,10 @@ def test_it_comes_back_once_the_limit_is_gone(interval: Interval) -> None:
         interval.shorten()
         used += 1
     assert used < 250
+
+
+def test_it_works_for_as_long_as_an_environment_lives(interval: Interval) -> None:
+    interval.lengthen()
+    for _ in range(100_000):
+        interval.shorten()
+    assert interval.seconds == SHORTEST
