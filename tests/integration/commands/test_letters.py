@@ -512,7 +512,12 @@ def test_a_letter_does_not_wait_long_for_others(
         write(f"{number:02}.jpg", down() if number % 10 == 0 else None)
     sizes = []
     send = Replay._send
-    monkeypatch.setattr(Replay, "_send", lambda replay, letters: sizes.append(len(letters)) or send(replay, letters))
+
+    def note(replay: Replay, letters: Sequence[Letter]) -> set[str]:
+        sizes.append(len(letters))
+        return send(replay, letters)
+
+    monkeypatch.setattr(Replay, "_send", note)
     monkeypatch.setattr(selection, "GATHER_SECONDS", -1)
     assert cutout("letters", "replay", "--code", "service_unavailable", "--yes").code == 0
     assert sizes == [1, 1]

@@ -77,6 +77,11 @@ def test_each_sent_message_makes_moto_count_the_whole_queue(
     aws: Make, queue_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(Queue, "messages", property(lambda queue: asked.append(queue) or []))
+
+    def count(queue: Queue) -> list[Message]:
+        asked.append(queue)
+        return []
+
+    monkeypatch.setattr(Queue, "messages", property(count))
     aws("sqs").send_message(QueueUrl=queue_url, MessageBody="body")
     assert asked, "_Attributes"
