@@ -47,7 +47,7 @@ class Before:
     cloud_cpu: float
 
 
-BEFORE = {STATUS: Before(2_017, 6.57, 59.5), LIST: Before(2_012, 6.40, 65.5), REPLAY: Before(10_527, 26.1, 155)}
+BEFORE = {STATUS: Before(2_017, 6.57, 59.5), LIST: Before(2_012, 6.40, 65.5), REPLAY: Before(10_526, 26.1, 155)}
 
 
 @dataclass(frozen=True, slots=True)
