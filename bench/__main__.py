@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import calls, cold_start, invocation, latency, memory, money, throughput
+from bench import calls, cold_start, commands, invocation, latency, memory, money, throughput
 from bench.report import Part, as_page, as_text
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -18,6 +18,7 @@ def measure() -> Iterator[Part]:
     yield throughput.measure()
     yield money.measure(runs, counted)
     yield calls.measure(counted)
+    yield commands.measure()
 
 
 def main() -> None:

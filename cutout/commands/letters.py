@@ -122,6 +122,7 @@ def replay_letters(
             _say([word_way_on(intake)])
         agree(yes=yes)
         began = queues.now(deployed.sqs, deployed.dead_letter_queue)
+        replay.look_ahead(chosen.objects)
         done = _work_off(deployed, chosen, replay, "replayed")
         if wait:
             followed = follow(deployed, replay.sent, began)

@@ -36,6 +36,8 @@ WATCH_SECONDS = 5.0
 # Watching should not disturb: letters are read (which hides them) and Pixelcut is asked only this often; letters also
 # when their number has changed.
 REREAD_SECONDS = 60.0
+# Of more letters only about so many are read: each thousand takes two hundred calls.
+MOST_LETTERS = 500
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Found:
     queue: Counts
     letters: Counter[str]
     hidden: int
+    unread: int  # letters beyond MOST_LETTERS, by SQS's approximate count
     credits_left: float | str
     caps: Budget | str | None  # None without a cap; a sentence says why they are not known
     price: Price | None
@@ -59,8 +62,9 @@ def status(
 
     Of a cap, credits are reserved that are charged, on their way, or not known to be either.
 
-    SQS's counts of the queue are approximate. Counting letters means reading them, which hides them for a
-    moment.
+    SQS's counts of the queue are approximate. Counting letters by code means reading them, which hides them for a
+    moment. Of more than 500 letters only some are read, and the rest is SQS's count: `cutout letters list` counts
+    all of them by code.
 
     Example: cutout status --stack-name cutout-production
     """
@@ -80,16 +84,20 @@ def status(
 def _read(deployed: Deployment, progress: Progress) -> Found:
     intake = stack_intake.read(deployed)
     queue = queues.count(deployed.sqs, deployed.upload_queue)
-    letters, hidden = _count_letters(deployed, progress)
+    letters, hidden, unread = _count_letters(deployed, progress)
     caps, price = budget.look(deployed), budget.price(deployed)
-    return Found(intake, queue, letters, hidden, balance.read(deployed), caps, price)
+    return Found(intake, queue, letters, hidden, unread, balance.read(deployed), caps, price)
 
 
-def _count_letters(deployed: Deployment, progress: Progress) -> tuple[Counter[str], int]:
-    """By code; and how many are hidden."""
+def _count_letters(deployed: Deployment, progress: Progress) -> tuple[Counter[str], int, int]:
+    """By code; how many are hidden; and how many were left unread."""
     letters: Counter[str] = Counter()
-    hidden = selection.read_all(deployed, lambda letter: letters.update([letter.code]), progress).hidden
-    return letters, hidden
+
+    def is_enough() -> bool:
+        return letters.total() >= MOST_LETTERS
+
+    read = selection.read_all(deployed, lambda letter: letters.update([letter.code]), progress, is_enough)
+    return letters, read.hidden, read.missing if is_enough() else 0
 
 
 def _watch(deployed: Deployment) -> None:
@@ -134,10 +142,12 @@ class _Watching:
             self._reread_due = time.monotonic() + REREAD_SECONDS
         else:
             changed = number != self._number_of_letters
-            letters, hidden = _count_letters(deployed, _no_bar) if changed else (found.letters, found.hidden)
+            letters, hidden, unread = (
+                _count_letters(deployed, _no_bar) if changed else (found.letters, found.hidden, found.unread)
+            )
             intake, queue = stack_intake.read(deployed), queues.count(deployed.sqs, deployed.upload_queue)
             caps = budget.look(deployed)
-            found = Found(intake, queue, letters, hidden, found.credits_left, caps, found.price)
+            found = Found(intake, queue, letters, hidden, unread, found.credits_left, caps, found.price)
         self._number_of_letters = number
         return found
 
@@ -154,6 +164,7 @@ def _as_json(stack_name: str, found: Found) -> dict[str, Any]:
         "queue": asdict(found.queue),
         "letters": dict(found.letters.most_common()),
         "letters_hidden": found.hidden,
+        "letters_unread": found.unread,
         "credits": found.credits_left if known else None,
         "credits_unknown_because": None if known else found.credits_left,
         "credit_price": price_as_json(found.price),
@@ -168,7 +179,7 @@ def _render(stack_name: str, found: Found) -> Group:
     table.add_row("Stack", stack_name)
     table.add_row("Intake", _word_intake(found.intake))
     table.add_row("Queue", f"{queue.waiting:,} wait, {queue.in_work:,} in flight, {queue.delayed:,} delayed")
-    table.add_row("Letters", _word_letters(found.letters, found.hidden))
+    table.add_row("Letters", _word_letters(found))
     table.add_row("Credits", f"{left:,.0f} left{word_money(left, found.price)}" if isinstance(left, float) else left)
     if isinstance(found.caps, str):
         table.add_row("Caps", found.caps)
@@ -176,17 +187,21 @@ def _render(stack_name: str, found: Found) -> Group:
         for label, text in rows(found.caps, found.price):
             table.add_row(label, text)
     lines = []
-    if found.letters:
+    if found.unread:
+        lines.append("`cutout letters list` counts all letters by code, and says what each code means.")
+    elif found.letters:
         lines.append("`cutout letters list` shows the letters, and what to do with each.")
     if found.hidden:
         lines.append(HIDDEN_UNTIL)
     return Group(table, *lines)
 
 
-def _word_letters(letters: Counter[str], hidden: int) -> str:
-    lines = [f"{count:,} {code}" for code, count in letters.most_common()]
-    if hidden:
-        lines.append(f"{'and ' if lines else ''}{hidden:,} {HIDDEN}")
+def _word_letters(found: Found) -> str:
+    lines = [f"{count:,} {code}" for code, count in found.letters.most_common()]
+    if found.unread:
+        lines.append(f"and about {found.unread:,} that were not read")
+    if found.hidden:
+        lines.append(f"{'and ' if lines else ''}{found.hidden:,} {HIDDEN}")
     return "\n".join(lines) or "none"
 
 

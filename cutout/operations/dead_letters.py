@@ -21,6 +21,7 @@ from remove_background.uploads import Upload, read_records, read_upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
@@ -116,9 +117,15 @@ class DeadLetters:
         self.undeleted: set[str] = set()
 
     def work_through(
-        self, handle: Callable[[Sequence[Letter]], Iterable[Letter]], is_stopped: Callable[[], bool] = lambda: False
+        self,
+        handle: Callable[[Sequence[Letter]], Iterable[Letter]],
+        is_stopped: Callable[[], bool] = lambda: False,
+        finish: Callable[[], Iterable[Sequence[Letter]]] = tuple,
     ) -> None:
         """Passes each letter once to `handle`, at most ten at a time, from several threads; deletes those it returns.
+
+        It may keep letters and return them later, at most ten at a time. `finish` handles those that it has kept until
+        the end, and yields them in the same way; it is called also where `is_stopped`.
 
         The others are visible again at the end, even if `handle` raises, or `is_stopped` or Ctrl-C ends it: running
         calls are finished first, and what they return is deleted. Letters that arrive meanwhile are left alone: a
@@ -131,11 +138,10 @@ class DeadLetters:
                 threads.submit(self._work, handle, begun, lambda: stop.is_set() or is_stopped()) for _ in range(THREADS)
             ]
             try:
-                done, _ = wait(running, return_when=FIRST_EXCEPTION)
+                _await(running)
+                _await([threads.submit(self._finish, finish, stop.is_set)])
             finally:
                 stop.set()
-            for future in done:
-                future.result()
 
     def _work(
         self, handle: Callable[[Sequence[Letter]], Iterable[Letter]], begun: datetime, is_stopped: Callable[[], bool]
@@ -147,6 +153,11 @@ class DeadLetters:
             vain = 0 if letters else vain + 1
             if letters and not is_stopped():
                 self._delete(list(handle(letters)))
+
+    def _finish(self, finish: Callable[[], Iterable[Sequence[Letter]]], is_stopped: Callable[[], bool]) -> None:
+        batches = iter(finish())
+        while not is_stopped() and (letters := next(batches, None)) is not None:
+            self._delete(letters)
 
     def _now(self) -> datetime:
         # SQS counts whole seconds: only the next second is certainly later than every letter in the queue.
@@ -192,6 +203,13 @@ class DeadLetters:
             with ThreadPoolExecutor(THREADS) as threads:
                 list(threads.map(functools.partial(_release, self._sqs, self._queue_url), batches))
             self._held.clear()
+
+
+def _await(running: "Sequence[Future[None]]") -> None:
+    """Until all have ended. Raises what the first of them raises, without waiting for the others."""
+    done, _ = wait(running, return_when=FIRST_EXCEPTION)
+    for future in done:
+        future.result()
 
 
 def _receive(sqs: "SQSClient", queue_url: str, visibility_seconds: int, wait_seconds: int) -> list[Letter]:

@@ -1,8 +1,9 @@
 """Replay: sends the bodies of letters back to the upload queue, unchanged, if that can lead to a cutout."""
 
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from botocore.exceptions import ClientError
 from cutout.operations import objects
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
-from remove_background.aws_errors import http_status
+from remove_background.aws_errors import error_code, http_status
 from remove_background.uploads import Upload
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # Total bytes of the messages that SQS accepts at a time:
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 BATCH_BYTES = 1_048_576
+# How long it counts that an upload was listed as it was; later it is asked for.
+LISTED_SECONDS = 60.0
 
 
 class State(StrEnum):
@@ -38,6 +41,9 @@ class Kept(StrEnum):
     OVERWRITTEN = "overwritten"
     NO_UPLOAD = "no_upload"
     NOT_SENT = "not_sent"
+
+
+_NOT_LISTED = ("AccessDenied", "NoSuchBucket")
 
 
 def look_at(s3: "S3Client", upload: Upload) -> State:
@@ -62,6 +68,31 @@ class Replay:
         self.sent: list[Upload] = []
         self.kept: dict[Kept, list[str]] = defaultdict(list)
         self.unsure: set[str] = set()
+        self._listed: dict[tuple[str, str], str] = {}  # ETags by bucket and key
+        self._listed_at = 0.0
+
+    def look_ahead(self, uploads: Iterable[tuple[str, str]]) -> None:
+        """Lists the uploads of many letters, by bucket and key, as to ask for each takes half of the calls of a replay.
+
+        Only those that are there as they were count, and for LISTED_SECONDS: the others are asked for.
+        """
+        keys: dict[str, set[str]] = defaultdict(set)
+        for bucket, key in uploads:
+            keys[bucket].add(key)
+        self._listed_at = time.monotonic()
+        for bucket, wanted in keys.items():
+            try:
+                found = objects.list_etags(self._s3, bucket, wanted)
+            except ClientError as error:
+                # To ask for an upload needs no permission to list, and a bucket may be gone.
+                if error_code(error) not in _NOT_LISTED:
+                    raise
+                continue
+            self._listed |= {(bucket, key): etag for key, etag in found.items()}
+
+    def _is_listed(self, upload: Upload) -> bool:
+        is_new = time.monotonic() - self._listed_at < LISTED_SECONDS
+        return is_new and self._listed.get((upload.bucket, upload.key)) == upload.etag
 
     def __call__(self, letters: Sequence[Letter]) -> list[Letter]:
         """Those that were sent, at most ten. Only then may they be deleted."""
@@ -94,7 +125,10 @@ class Replay:
 
     def _judge(self, letter: Letter) -> Kept | None:
         """Why it is not to be sent, if it is not."""
-        states = {look_at(self._s3, upload) for upload in letter.uploads}
+        uploads = letter.uploads
+        if any(map(self._is_listed, uploads)):
+            return None
+        states = {look_at(self._s3, upload) for upload in uploads}
         if State.THERE in states:
             return None
         if State.OVERWRITTEN in states:

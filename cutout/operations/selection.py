@@ -1,18 +1,21 @@
 """Selects letters of the dead-letter queue by id or code, reads them, and works them off."""
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cutout.failures import Failure
 from cutout.operations import queues
-from cutout.operations.dead_letters import DeadLetters, Letter
+from cutout.operations.dead_letters import BATCH, DeadLetters, Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.progress import Progress
 from cutout.words import count
 
 Look = Callable[[Letter], None]
+# How long a letter may wait for others, so that calls are for ten of them.
+GATHER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,15 @@ class Choice:
 
 @dataclass(slots=True)
 class Chosen:
-    """The letters that were selected; `uploads` is how many uploads they describe."""
+    """The letters that were selected; `uploads` is how many uploads they describe.
+
+    `objects` are buckets and keys of these, as far as they are known.
+    """
 
     ids: set[str] = field(default_factory=set)
     codes: Counter[str] = field(default_factory=Counter)
     uploads: int = 0
+    objects: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, letter_id: str, code: str, uploads: int) -> None:
         self.ids.add(letter_id)
@@ -107,7 +114,9 @@ def find(choice: Choice, read: Callable[[Look], int]) -> Chosen:
 
     def look(letter: Letter) -> None:
         if choice.takes(letter):
-            chosen.add(letter.id, letter.code, len(letter.uploads))
+            uploads = letter.uploads
+            chosen.add(letter.id, letter.code, len(uploads))
+            chosen.objects.update((upload.bucket, upload.key) for upload in uploads)
 
     choice.check(chosen.ids, hidden=read(look))
     return chosen
@@ -123,25 +132,63 @@ def work_off(
 ) -> None:
     """`act` returns those of its letters, at most ten, that it has handled. `done` is right even if it raises.
 
+    Letters of several receives are handed to it together: the chosen ones may be few of those in the queue.
+
     Once it is stopped, no further `act` is begun; what running ones return is deleted.
     """
+    gathered = _Gathered(len(chosen.ids))
     lock = threading.Lock()
-
-    def is_enough() -> bool:
-        return is_stopped() or len(done.met) == len(chosen.ids)
-
     dead_letters = DeadLetters(deployed.sqs, deployed.dead_letter_queue)
     done.undeleted = dead_letters.undeleted
     with progress(len(chosen.ids)) as advance:
 
-        def handle(found: Sequence[Letter]) -> Sequence[Letter]:
+        def handle(found: Sequence[Letter]) -> list[Letter]:
             # Only those that were agreed to: more may have arrived since.
-            mine = [letter for letter in found if letter.id in chosen.ids]
-            finished = act(mine) if mine else []
+            gathered.add([letter for letter in found if letter.id in chosen.ids])
+            return act_on(gathered.take())
+
+        def finish() -> Iterator[list[Letter]]:
+            while not is_stopped() and (mine := gathered.take(all_of_them=True)):
+                yield act_on(mine)
+
+        def act_on(mine: Sequence[Letter]) -> list[Letter]:
+            finished = list(act(mine)) if mine else []
             with lock:
                 done.met.update(letter.id for letter in mine)
                 done.done.update(letter.id for letter in finished)
             advance(len(mine))
             return finished
 
-        dead_letters.work_through(handle, is_enough)
+        dead_letters.work_through(handle, lambda: is_stopped() or gathered.is_complete, finish)
+
+
+class _Gathered:
+    """Chosen letters that wait for others, so that each call is for ten of them. For several threads."""
+
+    def __init__(self, expected: int) -> None:
+        self._lock = threading.Lock()
+        self._missing = expected
+        self._letters: list[Letter] = []
+        self._since = 0.0  # that one waits
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that were expected have come."""
+        return self._missing == 0
+
+    def add(self, letters: Sequence[Letter]) -> None:
+        with self._lock:
+            if letters and not self._letters:
+                self._since = time.monotonic()
+            self._missing -= len(letters)
+            self._letters += letters
+
+    def take(self, *, all_of_them: bool = False) -> list[Letter]:
+        """At most ten, once there are so many, or one has waited for long enough."""
+        with self._lock:
+            is_due = all_of_them or time.monotonic() - self._since > GATHER_SECONDS
+            taken = self._letters[:BATCH] if is_due or len(self._letters) >= BATCH else []
+            del self._letters[: len(taken)]
+            if taken:
+                self._since = time.monotonic()
+            return taken

@@ -1,8 +1,9 @@
 """Fixes for what moto 5.2.5 leaves out, gets wrong or does slowly: in force while `applied` lasts.
 
 Beside each patch stands what is wrong. tests/unit/cutout/local/moto_without_patches/ shows it on moto as it is: a test
-there fails when a newer moto does it right. Four patches are for speed only: `list_of_moto_modules` and
-`is_message_valid_based_on_retention_period`, and, without such a test, `unix_time_millis` and `had_receipt_handle`.
+there fails when a newer moto does it right. Some patches are for speed only: `list_of_moto_modules`,
+`is_message_valid_based_on_retention_period` and `attributes`, and, without such a test, the others that sqs_patches.py
+names so.
 """
 
 import functools

@@ -15,7 +15,7 @@ from cutout.commands import letters as letters_command
 from cutout.commands import options
 from cutout.failures import Failure
 from cutout.operations import credits as balance
-from cutout.operations import dead_letters, deployment, follow, queues
+from cutout.operations import dead_letters, deployment, follow, objects, queues, replay, selection
 from cutout.operations.dead_letters import Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.replay import BATCH_BYTES, Replay
@@ -403,6 +403,124 @@ def test_letters_that_cannot_become_cutouts_are_not_replayed(
     assert f"cutout letters discard {call.json['gone'][0][:8]}" in call.err
     assert bodies(deployed, deployed.upload_queue) == [sent]
     assert len(bodies(deployed, deployed.dead_letter_queue)) == 3
+
+
+@pytest.fixture
+def asked(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of the uploads that were asked for, where a page of a listing is worth two requests."""
+    keys: list[str] = []
+    head = objects.head
+
+    def note(s3: Any, bucket: str, key: str) -> Any:  # noqa: ANN401
+        keys.append(key)
+        return head(s3, bucket, key)
+
+    monkeypatch.setattr(objects, "head", note)
+    monkeypatch.setattr(objects, "WORTH_A_PAGE", 2)
+    return keys
+
+
+def test_the_uploads_of_many_letters_are_listed_and_those_that_changed_are_asked_for(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, asked: list[str]
+) -> None:
+    sent = sorted(write(f"{number}.jpg") for number in range(6))
+    write("gone.jpg", there=False), write("new.jpg")
+    deployed.s3.put_object(Bucket="input", Key="new.jpg", Body=b"another image")
+    call = cutout("letters", "replay", "--all", "--yes", "--json")
+    assert (call.json["replayed"], len(call.json["gone"]), len(call.json["overwritten"])) == (6, 1, 1)
+    assert sorted(asked) == ["0.jpg", "gone.jpg", "new.jpg"]  # the first page begins after the first
+    assert bodies(deployed, deployed.upload_queue) == sent
+
+
+def test_uploads_are_asked_for_when_they_were_listed_long_ago(
+    cutout: Callable[..., Any], write: Write, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        write(f"{number}.jpg")
+    monkeypatch.setattr(replay, "LISTED_SECONDS", 0)
+    assert cutout("letters", "replay", "--all", "--yes").code == 0
+    assert len(asked) == 3
+
+
+def test_uploads_are_asked_for_where_they_may_not_be_listed(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(code: str) -> None:
+        def list_objects_v2(**_: object) -> None:
+            raise ClientError({"Error": {"Code": code}}, "ListObjectsV2")
+
+        monkeypatch.setattr(deployed.s3, "list_objects_v2", list_objects_v2)
+
+    written = sorted([write("a.jpg"), write("b.jpg")])
+    refuse("SlowDown")
+    assert cutout("letters", "replay", "--all", "--yes").code == 1
+    assert bodies(deployed, deployed.upload_queue) == []
+    refuse("AccessDenied")
+    assert cutout("letters", "replay", "--all", "--yes").code == 0
+    assert sorted(asked) == ["a.jpg", "b.jpg"]
+    assert bodies(deployed, deployed.upload_queue) == written
+
+
+def test_a_listing_ends_where_its_pages_hold_few_of_the_uploads(
+    deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"{number:02}.jpg" for number in range(12)]
+    for key in keys:
+        deployed.s3.put_object(Bucket="input", Key=key, Body=b"image")
+    pages = []
+    list_page = deployed.s3.list_objects_v2
+
+    def list_two(**call: Any) -> Any:  # noqa: ANN401
+        pages.append(call["StartAfter"])
+        return list_page(**call, MaxKeys=2)
+
+    monkeypatch.setattr(deployed.s3, "list_objects_v2", list_two)
+    monkeypatch.setattr(objects, "WORTH_A_PAGE", 2)
+    assert sorted(objects.list_etags(deployed.s3, "input", keys)) == [key for key in keys if int(key[:2]) % 3]
+    assert pages == keys[::3]
+    pages.clear()
+    assert list(objects.list_etags(deployed.s3, "input", keys[::2])) == ["02.jpg"]
+    assert pages == ["00.jpg"]
+
+
+def test_the_chosen_letters_of_several_receives_are_sent_together(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        write(f"{number:02}.jpg", down() if number % 3 == 0 else None)
+    sent: list[str] = []
+    sizes = []
+    send = Replay._send
+
+    def note(replay: Replay, letters: Sequence[Letter]) -> set[str]:
+        sizes.append(len(letters))
+        sent.extend(letter.body for letter in letters)
+        return send(replay, letters)
+
+    monkeypatch.setattr(Replay, "_send", note)
+    call = cutout("letters", "replay", "--code", "service_unavailable", "--yes")
+    assert (call.code, call.out) == (0, "20 letters replayed.\n")
+    assert sizes == [10, 10]
+    assert bodies(deployed, deployed.upload_queue) == sorted(sent)
+    assert len(bodies(deployed, deployed.dead_letter_queue)) == 40
+
+
+def test_a_letter_does_not_wait_long_for_others(
+    cutout: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        write(f"{number:02}.jpg", down() if number % 10 == 0 else None)
+    sizes = []
+    send = Replay._send
+
+    def note(replay: Replay, letters: Sequence[Letter]) -> set[str]:
+        sizes.append(len(letters))
+        return send(replay, letters)
+
+    monkeypatch.setattr(Replay, "_send", note)
+    monkeypatch.setattr(selection, "GATHER_SECONDS", -1)
+    assert cutout("letters", "replay", "--code", "service_unavailable", "--yes").code == 0
+    assert sizes == [1, 1]
 
 
 def test_a_message_is_replayed_if_one_of_its_uploads_is_there(

@@ -45,6 +45,7 @@ def test_a_stack_at_rest(deployed: Deployment, cutout: Callable[..., Any], pixel
         "queue": {"waiting": 0, "in_work": 0, "delayed": 0},
         "letters": {},
         "letters_hidden": 0,
+        "letters_unread": 0,
         "credits": 250.0,
         "credits_unknown_because": None,
         "credit_price": None,
@@ -86,6 +87,33 @@ def test_counting_the_letters_leaves_them_in_the_queue(
     write_letters(deployed)
     for _ in range(2):
         assert cutout("status", "--json").json["letters"] == {"malformed_image": 2, "service_unavailable": 1}
+
+
+def test_of_many_letters_some_are_read_and_the_rest_is_said_to_be_approximate(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "THREADS", 1)
+    monkeypatch.setattr(status_command, "MOST_LETTERS", 15)
+    pixelcut.get(CREDITS, json={"credits_remaining": "1"})
+    for _ in range(11):
+        write_letters(deployed)
+    call = cutout("status", "--json")
+    assert (sum(call.json["letters"].values()), call.json["letters_unread"], call.json["letters_hidden"]) == (20, 13, 0)
+    told = " ".join(cutout("status").out.split())
+    assert "and about 13 that were not read" in told
+    assert "`cutout letters list` counts all letters by code" in told
+    assert cutout("letters", "list", "--json").json["hidden"] == 0  # none is left hidden
+
+
+def test_as_many_letters_as_are_read_are_counted_exactly(
+    deployed: Deployment, cutout: Callable[..., Any], pixelcut: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "THREADS", 1)
+    monkeypatch.setattr(status_command, "MOST_LETTERS", 3)
+    pixelcut.get(CREDITS, json={"credits_remaining": "1"})
+    write_letters(deployed)
+    found = cutout("status", "--json").json
+    assert (found["letters"], found["letters_unread"]) == ({"malformed_image": 2, "service_unavailable": 1}, 0)
 
 
 def test_letters_that_another_command_reads_are_reported(

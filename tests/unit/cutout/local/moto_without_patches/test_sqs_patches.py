@@ -2,6 +2,7 @@
 
 import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.sqs import models
 from moto.sqs.models import Message, Queue, SQSBackend, sqs_backends
 
 from tests.unit.cutout.local.moto_without_patches.plain_moto import REGION, Make, Untyped
@@ -54,3 +55,33 @@ def test_each_received_message_makes_moto_count_the_whole_queue(
     (message,) = a_queue()._messages
     assert SQSBackend.is_message_valid_based_on_retention_period(backend, "queue", message)
     assert asked, "_check_retention"
+
+
+def test_a_message_that_two_calls_receive_at_a_time_forgets_a_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
+    message: Untyped = Message("1", "body")
+    receipts = iter(["late", "early"])
+
+    def generate() -> str:
+        receipt = next(receipts)
+        if receipt == "late":
+            message.mark_received()
+        return receipt
+
+    monkeypatch.setattr(models, "generate_receipt_handle", generate)
+    message.mark_received()
+    assert message.had_receipt_handle("late")
+    assert not message.had_receipt_handle("early"), "_remember_receipt"
+
+
+def test_each_sent_message_makes_moto_count_the_whole_queue(
+    aws: Make, queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def count(queue: Queue) -> list[Message]:
+        asked.append(queue)
+        return []
+
+    monkeypatch.setattr(Queue, "messages", property(count))
+    aws("sqs").send_message(QueueUrl=queue_url, MessageBody="body")
+    assert asked, "_Attributes"
