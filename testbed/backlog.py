@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from testbed.harness import ENABLED, Testbed, await_end, deployed, picture, quick_queues
+from testbed.harness import ENABLED, Testbed, await_end, deployed, picture
 
 NONE: Mapping[str, object] = MappingProxyType({})
 
@@ -38,7 +38,7 @@ def backlog(
         testbed.stand_in.change_settings(latency_seconds=latency, **(limits or {"requests_per_second": rate}))
         # The event by which S3 tests a notification.
         testbed.sqs.purge_queue(QueueUrl=testbed.outputs["UploadQueueUrl"])
-        with quick_queues(), ThreadPoolExecutor(8) as uploaders:
+        with ThreadPoolExecutor(8) as uploaders:
             list(uploaders.map(lambda n: testbed.upload(f"{n}.jpg", picture(str(n))), range(uploads)))
         yield testbed
 

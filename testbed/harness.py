@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from urllib.parse import unquote_plus
 import numpy as np
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3 import notifications
-from moto.sqs.models import Queue
 from PIL import Image
 from samtranslator.yaml_helper import yaml_parse
 
@@ -185,20 +184,6 @@ def _witnessed_notifications(testbed: Testbed) -> Iterator[None]:
         send(account, event, queue, region)
 
     with mock.patch.object(notifications, "_send_sqs_message", witness):
-        yield
-
-
-@contextmanager
-def quick_queues() -> Iterator[None]:
-    """Use while no message is received or delayed: moto would count the whole queue for each message sent."""
-    counts = {
-        "approximate_number_of_messages": lambda queue: len(queue._messages),
-        "approximate_number_of_messages_delayed": lambda _: 0,
-        "approximate_number_of_messages_not_visible": lambda _: 0,
-    }
-    with ExitStack() as replaced:
-        for name, count in counts.items():
-            replaced.enter_context(mock.patch.object(Queue, name, property(count)))
         yield
 
 

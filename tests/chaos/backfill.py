@@ -26,7 +26,7 @@ from moto.sqs.models import SQSBackend, sqs_backends
 from cutout.local.cloud import ACCESS_KEY
 from remove_background.models import cutout_metadata
 from remove_background.uploads import Upload
-from testbed.harness import ENABLED, Testbed, deployed, quick_queues
+from testbed.harness import ENABLED, Testbed, deployed
 from testbed.report import Figure, parser, report
 
 ROOT = Path(__file__).parents[2]
@@ -156,7 +156,7 @@ def _differ(ended: Run) -> int:
 def main() -> int:
     options = parser(__doc__ or "", uploads=100_000).parse_args()
     count = options.uploads
-    with quick_queues(), deployed({ENABLED: False}, parameters={}) as testbed:
+    with deployed({ENABLED: False}, parameters={}) as testbed:
         _messages(testbed).clear()  # of the event by which S3 tests a notification
         small = run(testbed, Inputs(testbed, "few/", count // 10))
 
