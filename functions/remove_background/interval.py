@@ -1,7 +1,7 @@
 """The time between two requests: longer after each 429, shorter again with each success.
 
-As in TCP's CUBIC (RFC 9438), it returns quickly until it is near the interval that the last 429 came at, then slowly,
-and the faster the longer no other 429 comes. So a single 429, of a request that arrived a little early, costs little;
+As in TCP's CUBIC (RFC 9438), it returns quickly until it is near the interval at which the 429s began, then slowly, and
+the faster the longer no other 429 comes. So a single 429, of a request that arrived a little early, costs little;
 and where the API permits less than the account was said to have, or limits how many requests run at once, few of them
 end in a 429.
 """
@@ -20,19 +20,22 @@ class Interval:
     def __init__(self, shortest: float) -> None:
         self._shortest = shortest
         self._lock = threading.Lock()
-        self._refused = 0.0
+        self._refused, self._in_a_row = 0.0, False  # by the first 429 of a row
         self._part = QUICKLY  # by which the next success shortens it, near what was refused
         self.seconds = shortest
 
     def lengthen(self) -> None:
         """A request was answered 429."""
         with self._lock:
-            self._refused, self._part = self.seconds, SLOWLY
+            if not self._in_a_row:
+                self._refused = self.seconds
+            self._in_a_row, self._part = True, SLOWLY
             self.seconds = min(self._shortest * LONGEST, self.seconds * LONGER)
 
     def shorten(self) -> None:
         """A request succeeded."""
         with self._lock:
+            self._in_a_row = False
             near = self._refused * NEAR
             if self.seconds > near:
                 shorter = max(near, self.seconds * (1 - QUICKLY))

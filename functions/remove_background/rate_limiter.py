@@ -102,9 +102,12 @@ class RateLimiter:
             time.sleep(deadline.remaining(reserve=RESERVE))
             raise OutOfTime("Too many requests wait for their slots.")
         try:
-            _sleep_until(slot.at - LEAD)
-            self._admission.check_again(max(0.0, slot.at - time.time()))
+            if slot.at - LEAD > time.time():
+                # A look takes a call, and would make the request late if it were only taken when the slot begins.
+                _sleep_until(slot.at - LEAD)
+                self._admission.check_again(LEAD)
             _sleep_until(slot.at)
+            self._admission.check_again(0)
             if time.time() >= slot.ends:
                 raise OutOfTime("The day in which the request was to be sent has ended.")
             yield
@@ -184,10 +187,11 @@ class RateLimiter:
                 values = {":soon": first, ":step": slots * interval}
                 nobody = "(attribute_not_exists(next_at) OR next_at < :soon)"
                 done, item = self._update(":soon + :step", nobody, values, part)
-                queued = max(_next_at(item), part.begins, soon - LEAD)
+                # The first request need not wait for the time that is reserved ahead, but for the day it counts for.
+                early = self._caps.part(self._counts, soon - LEAD, slots, seconds)
+                queued = max(_next_at(item), part.begins, early.begins, soon - LEAD)
             if done:
                 self._admission.note_open(asked)
-                # Where nobody waits, the first request need not wait for the time that is reserved ahead.
                 return [Slot(queued, part.ends, part.reserved), *_slots(first, slots, interval, part)[1:]]
         raise StorageUnavailable("Too many environments reserved their slots at once.")
 

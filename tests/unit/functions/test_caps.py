@@ -247,6 +247,18 @@ def test_slots_that_are_reserved_together_are_of_one_day(limiter: RateLimiter, c
     assert counts(clients).day == Period(moment("2026-12-01"), 3)
 
 
+@pytest.mark.parametrize("idle", [True, False])
+def test_an_upload_that_comes_alone_is_sent_in_the_day_it_counts_for(
+    make_limiter: Callable[..., RateLimiter], clock: Clock, idle: bool
+) -> None:
+    limiter, midnight = make_limiter(5), moment("2026-11-30")
+    clock.now = midnight - (3 * 24 * 3600 if idle else 3600)
+    pay(limiter)
+    clock.now = midnight - LEAD / 2
+    with limiter.slot(Deadline(100)):
+        assert midnight <= clock.now < midnight + LEAD
+
+
 def test_slots_behind_a_backlog_count_for_the_day_in_which_they_begin(
     limiter: RateLimiter, clients: Clients, clock: Clock
 ) -> None:

@@ -56,9 +56,8 @@ def test_a_single_429_costs_less_than_one_request(interval: Interval) -> None:
 
 
 def test_it_returns_quickly_until_it_is_near_what_was_refused_and_then_slowly(interval: Interval) -> None:
-    for _ in range(40):
-        interval.lengthen()
-    refused = interval.seconds / LONGER
+    refused = interval.seconds
+    interval.lengthen()
     interval.shorten()
     assert interval.seconds == pytest.approx(refused * NEAR)
     interval.shorten()
@@ -92,3 +91,13 @@ def test_it_works_for_as_long_as_an_environment_lives(interval: Interval) -> Non
     for _ in range(100_000):
         interval.shorten()
     assert interval.seconds == SHORTEST
+
+
+def test_a_row_of_429s_is_left_as_quickly_as_one(interval: Interval) -> None:
+    for _ in range(60):
+        interval.lengthen()
+    successes = 0
+    while interval.seconds > SHORTEST:
+        interval.shorten()
+        successes += 1
+    assert successes < 250

@@ -349,6 +349,24 @@ def test_a_pause_leaves_the_slots_of_the_rate_limiter_alone(
     assert stored(clients)["next_at"] == before
 
 
+def test_a_pause_that_is_learnt_of_shortly_before_the_slot_ends_the_call(
+    limiter: RateLimiter, clients: Clients, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        take(limiter, 100)
+    checked: list[float] = []
+
+    def check(seconds: float) -> None:
+        checked.append(seconds)
+        if seconds == 0:
+            raise IntakePaused("Paused.")
+
+    monkeypatch.setattr(limiter._admission, "check_again", check)
+    with pytest.raises(IntakePaused), limiter.slot(Deadline(100)):
+        raise AssertionError("it is paused")
+    assert checked == [LEAD, 0]
+
+
 class Admission:
     """Decides as configured, and records its calls."""
 
