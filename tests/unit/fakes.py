@@ -1,5 +1,7 @@
 """Fakes of what takes time: the clock, and Lambda's event source mappings."""
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -73,3 +75,13 @@ class EventSourceMapping:
 
 def refusal(code: str, operation: str = "UpdateEventSourceMapping") -> ClientError:
     return ClientError({"Error": {"Code": code}}, operation)
+
+
+def as_stored(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as DynamoDB stores it. moto keeps the zeros at the end of a number.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+    """
+    return {
+        name: {"N": f"{Decimal(value['N']).normalize():f}"} if "N" in value else value for name, value in item.items()
+    }
