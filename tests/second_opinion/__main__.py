@@ -1,0 +1,113 @@
+"""A second opinion on the stack, from clouds that are not ours: `make second-opinion`.
+
+- ministack: AWS's clients deploy the template as it is, and use it; then the table of tests/e2e/fault_cases.py.
+- dynalite: the unit tests of what writes to DynamoDB.
+
+docs/local-cloud.md lists what the clouds do differently from each other and from AWS.
+"""
+
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from cutout.local.pixelcut.server import API_KEY, StandIn
+from tests.deploy.check import ROOT, Client, Failed, step
+from tests.e2e.fault_cases import ALL_CASES, Case
+from tests.e2e.test_fault_matrix import TWINS, Played, expected, play
+from tests.second_opinion.cloud import SecondCloud
+
+EXPRESSIONS = ("ledger", "rate_limiter", "caps", "intake", "reopen_intake")
+
+
+def deploy_and_use(folder: Path) -> None:
+    """The template as it is, deployed by `sam` and used by `aws` and `cutout`. Raises Failed."""
+    for name in ("template.yaml", "samconfig.toml"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+    client = Client(folder, Path(sys.executable))
+    with SecondCloud(folder / "log") as cloud, StandIn() as stand_in:
+        credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        client.use({"AWS_ENDPOINT_URL": cloud.endpoint_url} | credentials)
+        with step("ministack: sam deploy"):
+            parameters = f"PixelcutApiUrl={stand_in.url}"
+            client.run(
+                "sam", "deploy", "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", parameters
+            )
+            outputs = client.outputs()
+        with step("ministack: aws secretsmanager put-secret-value, aws s3 cp"):
+            secret = ["--secret-id", outputs["ApiKeySecretName"], "--secret-string", API_KEY]
+            client.run("aws", "secretsmanager", "put-secret-value", *secret)
+            client.cut_out("first.jpg", outputs, "first.png")
+        with step("ministack: cutout upload, status, letters, backfill, pause, resume"):
+            client.use_command(folder)
+
+
+def differences(cases: Mapping[str, Case], played: Played) -> dict[str, str]:
+    """What each upload that ended otherwise should have been, and was."""
+    found = {}
+    for name, case in cases.items():
+        ending = played.endings.get(name)
+        if ending is None:
+            found[name] = f"no ending instead of {case.ends}"
+        elif ending != (wanted := expected(case, ending)):
+            found[name] = f"{ending} instead of {wanted}"
+    return found
+
+
+def play_table(folder: Path) -> None:
+    """Raises Failed for a case that ends otherwise than the table says, twice: the second time it has the machine."""
+    cases, again = ALL_CASES, False
+    while True:
+        attempt = folder / ("again" if again else "table")
+        attempt.mkdir()
+        with step(f"ministack: the fault matrix, {len(cases)} cases"), SecondCloud(attempt / "log") as cloud:
+            played = play(cloud, cases, attempt)
+        found = differences(cases, played)
+        if played.stopped:
+            raise Failed(f"{played.stopped} invocations with slow peers were stopped")
+        if not found:
+            return
+        text = "\n".join(f"{name}: {difference}" for name, difference in found.items())
+        if again:
+            raise Failed(text)
+        print(text)
+        names = found.keys() | (TWINS if found.keys() & TWINS else set())
+        cases, again = {name: ALL_CASES[name] for name in names}, True
+
+
+def run_expressions() -> None:
+    """Raises Failed."""
+    with step(f"dynalite: {', '.join(EXPRESSIONS)}"):
+        tests = [f"tests/unit/functions/test_{name}.py" for name in EXPRESSIONS]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "tests.second_opinion.on_dynalite", *tests],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise Failed(done.stdout)
+    print(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    logging.getLogger("waitress").setLevel(logging.ERROR)  # it warns of each answer that is cut short on purpose
+    with tempfile.TemporaryDirectory(prefix="cutout-second-opinion-") as name:
+        folder = Path(name)
+        try:
+            (folder / "unedited").mkdir()
+            deploy_and_use(folder / "unedited")
+            play_table(folder)
+            run_expressions()
+        except Failed as failed:
+            sys.exit(str(failed))
+
+
+if __name__ == "__main__":
+    main()
