@@ -1,7 +1,6 @@
 """Fakes of what takes time: the clock, and Lambda's event source mappings."""
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -82,6 +81,8 @@ def as_stored(item: Mapping[str, Any]) -> dict[str, Any]:
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
     """
-    return {
-        name: {"N": f"{Decimal(value['N']).normalize():f}"} if "N" in value else value for name, value in item.items()
-    }
+    return {name: {"N": _trimmed(value["N"])} if "N" in value else value for name, value in item.items()}
+
+
+def _trimmed(number: str) -> str:
+    return number.rstrip("0").rstrip(".") if "." in number else number
