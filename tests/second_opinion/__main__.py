@@ -1,6 +1,7 @@
 """A second opinion on the stack, from clouds that are not ours: `make second-opinion`.
 
-- ministack: AWS's clients deploy the template as it is, and use it; then the table of tests/e2e/fault_cases.py.
+- ministack: AWS's clients deploy the template as it is, and use it; its Rules and its parameters refuse what they
+  should; then the table of tests/e2e/fault_cases.py.
 - dynalite: the unit tests of what writes to DynamoDB.
 
 docs/local-cloud.md lists what the clouds do differently from each other and from AWS.
@@ -14,12 +15,36 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from botocore.exceptions import ClientError
+
 from cutout.local.pixelcut.server import API_KEY, StandIn
 from tests.deploy.check import ROOT, Client, Failed, step
 from tests.e2e.fault_cases import ALL_CASES, Case
 from tests.e2e.test_fault_matrix import TWINS, Played, expected, play
 from tests.second_opinion.cloud import SecondCloud
 
+SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:"
+ONE_BUCKET = {"ExistingInputBucket": "pictures", "ExistingOutputBucket": "pictures"}
+# Parameters, and what CloudFormation says of them. moto checks neither Rules nor parameters.
+REFUSED: tuple[tuple[dict[str, str], str], ...] = (
+    (ONE_BUCKET, "set InputPrefix, and an OutputKey that begins with something else"),
+    (ONE_BUCKET | {"InputPrefix": "in/"}, "set an OutputKey that begins with something else than InputPrefix"),
+    ({"OutputKey": "cutout.png"}, "must hold {key}, {stem} or {name}"),
+    ({"OutputKey": "{stem}{size}.png"}, "must hold {key}, {stem} or {name}"),
+    ({"MaximumConcurrency": "1"}, "not less than 2"),
+    ({"PresignedUrlSeconds": "179"}, "not less than 180"),
+    ({"ImageDelivery": "fax"}, "AllowedValues"),
+    ({"DailyCredits": "0"}, "must be a whole number from 1"),
+    ({"CapTimeZone": "Europe Berlin"}, "must be the name of a time zone"),
+    ({"CreditPrice": "0.10"}, "must be a number and a currency"),
+    ({"PixelcutApiUrl": "https://example.com/v1"}, "must be a scheme and a host"),
+)
+# The secret that the parameter names, and the one that the function may read.
+READABLE = {
+    f"{SECRET}pixelcut-AbCdEf": f"{SECRET}pixelcut-AbCdEf",
+    "pixelcut": f"{SECRET}pixelcut-??????",
+}
+TEMPLATE = ROOT / "template.yaml"
 EXPRESSIONS = ("ledger", "rate_limiter", "caps", "intake", "reopen_intake")
 
 
@@ -44,6 +69,31 @@ def deploy_and_use(folder: Path) -> None:
             client.cut_out("first.jpg", outputs, "first.png")
         with step("ministack: cutout upload, status, letters, backfill, pause, resume"):
             client.use_command(folder)
+
+
+def check_parameters(folder: Path) -> None:
+    """Raises Failed."""
+    with SecondCloud(folder / "log") as cloud:
+        with step(f"ministack: {len(REFUSED)} sets of parameters that are refused"):
+            for number, (parameters, reason) in enumerate(REFUSED):
+                try:
+                    cloud.deploy(TEMPLATE, stack_name=f"refused-{number}", parameters=parameters)
+                except ClientError as error:
+                    if reason not in str(error):
+                        raise Failed(f"{parameters}: {error}") from error
+                else:
+                    raise Failed(f"{parameters} was not refused")
+        with step("ministack: the secret that the function may read"):
+            iam = cloud.client("iam")
+            for number, (parameter, readable) in enumerate(READABLE.items()):
+                name = f"secret-{number}"
+                cloud.deploy(TEMPLATE, stack_name=name, parameters={"PixelcutApiKeySecret": parameter})
+                roles = [role["RoleName"] for role in iam.list_roles()["Roles"]]
+                (role,) = (role for role in roles if role.startswith(f"{name}-RemoveBackgroundRole-"))
+                policy = iam.get_role_policy(RoleName=role, PolicyName="RemoveBackground")["PolicyDocument"]
+                (found,) = (part["Resource"] for part in policy["Statement"] if part["Sid"] == "ReadApiKey")
+                if found != readable:
+                    raise Failed(f"with PixelcutApiKeySecret {parameter} the function may read {found}")
 
 
 def differences(cases: Mapping[str, Case], played: Played) -> dict[str, str]:
@@ -103,6 +153,7 @@ def main() -> None:
         try:
             (folder / "unedited").mkdir()
             deploy_and_use(folder / "unedited")
+            check_parameters(folder / "parameters")
             play_table(folder)
             run_expressions()
         except Failed as failed:
