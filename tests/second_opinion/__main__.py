@@ -46,6 +46,8 @@ READABLE = {
 }
 TEMPLATE = ROOT / "template.yaml"
 EXPRESSIONS = ("ledger", "rate_limiter", "caps", "intake", "reopen_intake")
+PLUGIN = ("-p", "tests.second_opinion.on_dynalite")
+IN_TWO = ("--numprocesses", "2", "--dist", "worksteal")
 
 
 def deploy_and_use(folder: Path) -> None:
@@ -108,11 +110,15 @@ def differences(cases: Mapping[str, Case], played: Played) -> dict[str, str]:
     return found
 
 
-def play_table(folder: Path) -> None:
-    """Raises Failed for a case that ends otherwise than the table says, twice: the second time it has the machine."""
-    cases, again = ALL_CASES, False
+def play_table(folder: Path) -> str:
+    """Raises Failed for a case that ends otherwise than the table says, twice: the second time it has the machine.
+
+    Returns which cases needed the second time.
+    """
+    cases: Mapping[str, Case] = ALL_CASES
+    late = ""
     while True:
-        attempt = folder / ("again" if again else "table")
+        attempt = folder / ("again" if late else "table")
         attempt.mkdir()
         with step(f"ministack: the fault matrix, {len(cases)} cases"), SecondCloud(attempt / "log") as cloud:
             played = play(cloud, cases, attempt)
@@ -120,21 +126,22 @@ def play_table(folder: Path) -> None:
         if played.stopped:
             raise Failed(f"{played.stopped} invocations with slow peers were stopped")
         if not found:
-            return
+            return late
         text = "\n".join(f"{name}: {difference}" for name, difference in found.items())
-        if again:
+        if late:
             raise Failed(text)
         print(text)
+        late = ", ".join(found)
         names = found.keys() | (TWINS if found.keys() & TWINS else set())
-        cases, again = {name: ALL_CASES[name] for name in names}, True
+        cases = {name: ALL_CASES[name] for name in names}
 
 
-def run_expressions() -> None:
-    """Raises Failed."""
+def run_expressions() -> str:
+    """What pytest says at its end. Raises Failed."""
     with step(f"dynalite: {', '.join(EXPRESSIONS)}"):
         tests = [f"tests/unit/functions/test_{name}.py" for name in EXPRESSIONS]
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "tests.second_opinion.on_dynalite", *tests],
+            [sys.executable, "-m", "pytest", "-q", *PLUGIN, *IN_TWO, *tests],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -143,7 +150,7 @@ def run_expressions() -> None:
         )
     if done.returncode:
         raise Failed(done.stdout)
-    print(done.stdout.splitlines()[-1])
+    return done.stdout.splitlines()[-1]
 
 
 def main() -> None:
@@ -154,10 +161,18 @@ def main() -> None:
             (folder / "unedited").mkdir()
             deploy_and_use(folder / "unedited")
             check_parameters(folder / "parameters")
-            play_table(folder)
-            run_expressions()
+            late = play_table(folder)
+            tests = run_expressions()
         except Failed as failed:
             sys.exit(str(failed))
+    rows = {
+        "ministack, template deployed and used": "as on the local cloud",
+        "ministack, parameters": f"{len(REFUSED)} sets refused, {len(READABLE)} secrets readable",
+        "ministack, fault matrix": f"{len(ALL_CASES)} cases as expected"
+        + (f"; the second time: {late}" if late else ""),
+        "dynalite, expressions": tests,
+    }
+    print(*(f"{what:40}{result}" for what, result in rows.items()), sep="\n")
 
 
 if __name__ == "__main__":
