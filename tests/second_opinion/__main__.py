@@ -21,7 +21,7 @@ from cutout.local.pixelcut.server import API_KEY, StandIn
 from tests.deploy.check import ROOT, Client, Failed, step
 from tests.e2e.fault_cases import ALL_CASES, Case
 from tests.e2e.test_fault_matrix import TWINS, Played, expected, play
-from tests.second_opinion.cloud import SecondCloud
+from tests.second_opinion.cloud import ACCESS_KEY, SecondCloud
 
 SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:"
 ONE_BUCKET = {"ExistingInputBucket": "pictures", "ExistingOutputBucket": "pictures"}
@@ -47,6 +47,10 @@ READABLE = {
 TEMPLATE = ROOT / "template.yaml"
 EXPRESSIONS = ("ledger", "rate_limiter", "caps", "intake", "reopen_intake")
 PLUGIN = ("-p", "tests.second_opinion.on_dynalite")
+IN_REAL_TIME = (
+    "--deselect",
+    "tests/unit/functions/test_rate_limiter.py::test_some_threads_get_slots_when_there_are_too_few",
+)
 IN_TWO = ("--numprocesses", "2", "--dist", "worksteal")
 
 
@@ -56,8 +60,8 @@ def deploy_and_use(folder: Path) -> None:
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
     client = Client(folder, Path(sys.executable))
-    with SecondCloud(folder / "log") as cloud, StandIn() as stand_in:
-        credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    with SecondCloud(folder / "log", runs_functions=True) as cloud, StandIn() as stand_in:
+        credentials = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": ACCESS_KEY}
         client.use({"AWS_ENDPOINT_URL": cloud.endpoint_url} | credentials)
         with step("ministack: sam deploy"):
             parameters = f"PixelcutApiUrl={stand_in.url}"
@@ -71,6 +75,20 @@ def deploy_and_use(folder: Path) -> None:
             client.cut_out("first.jpg", outputs, "first.png")
         with step("ministack: cutout upload, status, letters, backfill, pause, resume"):
             client.use_command(folder)
+        with step("ministack: ReopenIntake closes what is paused"):
+            client.cutout("pause", "--yes")
+            check_closing(cloud, outputs)
+
+
+def check_closing(cloud: SecondCloud, outputs: Mapping[str, str]) -> None:
+    """The intake is paused, and its mapping is not. Raises Failed."""
+    functions = cloud.client("lambda")
+    (mapping,) = functions.list_event_source_mappings(FunctionName=outputs["FunctionName"])["EventSourceMappings"]
+    functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+    answer = functions.invoke(FunctionName=outputs["ReopenIntakeName"])
+    state = functions.get_event_source_mapping(UUID=mapping["UUID"])["State"]
+    if "FunctionError" in answer or state != "Disabled":
+        raise Failed(f"ReopenIntake left the mapping {state}: {answer['Payload'].read().decode()}")
 
 
 def check_parameters(folder: Path) -> None:
@@ -141,7 +159,7 @@ def run_expressions() -> str:
     with step(f"dynalite: {', '.join(EXPRESSIONS)}"):
         tests = [f"tests/unit/functions/test_{name}.py" for name in EXPRESSIONS]
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", *PLUGIN, *IN_TWO, *tests],
+            [sys.executable, "-m", "pytest", "-q", *PLUGIN, *IN_TWO, *IN_REAL_TIME, *tests],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,7 +1,8 @@
-"""A second cloud: ministack's services, with the same faults as the local cloud's.
+"""A second cloud: ministack's services.
 
-Of the local cloud it has the execution environments, and the middleware that makes calls of functions go wrong. S3 and
-its events, SQS, DynamoDB, Secrets Manager, CloudFormation, and the polling of an event source mapping are ministack's.
+With the faults of the local cloud it also has its execution environments, and the middleware that makes their calls go
+wrong. S3 and its events, SQS, DynamoDB, Secrets Manager, CloudFormation, and the polling of an event source mapping are
+ministack's in any case.
 """
 
 import http.client
@@ -36,22 +37,25 @@ from tests.deploy.check import ROOT, Failed
 PYTHON = ROOT / ".venv-second" / "bin" / "python"
 SHIM = Path(__file__).with_name("ministack_shim.py")
 REGION = "us-east-1"
+ACCESS_KEY = "test"  # ministack's own, and its secret
 START_SECONDS = 30
 CALL_SECONDS = 60  # more than any call takes; a receipt of messages waits for 20
 PER_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "date", "server"}  # headers that are not passed on
 
 
 class SecondCloud:
-    """A context manager. Starts empty; `log_dir` gets a file for each function, and ministack's own."""
+    """A context manager. Starts empty; `log_dir` gets ministack's log, and one of each function that we run."""
 
     mapping_seconds = 0.0  # ministack switches an event source mapping at once
 
-    def __init__(self, log_dir: Path) -> None:
+    def __init__(self, log_dir: Path, *, runs_functions: bool = False) -> None:
+        """`runs_functions`: ministack does, under their roles' policies, and no fault applies."""
         self.log_dir = log_dir
+        self._runs_functions = runs_functions
         self._exit = ExitStack()
         settings = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
         self._session = boto3.Session(
-            "local", "local", region_name=REGION, botocore_session=botocore.session.Session(settings)
+            ACCESS_KEY, ACCESS_KEY, region_name=REGION, botocore_session=botocore.session.Session(settings)
         )
         self._clients: dict[str, Any] = {}
         self._making_client = threading.Lock()
@@ -63,8 +67,13 @@ class SecondCloud:
         with ExitStack() as exiting:
             self.log_dir.mkdir(parents=True, exist_ok=True)
             folder = Path(exiting.enter_context(tempfile.TemporaryDirectory(prefix="cutout-second-")))
+            log = self.log_dir / "ministack.log"
+            if self._runs_functions:
+                self._port = exiting.enter_context(ministack(None, folder, log))
+                self._exit = exiting.pop_all()
+                return self
             invocations = exiting.enter_context(self._invocations())
-            self._port = exiting.enter_context(ministack(invocations, folder, self.log_dir / "ministack.log"))
+            self._port = exiting.enter_context(ministack(invocations, folder, log))
             proxy = exiting.enter_context(serving_application(0, self._pass_on_call))
             exiting.callback(self._calls.set_faults)  # the server ends when no answer is held back
             self._environments = Environments(
@@ -227,8 +236,11 @@ class SecondCloud:
 
 
 @contextmanager
-def ministack(invoke_url: str, folder: Path, log: Path) -> Iterator[int]:
-    """ministack on a free port of 127.0.0.1, which it yields. Functions are invoked at `invoke_url`."""
+def ministack(invoke_url: str | None, folder: Path, log: Path) -> Iterator[int]:
+    """ministack on a free port of 127.0.0.1, which it yields. Functions are invoked at `invoke_url`.
+
+    Without that, ministack runs them itself, and enforces policies.
+    """
     if not PYTHON.exists():
         raise Failed("there is no .venv-second: call `make .venv-second/ready`")
     with socket.socket() as bound, log.open("ab") as output:
@@ -244,9 +256,13 @@ def ministack(invoke_url: str, folder: Path, log: Path) -> Iterator[int]:
             # Of MQTT and SFTP, which listen on all interfaces.
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
+            "AUTH": "false" if invoke_url else "true",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         }
+        arguments = [str(bound.fileno()), *([invoke_url] if invoke_url else [])]
         with subprocess.Popen(
-            [PYTHON, SHIM, str(bound.fileno()), invoke_url],
+            [PYTHON, SHIM, *arguments],
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
-"""ministack 1.5.33, with what our template needs and it lacks: `.venv-second/bin/python ministack_shim.py FD URL`.
+"""ministack 1.5.33, with what our template needs and it lacks: `.venv-second/bin/python ministack_shim.py FD [URL]`.
 
-FD is a socket that is bound to a port of 127.0.0.1. URL is where functions are invoked: see cloud.py.
+FD is a socket that is bound to a port of 127.0.0.1. URL is where functions are invoked (see cloud.py); without it,
+ministack runs them itself.
 docs/local-cloud.md lists each difference from AWS.
 """
 
@@ -15,6 +16,8 @@ from typing import Any, TypeAlias
 import hypercorn.asyncio
 from hypercorn.config import Config
 from ministack import app
+from ministack.core import iam_actions
+from ministack.core.iam_evaluator import EvalContext
 from ministack.services import lambda_svc, s3
 from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
 
@@ -75,6 +78,36 @@ def updating(original: Any) -> Any:  # noqa: ANN401
     return lambda resource, old, new, *stack: original(resource, converted(old), converted(new), *stack)
 
 
+def creating_secret(original: Any) -> Any:  # noqa: ANN401
+    """Ref returns the ARN of a secret; ministack's returns the name."""
+
+    def create(*of_resource: Any) -> Json:  # noqa: ANN401
+        _, attributes = original(*of_resource)
+        return attributes["Arn"], attributes
+
+    return create
+
+
+def naming_action(original: Any) -> Any:  # noqa: ANN401
+    """ministack takes a call about one event source mapping for one about all of them."""
+    of_one = {"GET": "GetEventSourceMapping", "PUT": "UpdateEventSourceMapping"}
+
+    def name(method: str, path: str) -> Any:  # noqa: ANN401
+        *_, parent, _ = ["", *path.strip("/").split("/")]
+        return of_one[method] if parent == "event-source-mappings" else original(method, path)
+
+    return name
+
+
+def securing_transport(original: Any) -> Any:  # noqa: ANN401
+    """Here all is HTTP; on AWS all is HTTPS, and the policies of our queues and buckets deny the rest."""
+
+    def init(context: EvalContext, *values: Any, **named: Any) -> None:  # noqa: ANN401
+        original(context, *values, **(named | {"secure_transport": True}))
+
+    return init
+
+
 def resolving_credentials(original: Any) -> Any:  # noqa: ANN401
     """S3 verifies presigned URLs: the execution environments are not ministack's, and so are their keys."""
 
@@ -84,13 +117,18 @@ def resolving_credentials(original: Any) -> Any:  # noqa: ANN401
     return resolve
 
 
-def main(fd: str, invoke_url: str) -> None:
+def main(fd: str, invoke_url: str | None = None) -> None:
     replace("_evaluate_conditions", evaluating_conditions)
     for kind in ("AWS::Lambda::Function", "AWS::Lambda::EventSourceMapping"):
         handler = provisioners._RESOURCE_HANDLERS[kind]
         handler["create"], handler["update"] = creating(handler["create"]), updating(handler["update"])
+    secret = provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"]
+    secret["create"] = creating_secret(secret["create"])
+    iam_actions._lambda_action = naming_action(iam_actions._lambda_action)
+    EvalContext.__init__ = securing_transport(EvalContext.__init__)
     s3.resolve_credential = resolving_credentials(s3.resolve_credential)
-    lambda_svc._proxy_url_for = lambda _config: invoke_url
+    if invoke_url:
+        lambda_svc._proxy_url_for = lambda _config: invoke_url
     config = Config()
     config.bind = [f"fd://{fd}"]
     config.loglevel = "WARNING"
