@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from cutout.local.pixelcut.server import API_KEY, StandIn
 from tests.deploy.check import ROOT, Client, Failed, step
-from tests.e2e.fault_cases import ALL_CASES, Case
+from tests.e2e.fault_cases import ALL_CASES, SLOW_CASES, Case
 from tests.e2e.test_fault_matrix import TWINS, Played, expected, play
 from tests.second_opinion.cloud import ACCESS_KEY, SecondCloud
 
@@ -125,6 +125,8 @@ def differences(cases: Mapping[str, Case], played: Played) -> dict[str, str]:
             found[name] = f"no ending instead of {case.ends}"
         elif ending != (wanted := expected(case, ending)):
             found[name] = f"{ending} instead of {wanted}"
+    if played.stopped:
+        found |= {name: "a slow peer stopped an invocation" for name in SLOW_CASES if name in cases}
     return found
 
 
@@ -141,8 +143,6 @@ def play_table(folder: Path) -> str:
         with step(f"ministack: the fault matrix, {len(cases)} cases"), SecondCloud(attempt / "log") as cloud:
             played = play(cloud, cases, attempt)
         found = differences(cases, played)
-        if played.stopped:
-            raise Failed(f"{played.stopped} invocations with slow peers were stopped")
         if not found:
             return late
         text = "\n".join(f"{name}: {difference}" for name, difference in found.items())
