@@ -47,6 +47,7 @@ READABLE = {
 TEMPLATE = ROOT / "template.yaml"
 EXPRESSIONS = ("ledger", "rate_limiter", "caps", "intake", "reopen_intake")
 PLUGIN = ("-p", "tests.second_opinion.on_dynalite")
+# Ten calls within 1.5 s by the clock on the wall, which a server need not keep on a busy machine.
 IN_REAL_TIME = (
     "--deselect",
     "tests/unit/functions/test_rate_limiter.py::test_some_threads_get_slots_when_there_are_too_few",
