@@ -9,6 +9,7 @@ docs/local-cloud.md lists what the clouds do differently from each other and fro
 
 import logging
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -173,6 +174,7 @@ def run_expressions() -> str:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: its child processes are ended
     logging.getLogger("waitress").setLevel(logging.ERROR)  # it warns of each answer that is cut short on purpose
     with tempfile.TemporaryDirectory(prefix="cutout-second-opinion-") as name:
         folder = Path(name)
