@@ -9,7 +9,7 @@ include functions/install.mk
 
 .PHONY: help
 help:  ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: export IMAGES := $(IMAGES)
@@ -63,6 +63,10 @@ bench: .venv/dev  ## Measure what an image costs; write bench/RESULTS.md
 deploy-check: .venv/run .venv-sam/ready  ## Deploy to the local cloud with AWS's own clients, use it, change it, delete it
 	$(BIN)/python tests/deploy/check.py
 
+.PHONY: second-opinion
+second-opinion: .venv/dev .venv-sam/ready .venv-second/dynalite  ## Hold the stack against clouds that are not ours: ministack and dynalite
+	PYTHONPATH=functions $(BIN)/python -m tests.second_opinion
+
 .PHONY: wheel
 wheel: .venv/run  ## Build the wheel of the command into dist/
 	$(BIN)/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
@@ -86,8 +90,10 @@ lock: .venv/dev  ## Pin the newest versions, with hashes, in the lock files
 	$(BIN)/uv pip compile $(LOCK) requirements.in pyproject.toml --extra console --extra local -o requirements.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-sam.in -o requirements-sam.txt
+	$(BIN)/uv pip compile $(LOCK) requirements-second.in -o requirements-second.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-checkov.in -o requirements-checkov.txt
 	$(BIN)/uv pip compile $(LOCK) requirements-mutants.in -o requirements-mutants.txt
+	npm update --prefix tests/second_opinion --package-lock-only $(NPM)
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 
 # One stamp file per set of packages, each installed as functions/install.mk says.
@@ -117,6 +123,14 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --
 	@$(call install,$<)
 	@$(check)
 	@touch $@
+
+# dynalite, which is for Node.js, with the other package of `make second-opinion`. No package's script is run.
+.venv-second/dynalite: tests/second_opinion/package-lock.json .venv-second/ready
+	@echo "Installing the packages of $< into $(@D) ..."
+	@cp tests/second_opinion/package.json $< $(@D)
+	@npm ci --prefix $(@D) $(NPM)
+	@touch $@
+NPM := --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
 
 # The environment is the folder of the target. It is rebuilt when its lock has changed: packages left over from the old
 # lock would be checked together with the new ones.

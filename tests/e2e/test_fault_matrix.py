@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import unquote_plus
 
 import numpy as np
@@ -57,6 +57,19 @@ def scaled(folder: Path, name: str, changes: Mapping[str, str]) -> Path:
     return path
 
 
+class Cloud(Protocol):
+    """The local cloud, or the second one of tests/second_opinion/."""
+
+    log_dir: Path
+    mapping_seconds: float
+
+    def client(self, service: str) -> Any: ...  # noqa: ANN401  # its type depends on the service
+    def deploy(self, template: Path, *, stack_name: str, parameters: Mapping[str, str]) -> dict[str, str]: ...
+    def set_faults(self, *faults: AwsFault) -> None: ...
+    def set_delivery_faults(self, *faults: DeliveryFault) -> None: ...
+    def set_event_faults(self, *faults: EventFault) -> None: ...
+
+
 @dataclass
 class Ending:
     outcome: str
@@ -67,14 +80,14 @@ class Ending:
 
 @dataclass
 class Stack:
-    cloud: LocalCloud
+    cloud: Cloud
     name: str
     outputs: dict[str, str]
     mapping: str
     reopening: threading.Thread | None = field(default=None, init=False)
 
     @classmethod
-    def deploy(cls, cloud: LocalCloud, template: Path, name: str, stand_in: StandIn) -> Self:
+    def deploy(cls, cloud: Cloud, template: Path, name: str, stand_in: StandIn) -> Self:
         parameters = {"PixelcutApiUrl": stand_in.url, "RequestsPerSecond": "100", "MaximumConcurrency": "10"}
         outputs = cloud.deploy(template, stack_name=name, parameters=parameters)
         cloud.client("secretsmanager").put_secret_value(SecretId=outputs["ApiKeySecretName"], SecretString=API_KEY)
@@ -144,10 +157,15 @@ def selected(request: pytest.FixtureRequest) -> dict[str, Case]:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Played]:
-    cases = selected(request)
     folder = tmp_path_factory.mktemp("matrix")
+    with LocalCloud(log_dir=folder / "log") as cloud:
+        yield play(cloud, selected(request), folder)
+
+
+def play(cloud: Cloud, cases: Mapping[str, Case], folder: Path) -> Played:
+    """Deploys the stacks of the cases, uploads their images, and waits until each has ended."""
     one_by_one = scaled(folder, "one-by-one", ONE_BY_ONE)
-    with LocalCloud(log_dir=folder / "log") as cloud, StandIn(quick=True) as stand_in:
+    with StandIn(quick=True) as stand_in:
         shared = Stack.deploy(cloud, one_by_one, "shared", stand_in)
         slow = Stack.deploy(cloud, scaled(folder, "slow", {}), "slow", stand_in)
         stacks: dict[str, Stack] = dict.fromkeys(CASES, shared) | dict.fromkeys(SLOW_CASES, slow)
@@ -173,8 +191,15 @@ def played(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
             )
             for name, (outcome, billed) in found.items()
         }
-        log = (folder / "log" / f"{slow.outputs['FunctionName']}.log").read_text()
-        yield Played(endings, log.count("Task timed out"))
+        log = (cloud.log_dir / f"{slow.outputs['FunctionName']}.log").read_text()
+        return Played(endings, log.count("Task timed out"))
+
+
+def expected(case: Case, ending: Ending) -> Ending:
+    asked = case.asked
+    if case.ends == "paused":  # other deliveries may be on their way already
+        asked = max(asked, min(ending.asked, HANDFUL))
+    return Ending(case.ends, case.paid, asked, case.billed)
 
 
 def await_endings(stacks: Mapping[str, Stack]) -> dict[str, tuple[str, str]]:
@@ -198,7 +223,7 @@ def await_endings(stacks: Mapping[str, Stack]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def set_faults(cloud: LocalCloud, stand_in: StandIn, stacks: Mapping[str, Stack]) -> None:
+def set_faults(cloud: Cloud, stand_in: StandIn, stacks: Mapping[str, Stack]) -> None:
     faults = [fault for name, stack in stacks.items() for fault in faults_of(ALL_CASES[name], stack)]
     cloud.set_faults(*(fault for fault in faults if isinstance(fault, AwsFault)))
     cloud.set_delivery_faults(*(fault for fault in faults if isinstance(fault, DeliveryFault)))
@@ -236,10 +261,7 @@ def letters(sqs: Any, url: str) -> Iterator[tuple[str, str, str]]:  # noqa: ANN4
 def test_an_upload_ends_as_promised_when_a_step_goes_wrong(played: Played, name: str) -> None:
     case, endings = ALL_CASES[name], played.endings
     assert name in endings, f"neither a cutout nor a letter within {SECONDS} s"
-    asked = case.asked
-    if case.ends == "paused":  # other deliveries may be on their way already
-        asked = max(asked, min(endings[name].asked, HANDFUL))
-    assert endings[name] == Ending(case.ends, case.paid, asked, case.billed), endings[name]
+    assert endings[name] == expected(case, endings[name])
 
 
 @pytest.mark.timeout(SECONDS + 60)

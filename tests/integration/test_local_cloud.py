@@ -498,6 +498,28 @@ def test_exactly_one_of_many_conditional_writes_succeeds(cloud: LocalCloud) -> N
     assert sorted(answers) == [200] + [412] * 7
 
 
+@pytest.mark.parametrize(("sent", "stored"), [("1800000000.500", "1800000000.5"), ("60.000", "60"), ("100", "100")])
+def test_a_number_is_stored_without_the_zeros_at_its_end(cloud: LocalCloud, sent: str, stored: str) -> None:
+    dynamodb = cloud.client("dynamodb")
+    table = f"numbers-{stored}"
+    dynamodb.create_table(
+        TableName=table,
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    update: dict[str, Any] = {
+        "TableName": table,
+        "Key": {"id": {"S": "item"}},
+        "UpdateExpression": "SET #number = :sent",
+        "ExpressionAttributeNames": {"#number": "number"},
+        "ExpressionAttributeValues": {":sent": {"N": sent}},
+    }
+    dynamodb.update_item(**update)
+    again = dynamodb.update_item(**update, ConditionExpression="#number = :sent", ReturnValues="ALL_NEW")
+    assert again["Attributes"]["number"] == {"N": stored}
+
+
 def test_an_empty_object_can_be_uploaded(cloud: LocalCloud) -> None:
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="empty-objects")

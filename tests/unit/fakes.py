@@ -1,5 +1,6 @@
 """Fakes of what takes time: the clock, and Lambda's event source mappings."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -73,3 +74,15 @@ class EventSourceMapping:
 
 def refusal(code: str, operation: str = "UpdateEventSourceMapping") -> ClientError:
     return ClientError({"Error": {"Code": code}}, operation)
+
+
+def as_stored(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as DynamoDB stores it. moto keeps the zeros at the end of a number.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+    """
+    return {name: {"N": _trimmed(value["N"])} if "N" in value else value for name, value in item.items()}
+
+
+def _trimmed(number: str) -> str:
+    return number.rstrip("0").rstrip(".") if "." in number else number

@@ -19,6 +19,7 @@ from moto.core.request import Request
 from moto.core.routing import get_service_router
 from werkzeug.exceptions import NotFound
 
+from cutout.local.aws import presigned
 from cutout.local.lambda_runtime.environments import ACCESS_KEY_PREFIX
 from cutout.local.pixelcut.faults import Pause, hang_up
 
@@ -68,8 +69,8 @@ class Call:
 
     @classmethod
     def read(cls, environ: Environ) -> Self | None:
-        if presigned := _PRESIGNED.search(environ["QUERY_STRING"]):
-            return cls(presigned[1], "s3", _action("s3", environ), {}, environ, presigned=True)
+        if signer := _PRESIGNED.search(environ["QUERY_STRING"]):
+            return cls(signer[1], "s3", _action("s3", environ), {}, environ, presigned=True)
         if signed := _SIGNATURE.search(environ.get("HTTP_AUTHORIZATION", "")):
             access_key, service = signed.groups()
             return cls(access_key, service, _action(service, environ), _body(environ), environ, presigned=False)
@@ -128,6 +129,8 @@ class FunctionCalls:
             return service(environ, start_response)
         fault = None if call.presigned else self._count(call)
         if fault is None:
+            if call.presigned and (code := presigned.refusal(environ, call.access_key)):
+                return _error(AwsFault("", status=403, code=code), call, start_response)
             if not self._may(call):
                 return _error(_NOT_ALLOWED, call, start_response)
             return service(environ, start_response)

@@ -17,6 +17,7 @@ from moto.awslambda.models import LambdaFunction
 from moto.cloudformation import models, parsing
 from moto.cloudformation.models import CloudFormationBackend
 from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.dynamo_type import DDBType, DynamoType
 from moto.dynamodb.models.table import Table
 from moto.events.exceptions import ValidationException
 from moto.events.models import EventsBackend
@@ -53,6 +54,8 @@ def applied(
         (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),
         *sqs_patches.replacements(endpoint_url),
         *s3_patches.replacements(event_faults, uploaded),
+        # DynamoDB keeps the zeros at the end of a number.
+        (DynamoType, "__init__", _trim_number),
         # CloudFormation gives tables no time to live, stacks no changes to look at,
         (Table, "create_from_cloudformation_json", _create_table),
         (models, "Stack", lambda _: change_sets.Stack),
@@ -104,6 +107,17 @@ def _keep_stack_that_holds_objects(original: Untyped) -> Untyped:
             stack._add_stack_event("DELETE_FAILED", resource_status_reason=str(error))  # noqa: SLF001 as moto does
 
     return delete_stack
+
+
+def _trim_number(original: Untyped) -> Untyped:
+    """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html"""
+
+    def init(value: DynamoType, content: Untyped) -> None:
+        original(value, content)
+        if value.type == DDBType.NUMBER and "." in value.value:
+            value.value = value.value.rstrip("0").rstrip(".")
+
+    return init
 
 
 def _create_table(original: Untyped) -> Untyped:

@@ -38,7 +38,7 @@ def serving(port: int, calls: FunctionCalls) -> Iterator[int]:
         raise RuntimeError("a local cloud runs in this process already")
     try:
         moto_api_backend.reset()  # whatever else used moto in this process
-        with _server(port, calls) as effective_port:
+        with serving_application(port, _application(calls)) as effective_port:
             yield effective_port
     finally:
         moto_api_backend.reset()
@@ -46,11 +46,12 @@ def serving(port: int, calls: FunctionCalls) -> Iterator[int]:
 
 
 @contextmanager
-def _server(port: int, calls: FunctionCalls) -> Iterator[int]:
+def serving_application(port: int, application: Application) -> Iterator[int]:
+    """Serves any application on `port` of 127.0.0.1 (0: a free one), and yields the port."""
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a call that waits for a thread is not worth a warning
     sockets: dict[int, Any] = {}
     server: Any = create_server(
-        _application(calls),
+        application,
         map=sockets,
         host="127.0.0.1",
         port=port,

@@ -15,7 +15,7 @@ from remove_background.deadline import Deadline
 from remove_background.errors import IntakePaused, OutOfTime, RateLimitExceeded, StorageUnavailable
 from remove_background.intake import FUNCTION, ITEM, Intake, IntakeItem
 from remove_background.rate_limiter import LEAD, MARGIN, RESERVE, RateLimiter
-from tests.unit.fakes import Clock, refusal
+from tests.unit.fakes import Clock, as_stored, refusal
 
 RATE = 5
 NO_CAP = Caps(None, None, "UTC")
@@ -412,7 +412,7 @@ def test_on_probation_no_slot_is_reserved_without_admission(clients: Clients, cl
     admission.admits = False  # it was open again for a moment
     with pytest.raises(StorageUnavailable, match=r"^Too many environments reserved their slots at once\.$"):
         take(RateLimiter(clients, "ledger", RATE, admission, NO_CAP), 100)
-    assert stored(clients) == before
+    assert as_stored(stored(clients)) == as_stored(before)
 
 
 def test_on_probation_a_slot_that_would_come_too_late_is_not_even_requested(clients: Clients, clock: Clock) -> None:

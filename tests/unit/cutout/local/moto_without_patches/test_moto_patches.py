@@ -149,6 +149,19 @@ def test_an_invocation_starts_a_container(aws: Make, function: str, monkeypatch:
         aws("lambda").invoke(FunctionName=function)
 
 
+def test_the_zeros_at_the_end_of_a_number_are_kept(aws: Make) -> None:
+    dynamodb = aws("dynamodb")
+    dynamodb.create_table(
+        TableName="table",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    dynamodb.put_item(TableName="table", Item={"id": {"S": "item"}, "number": {"N": "1800000000.500"}})
+    item = dynamodb.get_item(TableName="table", Key={"id": {"S": "item"}})["Item"]
+    assert item["number"] == {"N": "1800000000.500"}, "_trim_number"
+
+
 def test_the_list_of_motos_modules_is_built_at_each_call() -> None:
     modules: Untyped = backends.list_of_moto_modules
     assert modules() is not modules(), "the first of moto_patches.applied"
