@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Requests do not arrive as evenly as they are sent: by so much of a second one may be later than the one a second after
 # it, where the API counts those of the last second.
-MARGIN = 1.008
+MARGIN = 1.006
 # Seconds by which slots are reserved ahead, and by which the intake is looked at before a slot. If a slot has started
 # by the time DynamoDB answers, its request is late and the next one follows too closely.
 LEAD = 0.15

@@ -167,7 +167,7 @@ def test_what_happened_to_uploads(page: "Page", console: Any, stack: Any, make_p
     stack.wait_for_cutout("explain/cat.png")
     stack.wait_until(lambda: _letters(stack) == 2, "letters")
 
-    page.get_by_role("link", name="Explain").click()
+    page.get_by_role("link", name="Explain", exact=True).click()
     field = page.get_by_label("Key of an upload")
     expect(field).to_be_focused()
     page.keyboard.type("explain/cat.png")
