@@ -76,8 +76,8 @@ def draw_throughput(path: Path, rows: Mapping[str, tuple[float, float]], goals: 
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     used, refused = figure.subplots(1, 2, sharey=True)
     for axes, column, goal, title in (
-        (used, 0, goals[0], "Share of the permitted request rate used, %"),
-        (refused, 1, goals[1], "Share of requests answered 429, %"),
+        (used, 0, goals[0], "Permitted rate used, %"),
+        (refused, 1, goals[1], "Requests answered 429, %"),
     ):
         bars = axes.barh(list(rows), [100 * row[column] for row in rows.values()], 0.6, color=COLOURS["ours"])
         # Inside the bars: the line of the goal is at their ends.
