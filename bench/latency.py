@@ -4,9 +4,8 @@ import statistics
 import sys
 import time
 
-from botocore.exceptions import ClientError
-
 from bench.report import Goal, Part, Table, as_text, number
+from cutout.operations.objects import head
 from testbed.harness import Testbed, await_end, deployed, picture
 
 SECONDS = (1, 3)  # in which the API answers
@@ -20,7 +19,7 @@ def wait_for_cutout(testbed: Testbed, name: str) -> float:
     body = picture(name)
     begun = time.monotonic()
     testbed.upload(f"{name}.jpg", body)
-    while not _is_there(testbed, f"{name}.png"):
+    while head(testbed.s3, testbed.output, f"{name}.png") is None:
         if time.monotonic() - begun > MOST_SECONDS:
             sys.exit(f"{name}.jpg has no cutout after {MOST_SECONDS} s.")
         time.sleep(LOOK_SECONDS)
@@ -32,16 +31,6 @@ def _await_rest(testbed: Testbed) -> None:
     if not await_end(lambda: testbed.waiting == 0, MOST_SECONDS):
         sys.exit(f"{testbed.waiting} messages are left after {MOST_SECONDS} s.")
     time.sleep(REST_SECONDS)
-
-
-def _is_there(testbed: Testbed, key: str) -> bool:
-    try:
-        testbed.s3.head_object(Bucket=testbed.output, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "404":
-            raise
-        return False
-    return True
 
 
 def measure_waits(latency: float) -> tuple[list[float], list[float]]:

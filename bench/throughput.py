@@ -18,7 +18,7 @@ from remove_background.caps import Caps
 from remove_background.deadline import Deadline
 from remove_background.intake import Intake
 from remove_background.rate_limiter import RateLimiter
-from testbed.backlog import backlog, drain
+from testbed.backlog import backlog, drain, most_in_a_second
 from testbed.harness import Testbed, await_end
 from testbed.witness import Removal
 
@@ -53,9 +53,8 @@ class Use(NamedTuple):
         """Of requests by time, each with whether it was admitted."""
         times = [time_ for time_, _ in requests]
         admitted = sum(admitted for _, admitted in requests)
-        most = max(sum(moment - 1 < time_ <= moment for time_ in times) for moment in times)
         share = (admitted - 1) / (rate * (times[-1] - times[0]))
-        return cls(share, 1 - admitted / len(requests), len(requests), most)
+        return cls(share, 1 - admitted / len(requests), len(requests), most_in_a_second(times))
 
     def row(self, name: str) -> tuple[str, ...]:
         return name, f"{self.requests:,}", f"{self.share:.1%}", f"{self.refused:.2%}", str(self.most_in_a_second)

@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +15,9 @@ NONE: Mapping[str, object] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """`seconds` from the opening of the intake to the last cutout, `busy` from the first request to the last one."""
+    """`seconds` from the opening of the intake to the last cutout."""
 
     seconds: float
-    busy: float
     cutouts: int
     requests: int
     refused: int
@@ -52,12 +51,15 @@ def drain(testbed: Testbed, uploads: int, bound: float) -> Drained:
     seconds = time.monotonic() - begun
     await_end(lambda: testbed.waiting == 0, 30)
     removals = testbed.stand_in.removals()
-    times = [removal.came for removal in removals]
     return Drained(
         seconds=seconds,
-        busy=times[-1] - times[0],
         cutouts=len(testbed.cutouts()),
         requests=len(removals),
         refused=sum(removal.status == 429 for removal in removals),
-        most_in_a_second=max(number - bisect_left(times, moment - 1) + 1 for number, moment in enumerate(times)),
+        most_in_a_second=most_in_a_second([removal.came for removal in removals]),
     )
+
+
+def most_in_a_second(times: Sequence[float]) -> int:
+    """Of times in order."""
+    return max(number - bisect_left(times, moment - 1) + 1 for number, moment in enumerate(times))

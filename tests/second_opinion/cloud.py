@@ -242,7 +242,7 @@ def ministack(invoke_url: str | None, folder: Path, log: Path) -> Iterator[int]:
     Without that, ministack runs them itself, and enforces policies.
     """
     if not PYTHON.exists():
-        raise Failed("there is no .venv-second: call `make .venv-second/ready`")
+        raise Failed(".venv-second is missing: call `make .venv-second/ready`")
     with socket.socket() as bound, log.open("ab") as output:
         bound.bind(("127.0.0.1", 0))
         port: int = bound.getsockname()[1]
