@@ -8,8 +8,12 @@ LAMBDA_STORAGE_GB_SECOND = 0.0000000309
 # The template's memory, and the share of a core that comes with it: one at 1,769 MB.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 LAMBDA_MB = 320
-LAMBDA_CORES = LAMBDA_MB / 1769
+CORE_MB = 1769
+LAMBDA_CORES = LAMBDA_MB / CORE_MB
 LAMBDA_GB = LAMBDA_MB / 1024
+# The naive handler holds a whole image and a whole result (see Memory), so it needs more.
+NAIVE_MB = 512
+NAIVE_GB = NAIVE_MB / 1024
 LAMBDA_STORAGE_GB = (2048 - 512) / 1024  # of ours; the naive handler writes no file
 # Bytes of the START, END and REPORT lines that Lambda itself logs for an invocation.
 LAMBDA_LOG_BYTES = 350

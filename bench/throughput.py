@@ -32,7 +32,7 @@ ACCOUNT_RATE, ACCOUNT_BATCHES, ACCOUNT_UPLOADS = 5, 3, 300
 COUNTED_BY = {"sliding_window": "a sliding window", "fixed_window": "a fixed window", "token_bucket": "a token bucket"}
 # An account that limits the requests at the same time, and then no more.
 AT_ONCE, AT_ONCE_LATENCY = 8, 1
-AT_ONCE_UPLOADS, LIFTED_UPLOADS, FOUND_AFTER, BACK_SECONDS = 300, 700, 0.5, 20
+AT_ONCE_UPLOADS, LIFTED_UPLOADS, FOUND_AFTER, BACK_SECONDS = 900, 700, 2 / 3, 20
 QUICK_UPLOADS = 300  # with the stand-in answering at once
 DEMO_SECONDS = 10
 LEAST_USED, MOST_REFUSED = 99, 0.5  # percent
@@ -185,7 +185,7 @@ def measure() -> Part:
                         for counted_by, name in COUNTED_BY.items()
                     ),
                     finding.row(f"{AT_ONCE} requests at the same time: while the limit is found"),
-                    found.row(f"{AT_ONCE} requests at the same time: then"),
+                    found.row(f"{AT_ONCE} requests at the same time: the last third"),
                     back.row(f"{AT_ONCE} at the same time, lifted: the last {BACK_SECONDS} s, of {RATE} a second"),
                 ],
             ),

@@ -37,7 +37,7 @@ WATCH_SECONDS = 5.0
 # when their number has changed.
 REREAD_SECONDS = 60.0
 # Of more letters only about so many are read: each thousand takes two hundred calls.
-MOST_LETTERS = 500
+MOST_LETTERS = 300
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def status(
     Of a cap, credits are reserved that are charged, on their way, or not known to be either.
 
     SQS's counts of the queue are approximate. Counting letters by code means reading them, which hides them for a
-    moment. Of more than 500 letters only some are read, and the rest is SQS's count: `cutout letters list` counts
+    moment. Of more than 300 letters only some are read, and the rest is SQS's count: `cutout letters list` counts
     all of them by code.
 
     Example: cutout status --stack-name cutout-production

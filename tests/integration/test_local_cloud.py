@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -496,6 +497,29 @@ def test_exactly_one_of_many_conditional_writes_succeeds(cloud: LocalCloud) -> N
     for thread in threads:
         thread.join()
     assert sorted(answers) == [200] + [412] * 7
+
+
+def test_receives_at_the_same_time_share_the_messages(cloud: LocalCloud) -> None:
+    sqs = cloud.client("sqs")
+    url = sqs.create_queue(QueueName="shared-messages")["QueueUrl"]
+    for first in range(0, 100, 10):
+        entries = [{"Id": str(number), "MessageBody": str(number)} for number in range(first, first + 10)]
+        sqs.send_message_batch(QueueUrl=url, Entries=entries)
+    with ThreadPoolExecutor(5) as threads:
+        answers = list(threads.map(lambda _: sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10), range(10)))
+    bodies = [message["Body"] for answer in answers for message in answer["Messages"]]
+    assert sorted(bodies, key=int) == [str(number) for number in range(100)]
+
+
+def test_a_long_poll_waits_for_a_message_and_no_longer_than_asked(cloud: LocalCloud) -> None:
+    sqs = cloud.client("sqs")
+    url = sqs.create_queue(QueueName="long-poll")["QueueUrl"]
+    assert "Messages" not in sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1)
+    with ThreadPoolExecutor(1) as threads:
+        polled = threads.submit(sqs.receive_message, QueueUrl=url, WaitTimeSeconds=20)
+        sqs.send_message(QueueUrl=url, MessageBody="late")
+        (message,) = polled.result(timeout=15)["Messages"]
+    assert message["Body"] == "late"
 
 
 @pytest.mark.parametrize(("sent", "stored"), [("1800000000.500", "1800000000.5"), ("60.000", "60"), ("100", "100")])

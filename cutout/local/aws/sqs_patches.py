@@ -37,6 +37,8 @@ def replacements(endpoint_url: str) -> list[tuple[object, str, Callable[[Any], o
         # A receipt is drawn letter by letter.
         (models, "generate_receipt_handle", lambda _: lambda: secrets.token_hex(RECEIPT_BYTES)),
         (SQSBackend, "change_message_visibility", _change_visibility),
+        # Not thread-safe: two receives at a time get the same messages, which AWS does seldom.
+        (SQSBackend, "receive_message", _receive_in_turn),
         (Queue, "messages", lambda _: property(_visible)),
         (Queue, "approximate_number_of_messages_delayed", lambda _: property(_count_delayed)),
         (Queue, "approximate_number_of_messages_not_visible", lambda _: property(_count_hidden)),
@@ -58,6 +60,26 @@ def _check_retention(_original: Untyped) -> Untyped:
         return bool(queue.message_retention_period + (message.sent_timestamp or 0) / 1000 > time.time())
 
     return is_message_valid
+
+
+def _receive_in_turn(original: Untyped) -> Untyped:
+    """Moto would look for visible messages, and hide them afterwards: calls at the same time find the same ones."""
+    receiving = threading.Lock()
+
+    def receive_message(
+        backend: SQSBackend, queue_name: str, count: int, wait_seconds: int, *more: Untyped, **named: Untyped
+    ) -> Untyped:
+        queue: Untyped = backend.get_queue(queue_name)
+        ends = time.monotonic() + wait_seconds
+        while True:
+            with receiving:
+                messages = original(backend, queue_name, count, 0, *more, **named)
+            left = ends - time.monotonic()
+            if messages or left <= 0:
+                return messages
+            queue.wait_for_messages(min(1, left))
+
+    return receive_message
 
 
 def _had_receipt(message: Message, receipt_handle: str) -> bool:

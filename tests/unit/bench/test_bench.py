@@ -90,7 +90,7 @@ def test_ours_uses_what_a_hundred_batches_of_ten_use() -> None:
 
 def test_the_naive_handler_is_invoked_for_each_image() -> None:
     usage = money.usage_of_naive(log(31))
-    assert usage.gb_seconds == pytest.approx(1_000 * 3.1 * prices.LAMBDA_GB)
+    assert usage.gb_seconds == pytest.approx(1_000 * 3.1 * prices.NAIVE_GB)
     assert (usage.lambda_requests, usage.sqs_requests, usage.secrets_calls) == (1_000, 3_000, 1_000)
     assert usage.log_bytes == 1_000 * (200 + prices.LAMBDA_LOG_BYTES)
 
@@ -126,8 +126,11 @@ def test_a_backlog_at_the_accounts_rate_keeps_all_environments_busy() -> None:
 
 def test_less_cpu_lengthens_only_the_cpu_time() -> None:
     share = prices.LAMBDA_CORES
-    assert money.gb_seconds_with_little_cpu(log(3.2, cpu=0)) == pytest.approx(320 * prices.LAMBDA_GB)
-    assert money.gb_seconds_with_little_cpu(log(3.2, cpu=3.2)) == pytest.approx(320 * prices.LAMBDA_GB / share)
+    megabytes = prices.LAMBDA_MB
+    assert money.gb_seconds_with_little_cpu(log(3.2, cpu=0), megabytes) == pytest.approx(320 * prices.LAMBDA_GB)
+    assert money.gb_seconds_with_little_cpu(log(3.2, cpu=3.2), megabytes) == pytest.approx(
+        320 * prices.LAMBDA_GB / share
+    )
 
 
 @pytest.mark.parametrize("size", [1_000, A_MB])

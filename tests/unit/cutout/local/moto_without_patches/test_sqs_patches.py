@@ -73,6 +73,25 @@ def test_a_message_that_two_calls_receive_at_a_time_forgets_a_receipt(monkeypatc
     assert not message.had_receipt_handle("early"), "_remember_receipt"
 
 
+def test_two_receives_at_a_time_get_the_same_message(
+    aws: Make, queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws("sqs").send_message(QueueUrl=queue_url, MessageBody="body")
+    backend: Untyped = sqs_backends[DEFAULT_ACCOUNT_ID][REGION]
+    others: list[Message] = []
+    mark_received = Message.mark_received
+
+    def mark_late(message: Message, visibility_timeout: int | None = None) -> None:
+        if not others:
+            others.append(message)  # so that the other call does not call a third one
+            others[:] = backend.receive_message("queue", 1, 0, 30)
+        mark_received(message, visibility_timeout)
+
+    monkeypatch.setattr(Message, "mark_received", mark_late)
+    (message,) = backend.receive_message("queue", 1, 0, 30)
+    assert [other.id for other in others] == [message.id], "_receive_in_turn"
+
+
 def test_each_sent_message_makes_moto_count_the_whole_queue(
     aws: Make, queue_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
