@@ -117,7 +117,8 @@ def replay_letters(
     if chosen.ids:
         left = balance.read(deployed)
         intake = stack_intake.read(deployed)
-        _say(word_replay(chosen, left, is_paused=intake.paused_by is not None, price=budget.price(deployed)))
+        is_paused, caps, price = intake.paused_by is not None, budget.look(deployed), budget.price(deployed)
+        _say(word_replay(chosen, left, is_paused=is_paused, caps=caps, price=price))
         if intake.is_at_cap:
             _say([word_way_on(intake)])
         agree(yes=yes)

@@ -106,8 +106,8 @@ def make(stack: Stack, changes: Changes) -> Blueprint:  # noqa: C901  # it is th
         deployed = stack.deployed
         if action is Action.REPLAY:
             is_paused = stack_intake.read(deployed).paused_by is not None
-            price = budget.price(deployed)
-            sentences = word_replay(chosen, balance.read(deployed), is_paused=is_paused, price=price)
+            caps, price = budget.look(deployed), budget.price(deployed)
+            sentences = word_replay(chosen, balance.read(deployed), is_paused=is_paused, caps=caps, price=price)
         else:
             sentences = word_discard(chosen, deployed.input_bucket if action is Action.DELETE else None)
         return render_template(

@@ -10,11 +10,12 @@ from rich.box import SIMPLE
 from rich.table import Column, Table
 
 from cutout.operations import selection
-from cutout.operations.budget import Price
+from cutout.operations.budget import Budget, Price
 from cutout.operations.dead_letters import HIDDEN, HIDDEN_UNTIL, VISIBILITY_SECONDS, Letter
 from cutout.operations.deployment import Deployment
 from cutout.operations.selection import Choice, Chosen, Look, Read
 from cutout.presentation.advice import advise
+from cutout.presentation.caps import word_plan
 from cutout.presentation.credits import word_credits, word_left
 from cutout.presentation.letter import SHORT_ID, Line, line_as_json, to_line
 from cutout.terminal import bar, console, print_json, printable
@@ -40,13 +41,19 @@ def word_unread(read: Read) -> Iterator[str]:
         )
 
 
-def word_replay(chosen: Chosen, left: float | str, *, is_paused: bool, price: Price | None = None) -> Iterator[str]:
-    """What a replay would do and cost, with the credits that are `left`, or why that is not known."""
+def word_replay(
+    chosen: Chosen, left: float | str, *, is_paused: bool, caps: Budget | str | None, price: Price | None
+) -> Iterator[str]:
+    """What a replay would do and cost, with the credits that are `left`, or why that is not known.
+
+    `caps` is None without a cap, and a sentence where they are not known.
+    """
     yield f"To be replayed: {word_chosen(chosen)}."
     yield (
         f"That may cost {word_credits(chosen.uploads, price)}, less where a paid result can be used again; "
         f"{word_left(left, price).rstrip('.')}."
     )
+    yield from word_plan(caps, chosen.uploads)
     if is_paused:
         yield "The intake is paused: what is replayed waits in the queue until it is reopened."
 

@@ -843,6 +843,17 @@ def test_replay_says_what_it_may_cost_in_money(
     )
 
 
+def test_replay_says_what_a_cap_lets_through(
+    deployed: Deployment, cutout: Callable[..., Any], write: Write, configure: Callable[..., None]
+) -> None:
+    configure(DAILY_CREDITS="1", CAP_TIME_ZONE="Europe/Berlin")
+    write("a.jpg")
+    write("b.jpg")
+    assert "The cap will be reached: 1 today, 1 from tomorrow 00:00 Europe/Berlin, if nothing else spends" in (
+        cutout("letters", "replay", "--all").err
+    )
+
+
 def test_replay_says_when_a_pause_at_the_cap_ends(
     deployed: Deployment, cutout: Callable[..., Any], write: Write, configure: Callable[..., None]
 ) -> None:
