@@ -225,7 +225,16 @@ function showTrouble({ trouble: sentence, pause }) {
   const part = byId("pause");
   const text = [sentence, pause].filter(Boolean).join(" ");
   part.hidden = !text;
-  if (part.textContent !== text) part.textContent = text;
+  if (part.dataset.text === text) return;
+  part.dataset.text = text;
+  part.replaceChildren(...text.split("`").map((piece, number) => number % 2 ? code(piece) : piece));
+}
+
+// Commands stand between backticks.
+function code(text) {
+  const element = document.createElement("code");
+  element.textContent = text;
+  return element;
 }
 
 document.body.addEventListener("tick", look);

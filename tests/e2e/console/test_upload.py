@@ -81,6 +81,31 @@ def choose(page: Page, *paths: Path) -> None:
     picker.set_input_files(paths[0] if paths[0].is_dir() else list(paths))
 
 
+def test_a_pause_is_told_with_its_command(
+    console: Console,  # noqa: ARG001 its page is open
+    page: Page,
+    tmp_path: Path,
+    make_picture: Callable[..., bytes],
+) -> None:
+    page.get_by_label("Reason").fill("new <b>prices</b>")
+    page.get_by_role("button", name="Pause…").press("Enter")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.get_by_text("paused by the operator since")).to_be_visible()
+    (tmp_path / "waits.png").write_bytes(make_picture(7))
+    go(page)
+    choose(page, tmp_path / "waits.png")
+    page.locator("#upload-offer").get_by_role("button", name="Send 1 file").click()
+    pause = page.locator("#upload-pause")
+    expect(pause).to_have_text(
+        "The intake is paused by the operator (new <b>prices</b>): uploads wait. cutout status says how it goes on."
+    )
+    expect(pause.locator("code")).to_have_text("cutout status")
+    page.get_by_role("link", name="Now").click()
+    page.get_by_role("button", name="Resume…").press("Enter")
+    page.get_by_role("button", name="Resume", exact=True).click()
+    expect(page.get_by_role("button", name="Pause…")).to_be_visible()
+
+
 def test_each_file_of_a_folder_becomes_what_it_should(console: Console, page: Page, folder: Path, stack: Any) -> None:  # noqa: ANN401
     (folder / "<i>plain.png").write_bytes(plain())
     go(page)
