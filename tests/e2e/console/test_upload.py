@@ -82,7 +82,7 @@ def choose(page: Page, *paths: Path) -> None:
 
 
 def test_a_pause_is_told_with_its_command(
-    console: Console,  # noqa: ARG001 its page is open
+    console: Console,
     page: Page,
     tmp_path: Path,
     make_picture: Callable[..., bytes],

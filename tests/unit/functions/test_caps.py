@@ -23,11 +23,13 @@ from remove_background.caps import (
 from remove_background.deadline import Deadline
 from remove_background.errors import (
     CutoutError,
+    InsufficientCredits,
     IntakePaused,
     MalformedImage,
     OutOfTime,
     RateLimitExceeded,
     ServiceUnavailable,
+    StorageUnavailable,
     UnexpectedAnswer,
 )
 from remove_background.intake import ITEM, Intake, IntakeItem
@@ -414,8 +416,9 @@ def test_a_give_back_is_sent_once(clients: Clients) -> None:
 
 
 def test_the_intake_is_not_paused_if_a_credit_was_given_back_meanwhile(
-    limiter: RateLimiter, clients: Clients, monkeypatch: pytest.MonkeyPatch
+    limiter: RateLimiter, clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
     for _ in range(3):
         pay(limiter)
     update = clients.dynamodb.update_item
@@ -429,8 +432,75 @@ def test_the_intake_is_not_paused_if_a_credit_was_given_back_meanwhile(
     with pytest.raises(IntakePaused) as raised:
         pay(limiter)
     assert not raised.value.is_paused
+    assert str(raised.value) == (
+        "The last credit before the cap may be given back. The upload waits for the next attempt."
+    )
     assert IntakeItem(clients.dynamodb, "ledger").read().paused_by is None
+    assert caplog.messages == []
     pay(limiter)
+
+
+def test_a_pause_at_the_cap_is_logged_once_with_its_code(
+    limiter: RateLimiter,
+    make_limiter: Callable[..., RateLimiter],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("remove_background.intake.log.parent.propagate", True)
+    for _ in range(3):
+        pay(limiter)
+    for other in (limiter, make_limiter()):
+        with pytest.raises(IntakePaused):
+            pay(other)
+    (record,) = caplog.records
+    assert (record.getMessage(), vars(record)["error_code"]) == ("The intake is paused: daily_cap.", "daily_cap")
+
+
+def test_a_pause_at_the_cap_that_dynamodb_does_not_take_is_tried_again(
+    limiter: RateLimiter, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        pay(limiter)
+    update = clients.dynamodb.update_item
+
+    def refuse_the_pause(**call: Any) -> Any:  # noqa: ANN401
+        if "paused_by = :by" in call["UpdateExpression"]:
+            raise refusal("InternalServerError", "UpdateItem")
+        return update(**call)
+
+    monkeypatch.setattr(clients.dynamodb, "update_item", refuse_the_pause)
+    with pytest.raises(StorageUnavailable) as raised:
+        pay(limiter)
+    assert str(raised.value) == "DynamoDB did not let the function pause (InternalServerError)."
+    assert counts(clients).day.credits == 3
+
+
+def test_a_failure_that_pauses_after_a_cap_stops_a_call_that_waits_for_its_slot(
+    limiter: RateLimiter, clients: Clients
+) -> None:
+    """This environment knew of the pause at the cap, and not of its end."""
+    intake = Intake(clients.dynamodb, "ledger", failures_in_a_row=10)
+    item = IntakeItem(clients.dynamodb, "ledger")
+    for _ in range(3):
+        pay(limiter)
+    with pytest.raises(IntakePaused):
+        intake.pause_at_cap("daily_cap", *Caps(3, None, BERLIN).is_reached(item.read().counts, "daily_cap"))
+    clients.dynamodb.update_item(TableName="ledger", Key=ITEM, UpdateExpression="REMOVE paused_by")
+    intake.check_again(0)
+    assert item.pause_at_cap("daily_cap", *Caps(3, None, BERLIN).is_reached(item.read().counts, "daily_cap"))[0]
+    intake.check_again(10)
+    clients.dynamodb.update_item(TableName="ledger", Key=ITEM, UpdateExpression="REMOVE paused_by")
+    intake.report_failure(InsufficientCredits("Buy some."), None)
+    with pytest.raises(IntakePaused):
+        intake.check_again(0)
+
+
+def test_what_is_allowed_moves_the_count_at_which_the_intake_pauses() -> None:
+    ends = moment("2026-11-30")
+    seen = Counts(Period(ends, 5, extra=2))
+    condition, values = Caps(3, None, BERLIN).is_reached(seen, "daily_cap")
+    assert condition == "day_extra = :extra AND day_ends = :ends AND day_credits >= :cap"
+    assert values == {":ends": {"N": str(round(ends))}, ":cap": {"N": "5"}, ":extra": {"N": "2"}}
 
 
 def test_an_operators_pause_is_not_taken_over(limiter: RateLimiter, clients: Clients) -> None:
@@ -506,9 +576,25 @@ def test_what_is_allowed_adds_up(limiter: RateLimiter, item: IntakeItem, clock: 
     assert item.read().counts.month[:3] == (moment("2027-01-01"), 1, 5)
 
 
+def test_credits_can_be_allowed_before_any_is_spent(item: IntakeItem) -> None:
+    after = item.allow(Caps(3, None, BERLIN), "day", 2, "Christmas")
+    assert after
+    assert after.day[:3] == (moment("2026-11-30"), 0, 2)
+
+
+@pytest.mark.parametrize("paid_at", [None, "2026-11-28 12:00", "2026-11-29 12:00"])
 def test_what_is_refused_because_another_was_quicker_or_the_sdk_repeats_it_is_not_tried_again(
-    item: IntakeItem, clients: Clients, monkeypatch: pytest.MonkeyPatch
+    limiter: RateLimiter,
+    item: IntakeItem,
+    clients: Clients,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    paid_at: str | None,
 ) -> None:
+    if paid_at:
+        clock.now = moment(paid_at)
+        pay(limiter)
+        clock.now = moment("2026-11-29 13:00")
     caps = Caps(3, None, BERLIN)
     update = clients.dynamodb.update_item
     quicker: list[object] = []
