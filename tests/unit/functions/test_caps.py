@@ -190,6 +190,28 @@ def test_at_the_cap_the_intake_pauses_and_nothing_is_paid(
     assert state.counts.day.credits == 3
 
 
+def test_an_environment_that_finds_the_intake_paused_at_the_cap_makes_one_call(
+    limiter: RateLimiter,
+    make_limiter: Callable[..., RateLimiter],
+    clients: Clients,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for _ in range(3):
+        pay(limiter)
+    with pytest.raises(IntakePaused):
+        pay(limiter)
+    update, calls = clients.dynamodb.update_item, list[object]()
+
+    def count(**call: Any) -> Any:  # noqa: ANN401
+        calls.append(call)
+        return update(**call)
+
+    monkeypatch.setattr(clients.dynamodb, "update_item", count)
+    with pytest.raises(IntakePaused):
+        pay(make_limiter())
+    assert len(calls) == 1
+
+
 def test_the_month_has_a_cap_of_its_own(
     make_limiter: Callable[..., RateLimiter], clients: Clients, clock: Clock
 ) -> None:
@@ -247,6 +269,30 @@ def test_slots_that_are_reserved_together_are_of_one_day(limiter: RateLimiter, c
     assert slot.at >= moment("2026-11-30")
     assert len(limiter._reserved) == 2
     assert counts(clients).day == Period(moment("2026-12-01"), 3)
+
+
+def test_each_of_slots_that_are_reserved_together_can_give_its_credit_back(limiter: RateLimiter) -> None:
+    limiter._wanted = 2
+    slots = limiter._reserve(Deadline(100))
+    day_ends = moment("2026-11-30")
+    assert [slot[1:] for slot in slots] == 2 * [
+        (day_ends - LAST_REQUEST_SECONDS, Reserved(day_ends, moment("2026-12-01")))
+    ]
+
+
+@pytest.mark.parametrize(("left", "is_today"), [(1, True), (-1, False)])
+def test_the_last_of_slots_that_are_reserved_together_begins_in_time(
+    clients: Clients, clock: Clock, left: float, is_today: bool
+) -> None:
+    """Three of them, ten seconds apart: `left` are the seconds left when the last one begins."""
+    intake = Intake(clients.dynamodb, "ledger", failures_in_a_row=10)
+    limiter = RateLimiter(clients, "ledger", 0.1, intake, Caps(3, None, BERLIN))
+    limiter._wanted = 3
+    midnight = moment("2026-11-30")
+    clock.now = midnight - LAST_SLOT_SECONDS - 2 * limiter._interval.seconds - LEAD - left
+    slots = limiter._reserve(Deadline(1000))
+    assert len(slots) == 3
+    assert (slots[0].at < midnight) == is_today
 
 
 @pytest.mark.parametrize("idle", [True, False])
@@ -625,7 +671,7 @@ def test_what_was_agreed_to_for_one_day_is_not_allowed_for_the_next(item: Intake
 
 
 def test_a_clock_that_is_fast_turns_a_day_and_nothing_begins_before_midnight(
-    limiter: RateLimiter, item: IntakeItem, clock: Clock
+    limiter: RateLimiter, make_limiter: Callable[..., RateLimiter], item: IntakeItem, clock: Clock
 ) -> None:
     for _ in range(3):
         pay(limiter)
@@ -636,7 +682,28 @@ def test_a_clock_that_is_fast_turns_a_day_and_nothing_begins_before_midnight(
     assert slot
     assert slot.at >= moment("2026-11-30")
     clock.now = moment("2026-11-29 23:50:00")
-    assert limiter._take(Deadline(200)) is None
+    for environment in (limiter, make_limiter()):  # the other one has not seen yet that the day was turned
+        assert environment._take(Deadline(200)) is None
+
+
+def test_no_probe_is_taken_that_could_only_be_sent_too_late(
+    limiter: RateLimiter,
+    make_limiter: Callable[..., RateLimiter],
+    item: IntakeItem,
+    clients: Clients,
+    clock: Clock,
+) -> None:
+    """A fast clock has turned the day; the probe would have to wait for midnight."""
+    pay(limiter)
+    clock.now = moment("2026-11-30 00:00:30")
+    assert item.allow(Caps(3, None, BERLIN), "day", 1, "a fast clock")
+    item.pause("function", "service_unavailable")
+    assert item.reopen(item.read(), "1-token")
+    clock.now = moment("2026-11-29 23:59:00")
+    assert make_limiter()._take(Deadline(40)) is None
+    assert "probe" not in stored(clients)
+    assert make_limiter()._take(Deadline(200))
+    assert "probe" in stored(clients)
 
 
 def test_a_pause_at_the_cap_does_not_stop_the_call_that_has_the_last_credit(
