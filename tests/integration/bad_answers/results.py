@@ -34,6 +34,7 @@ GONE = ResultGone, "result_gone", YES
 INVALID = ResultInvalid, "result_invalid", YES
 UNAVAILABLE = ResultUnavailable, "result_unavailable", YES
 TRIES = 3
+LARGE_SECONDS = 80.0  # for as many bytes as a result may have at most, on a slow machine
 
 
 def _result_statuses() -> Iterator[Row]:
@@ -87,7 +88,7 @@ def _result_bodies() -> Iterator[Row]:
         "a PNG that is a bomb": [say(answer("200 OK", PNG[:33] + chunk(b"IDAT", DEFLATE_BOMB) + PNG[-12:])), close],
         "a PNG whose text is large": [say(answer("200 OK", PNG[:33] + TEXT + PNG[33:-13])), close],
     }.items():  # fmt: skip
-        yield Row(name, [steps], *INVALID, requests=TRIES, large=True)
+        yield Row(name, [steps], *INVALID, requests=TRIES, seconds=LARGE_SECONDS, large=True)
 
 
 def _redirects() -> Iterator[Row]:
