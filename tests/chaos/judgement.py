@@ -20,9 +20,6 @@ CHECKPOINT_SECONDS = 6.0
 # After two calls that were, or may have been, charged in vain, an upload gets its letter: no third call is made.
 MOST_CHARGES_IN_VAIN = 2
 ATTEMPTS = 5
-# Of the uploads, how many may end so. A kill stops up to 40, of which most only wait for their slots: 8 kills of 1,000
-# uploads stopped up to 14 of them twice, the more the slower the machine.
-IN_VAIN = 0.02
 ERRORS = 500
 
 
@@ -129,7 +126,7 @@ def judge_keys(testbed: Testbed, keys: Sequence[Played]) -> list[Figure]:
         Figure("unaccounted for", ends["unaccounted"], most=0),
         Figure("with a cutout and a letter", ends["both"], most=0),
         Figure("letters not deserved", ends["undeserved"], most=0),
-        Figure("letters after two calls in vain", ends["twice in vain"], most=max(2, int(IN_VAIN * len(keys)))),
+        Figure("letters after two calls in vain", ends["twice in vain"], most=max(2, len(keys) // 100)),
         Figure("letters after more than two charges", ends["charged on"], most=0),
         Figure("stale cutouts", ends["stale"], most=0),
         Figure("images of the wrong source", ends["wrong source"], most=0),
