@@ -186,11 +186,12 @@ def play(cloud: Cloud, cases: Mapping[str, Case], folder: Path) -> Played:
         stacks = {name: stacks[name] for name in cases}
         set_faults(cloud, stand_in, stacks)
         found: dict[str, tuple[str, str]] = {}
-        first = [name for name in cases if name in SLOW_CASES]
-        for names in (first, [name for name in cases if name not in SLOW_CASES]):
-            for name in names:
-                stacks[name].upload(list(cases).index(name), name)
-            found |= await_endings({name: stacks[name] for name in names})
+        for is_slow in (True, False):
+            some = {name: stack for name, stack in stacks.items() if (name in SLOW_CASES) == is_slow}
+            for number, name in enumerate(cases):
+                if name in some:
+                    some[name].upload(number, name)
+            found |= await_endings(some)
         state = stand_in.state()
         endings = {
             name: Ending(

@@ -36,15 +36,15 @@ def replacements(endpoint_url: str) -> list[tuple[object, str, Callable[[Any], o
         ),
         # A receipt is drawn letter by letter.
         (models, "generate_receipt_handle", lambda _: lambda: secrets.token_hex(RECEIPT_BYTES)),
+        (Message, "mark_received", _remember_receipt),
         (SQSBackend, "change_message_visibility", _change_visibility),
-        # Not thread-safe: two receives at a time get the same messages, which AWS does seldom.
+        # Not thread-safe: two receives at a time get the same messages, which AWS does seldom, and forget a receipt.
         (SQSBackend, "receive_message", _receive_in_turn),
         (Queue, "messages", lambda _: property(_visible)),
         (Queue, "approximate_number_of_messages_delayed", lambda _: property(_count_delayed)),
         (Queue, "approximate_number_of_messages_not_visible", lambda _: property(_count_hidden)),
         (Queue, "attributes", lambda original: property(lambda queue: _Attributes(queue, original.fget))),
         # Not thread-safe, and a deletion replaces the queue by a copy.
-        (Message, "mark_received", _remember_receipt),
         (Queue, "pending_message_groups", lambda _: property(_pending_groups)),
         (Queue, "delete_message", _delete_in_place),
         # CloudFormation gives queues URLs of AWS.
@@ -92,14 +92,12 @@ _by_receipt: WeakValueDictionary[str, Message] = WeakValueDictionary()
 
 
 def _remember_receipt(original: Untyped) -> Untyped:
-    """Moto would forget one of the receipts of a message that two calls receive at a time."""
-    receiving = threading.Lock()
+    """So that `_with_receipt` finds it."""
 
     def mark_received(message: Message, visibility_timeout: int | None = None) -> None:
-        with receiving:
-            original(message, visibility_timeout)
-            if message.receipt_handle:
-                _by_receipt[message.receipt_handle] = message
+        original(message, visibility_timeout)
+        if message.receipt_handle:
+            _by_receipt[message.receipt_handle] = message
 
     return mark_received
 

@@ -1,7 +1,7 @@
 """A credit is reserved with its slot. Charges never exceed a cap, and nothing else than uncertainty uses it up."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -154,17 +154,11 @@ def test_a_credit_is_reserved_with_its_slot(limiter: RateLimiter, clients: Clien
 
 
 def test_a_success_costs_the_calls_that_it_costs_without_a_cap(
-    make_limiter: Callable[..., RateLimiter], clients: Clients, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    make_limiter: Callable[..., RateLimiter], clients: Clients, clock: Clock, before_update: Callable[..., None]
 ) -> None:
     made: list[int] = []
-    update = clients.dynamodb.update_item
     calls: list[object] = []
-
-    def count(**call: Any) -> Any:  # noqa: ANN401
-        calls.append(call)
-        return update(**call)
-
-    monkeypatch.setattr(clients.dynamodb, "update_item", count)
+    before_update(calls.append)
     for daily in (None, 1000):
         clients.dynamodb.delete_item(TableName="ledger", Key=ITEM)
         limiter = make_limiter(daily)
@@ -191,22 +185,14 @@ def test_at_the_cap_the_intake_pauses_and_nothing_is_paid(
 
 
 def test_an_environment_that_finds_the_intake_paused_at_the_cap_makes_one_call(
-    limiter: RateLimiter,
-    make_limiter: Callable[..., RateLimiter],
-    clients: Clients,
-    monkeypatch: pytest.MonkeyPatch,
+    limiter: RateLimiter, make_limiter: Callable[..., RateLimiter], before_update: Callable[..., None]
 ) -> None:
     for _ in range(3):
         pay(limiter)
     with pytest.raises(IntakePaused):
         pay(limiter)
-    update, calls = clients.dynamodb.update_item, list[object]()
-
-    def count(**call: Any) -> Any:  # noqa: ANN401
-        calls.append(call)
-        return update(**call)
-
-    monkeypatch.setattr(clients.dynamodb, "update_item", count)
+    calls: list[object] = []
+    before_update(calls.append)
     with pytest.raises(IntakePaused):
         pay(make_limiter())
     assert len(calls) == 1
@@ -503,22 +489,23 @@ def test_a_pause_at_the_cap_is_logged_with_its_code(
 
 
 def test_a_pause_at_the_cap_that_dynamodb_does_not_take_is_tried_again(
-    limiter: RateLimiter, clients: Clients, monkeypatch: pytest.MonkeyPatch
+    limiter: RateLimiter, clients: Clients, before_update: Callable[..., None]
 ) -> None:
     for _ in range(3):
         pay(limiter)
-    update = clients.dynamodb.update_item
+    refusals = [refusal("InternalServerError", "UpdateItem")]
 
-    def refuse_the_pause(**call: Any) -> Any:  # noqa: ANN401
-        if "paused_by = :by" in call["UpdateExpression"]:
-            raise refusal("InternalServerError", "UpdateItem")
-        return update(**call)
+    def refuse_the_first_pause(call: Mapping[str, Any]) -> None:
+        if refusals and "paused_by = :by" in call["UpdateExpression"]:
+            raise refusals.pop()
 
-    monkeypatch.setattr(clients.dynamodb, "update_item", refuse_the_pause)
+    before_update(refuse_the_first_pause)
     with pytest.raises(StorageUnavailable) as raised:
         pay(limiter)
     assert str(raised.value) == "DynamoDB did not let the function pause (InternalServerError)."
     assert counts(clients).day.credits == 3
+    with pytest.raises(IntakePaused):
+        pay(limiter)
 
 
 def test_a_failure_that_pauses_after_a_cap_stops_a_call_that_waits_for_its_slot(

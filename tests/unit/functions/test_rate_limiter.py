@@ -44,22 +44,6 @@ def limiter(make_limiter: Callable[..., RateLimiter]) -> RateLimiter:
     return make_limiter()
 
 
-@pytest.fixture
-def before_update(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]], None]:
-    """Calls a function before each update of DynamoDB, with the arguments of the update."""
-
-    def do_before(do: Callable[..., object]) -> None:
-        update = clients.dynamodb.update_item
-
-        def do_and_update(**call: Any) -> Any:  # noqa: ANN401
-            do(call)
-            return update(**call)
-
-        monkeypatch.setattr(clients.dynamodb, "update_item", do_and_update)
-
-    return do_before
-
-
 def use_slots(clock: Clock, limiters: list[RateLimiter], count: int) -> list[float]:
     times = []
     for number in range(count):

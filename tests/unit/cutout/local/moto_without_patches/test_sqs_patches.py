@@ -70,7 +70,7 @@ def test_a_message_that_two_calls_receive_at_a_time_forgets_a_receipt(monkeypatc
     monkeypatch.setattr(models, "generate_receipt_handle", generate)
     message.mark_received()
     assert message.had_receipt_handle("late")
-    assert not message.had_receipt_handle("early"), "_remember_receipt"
+    assert not message.had_receipt_handle("early"), "_receive_in_turn"
 
 
 def test_two_receives_at_a_time_get_the_same_message(
