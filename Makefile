@@ -18,7 +18,14 @@ run: .venv/run  ## Remove the background of the samples on this machine (or of I
 
 .PHONY: test
 test: .venv/dev  ## Run the tests (or some: ARGS="-k ledger")
-	$(BIN)/pytest --numprocesses 3 --dist loadfile $(or $(ARGS),--cov --cov-report=term)
+ifdef ARGS
+	$(PYTEST) --numprocesses 3 $(ARGS)
+else
+	$(PYTEST) --numprocesses 3 --ignore tests/e2e --cov --cov-report= --cov-fail-under=0
+	$(PYTEST) --numprocesses 2 tests/e2e --cov --cov-append --cov-report=term
+endif
+# The end-to-end tests start many processes, whose times are real: they run apart from the others.
+PYTEST = $(BIN)/pytest --dist loadfile
 
 .PHONY: unit
 unit: .venv/dev  ## Run the unit tests
