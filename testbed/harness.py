@@ -96,6 +96,11 @@ class Testbed:
         answer = self.sqs.get_queue_attributes(QueueUrl=self.outputs["UploadQueueUrl"], AttributeNames=["All"])
         return sum(int(answer["Attributes"][f"ApproximateNumberOfMessages{name}"]) for name in names)
 
+    def times_logged(self, text: str) -> int:
+        """How often the function has logged it so far."""
+        log = self.cloud.log_dir / f"{self.outputs['FunctionName']}.log"
+        return log.read_text(encoding="utf-8").count(text)
+
     def cutouts(self) -> list[str]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.output)
         return [found["Key"] for page in pages for found in page.get("Contents", [])]

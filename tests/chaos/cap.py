@@ -27,6 +27,7 @@ SAVING_SECONDS = 3600
 VARIABLES = "Resources.{}.Properties.Environment.Variables.PYTHONTZPATH"
 KILLS = (20.0, 30.0)  # seconds between two, each of which stops as many as 160 uploads
 USED = 99.0  # percent of the cap, where no environment is killed
+NOT_GIVEN_BACK = "A credit of the cap could not be given back"
 FAILURES = ("service_unavailable", "storage_unavailable", "result_unavailable", "unexpected_error")
 
 
@@ -79,6 +80,7 @@ def main() -> int:
                 with ThreadPoolExecutor(8) as uploaders:
                     list(uploaders.map(lambda n: testbed.upload(f"{n}.jpg", picture(str(n))), range(count)))
                 await_end(lambda: time.time() > midnight, options.bound)
+                kept = testbed.times_logged(NOT_GIVEN_BACK)
                 held = await_end(lambda: testbed.day.ends != midnight and testbed.day.credits >= cap, options.bound)
             waiting, allowed = testbed.waiting, time.time()
             testbed.allow(3 * count)
@@ -99,6 +101,7 @@ def main() -> int:
                 Figure("charged before midnight, by the stand-in", today, most=cap),
                 Figure("charged after midnight, before more was allowed", tomorrow, most=cap),
                 Figure("failed before midnight: whether it is charged is not known", unknown),
+                Figure("reserved in vain before midnight: DynamoDB did not take them back", kept),
                 Figure("of the first day's cap used for either, in percent", 100 * (today + unknown) / cap, least=used),
                 Figure("messages that waited at the second day's cap", waiting if held else 0, least=1),
                 Figure("with a cutout", len(cutouts)),
