@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -116,6 +116,11 @@ def test_days_of_a_change_to_daylight_saving_are_as_long_as_they_are() -> None:
     caps = Caps(1, None, BERLIN)
     for day, hours in (("2027-03-28", 23), ("2026-10-25", 25), ("2026-11-29", 24)):
         assert caps.end_of(DAY, moment(day)) - moment(day) == hours * 3600
+
+
+def test_it_tells_its_zone_and_utc_needs_no_database() -> None:
+    assert Caps(1, None, BERLIN).zone == BERLIN
+    assert Caps(1, None, "UTC")._zone is UTC
 
 
 @pytest.mark.parametrize("zone", ["Europe/Atlantis", "../etc/passwd", "/etc/localtime", " "])
@@ -247,6 +252,30 @@ def test_no_slot_begins_in_the_last_seconds_of_a_day(limiter: RateLimiter, clien
     assert counts(clients).day == Period(moment("2026-12-01"), 2)
 
 
+def test_a_slot_that_would_wait_for_midnight_is_not_reserved_when_that_is_too_late(
+    limiter: RateLimiter, clients: Clients, clock: Clock
+) -> None:
+    last = moment("2026-11-30") - LAST_SLOT_SECONDS
+    clock.now = last - 2
+    clients.dynamodb.put_item(TableName="ledger", Item={**ITEM, "next_at": {"N": str(last + 1)}})
+    assert limiter._take(Deadline(6)) is None
+    assert stored(clients)["next_at"] == {"N": str(last + 1)}
+
+
+@pytest.mark.parametrize(("late", "is_today"), [(-0.5, True), (0.5, False)])
+def test_a_single_slot_is_of_the_day_in_which_it_begins_in_time(late: float, is_today: bool) -> None:
+    midnight = moment("2026-11-30")
+    part = Caps(3, None, BERLIN).part(Counts(), midnight - LAST_SLOT_SECONDS + late, 1)
+    assert (part.begins < midnight) == is_today
+
+
+def test_what_was_allowed_for_a_day_and_for_a_month_ends_with_both() -> None:
+    ended = moment("2026-12-01")
+    seen = Counts(Period(ended, 5, extra=2), Period(ended, 9, extra=3))
+    part = Caps(3, 7, BERLIN).part(seen, ended + 1, 1)
+    assert part.removes == " REMOVE day_extra, day_reason, day_change, month_extra, month_reason, month_change"
+
+
 def test_slots_that_are_reserved_together_are_of_one_day(limiter: RateLimiter, clients: Clients, clock: Clock) -> None:
     clock.now = moment("2026-11-30") - LAST_SLOT_SECONDS - LEAD - 0.005
     limiter._wanted = 2  # and the one that reserves
@@ -266,16 +295,23 @@ def test_each_of_slots_that_are_reserved_together_can_give_its_credit_back(limit
     ]
 
 
+@pytest.mark.parametrize("queued", [0, 60])
 @pytest.mark.parametrize(("left", "is_today"), [(1, True), (-1, False)])
 def test_the_last_of_slots_that_are_reserved_together_begins_in_time(
-    clients: Clients, clock: Clock, left: float, is_today: bool
+    clients: Clients, clock: Clock, left: float, is_today: bool, queued: float
 ) -> None:
-    """Three of them, ten seconds apart: `left` are the seconds left when the last one begins."""
+    """Three of them, ten seconds apart: `left` are the seconds left when the last one begins.
+
+    The first is free in `queued` seconds.
+    """
     intake = Intake(clients.dynamodb, "ledger", failures_in_a_row=10)
     limiter = RateLimiter(clients, "ledger", 0.1, intake, Caps(3, None, BERLIN))
     limiter._wanted = 3
     midnight = moment("2026-11-30")
-    clock.now = midnight - LAST_SLOT_SECONDS - 2 * limiter._interval.seconds - LEAD - left
+    first = midnight - LAST_SLOT_SECONDS - 2 * limiter._interval.seconds - left
+    clock.now = first - LEAD - queued
+    if queued:
+        clients.dynamodb.put_item(TableName="ledger", Item={**ITEM, "next_at": {"N": str(first)}})
     slots = limiter._reserve(Deadline(1000))
     assert len(slots) == 3
     assert (slots[0].at < midnight) == is_today

@@ -527,6 +527,19 @@ def test_on_probation_an_upload_begun_before_the_pause_counts_but_does_not_pause
     assert (item.read().paused_by, item.read().failing) == (None, frozenset())
 
 
+def test_on_probation_an_upload_begun_as_it_was_reopened_counts_but_does_not_pause_it(
+    make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail: Callable[..., bool]
+) -> None:
+    pause_and_reopen(item, clock)
+    early, late = make_environment(), make_environment()
+    early.begin()
+    clock.sleep(1)
+    late.begin()
+    assert fail(late, "a")
+    assert fail(early, "b", refused_write())
+    assert (item.read().paused_by, len(item.read().failing)) == (None, 1)
+
+
 def test_on_probation_an_upload_that_fails_alone_uses_up_its_attempts(
     make_environment: Callable[[], Intake], item: IntakeItem, clock: Clock, fail_as_probe: Callable[..., bool]
 ) -> None:
@@ -1064,18 +1077,27 @@ def test_on_probation_one_upload_that_stops_the_function_does_not_pause_it(
     assert item.read().paused_by is None
 
 
-@pytest.mark.parametrize(("waited", "notices"), [(4.8, False), (5.1, True)])
+@pytest.mark.parametrize(
+    ("waited", "ahead", "notices"),
+    [(4.8, 0, False), (5, 0, False), (5.1, 0, True), (4.8, 0.1, False), (4.9, 0.2, True)],
+)
 def test_a_call_that_waited_long_for_its_slot_checks_for_a_pause_meanwhile(
-    intake: Intake, item: IntakeItem, clock: Clock, pay: Callable[[Intake], None], waited: float, notices: bool
+    intake: Intake,
+    item: IntakeItem,
+    clock: Clock,
+    pay: Callable[[Intake], None],
+    waited: float,
+    ahead: float,
+    notices: bool,
 ) -> None:
     pay(intake)
     item.pause(OPERATOR, "new prices")
     clock.sleep(waited)
     if notices:
         with pytest.raises(IntakePaused):
-            intake.check_again(0)
+            intake.check_again(ahead)
     else:
-        intake.check_again(0)
+        intake.check_again(ahead)
 
 
 def test_an_environment_that_has_never_known_it_open_looks(intake: Intake, item: IntakeItem, clock: Clock) -> None:
