@@ -242,6 +242,7 @@ def measure() -> Part:
                 "Requests answered 429 once a limit of requests at the same time is found, in percent",
                 100 * found.refused,
                 5,
+                stands_in_the_way="each environment tries for itself whether more is permitted by now",
             ),
             Goal(
                 "Rate used soon after it is lifted, in percent",
@@ -251,7 +252,7 @@ def measure() -> Part:
                 stands_in_the_way="how fast the machine is at the time",
             ),
             Goal(
-                "Requests of an invocation, in the largest backlog, of batches of ten",
+                "Requests per invocation in the largest backlog (a batch has at most ten messages)",
                 in_a_batch,
                 LEAST_IN_A_BATCH,
                 at_least=True,
