@@ -80,10 +80,11 @@ def draw_throughput(path: Path, rows: Mapping[str, tuple[float, float]], goals: 
         (refused, 1, goals[1], "Requests answered 429, %"),
     ):
         bars = axes.barh(list(rows), [100 * row[column] for row in rows.values()], 0.6, color=COLOURS["ours"])
-        # Inside the bars: the line of the goal is at their ends.
-        inside = {"label_type": "center", "bbox": {"fc": "white", "ec": "none", "pad": 1}}
-        axes.bar_label(bars, fmt="%.3g", fontsize=8, **(inside if column == 0 else {"padding": 2}))
-        axes.axvline(goal, color=GOAL, linewidth=1, linestyle="--")
+        axes.axvline(goal, color=GOAL, linewidth=1, linestyle="--", zorder=0)
+        # The line of the goal is at the ends of the bars: it must not cross a figure.
+        where = "center" if column == 0 else "edge"
+        box = {"fc": "white", "ec": "none", "pad": 1}
+        axes.bar_label(bars, fmt="%.3g", fontsize=8, label_type=where, padding=3, bbox=box)
         axes.set_title(f"{title} (goal: {'at most' if column else 'at least'} {goal:g})", fontsize=10)
     used.invert_yaxis()
     refused.margins(x=0.15)
