@@ -82,8 +82,8 @@ def measure(calls: Calls | None = None) -> Part:
                 "ten with one; Pixelcut fetches the image by the presigned URL."
             ),
             (
-                "A failed attempt makes six updates (claim, slot, what it has cost, the failures in a row: two where "
-                "they begin), the success after it six (the claim takes two, and the failures end)."
+                "A failed attempt makes up to six updates (claim, slot, what it has cost, the failures in a row: two "
+                "where they begin), the success after it up to six (the claim takes two, and the failures end)."
             ),
             (
                 "Removed: slots that each thread took for itself (up to 20 updates for ten images, now two); the "
