@@ -26,6 +26,8 @@ DAY_SECONDS = 24 * 3600
 SAVING_SECONDS = 3600
 VARIABLES = "Resources.{}.Properties.Environment.Variables.PYTHONTZPATH"
 KILLS = (20.0, 30.0)  # seconds between two, each of which stops as many as 160 uploads
+# Seconds until midnight. A credit that is given back at the cap is used after a pause, a reopening and a full fleet.
+MIDNIGHT = 200.0
 USED = 99.0  # percent of the cap, where no environment is killed
 NOT_GIVEN_BACK = "A credit of the cap could not be given back"
 FAILURES = ("service_unavailable", "storage_unavailable", "result_unavailable", "unexpected_error")
@@ -50,7 +52,7 @@ def main() -> int:
     options_of = parser(__doc__ or "", uploads=600)
     options_of.add_argument("--seed", type=int, default=1)
     options_of.add_argument("--cap", type=int, default=200, help="credits a day")
-    options_of.add_argument("--midnight", type=float, default=90, help="seconds until midnight")
+    options_of.add_argument("--midnight", type=float, default=MIDNIGHT, help="seconds until midnight")
     options_of.add_argument("--kill", action="store_true", help="environments are killed as well")
     options_of.add_argument("--bound", type=float, default=400, help="seconds after which the run is given up")
     options = options_of.parse_args()
