@@ -26,8 +26,6 @@ DAY_SECONDS = 24 * 3600
 SAVING_SECONDS = 3600
 VARIABLES = "Resources.{}.Properties.Environment.Variables.PYTHONTZPATH"
 KILLS = (20.0, 30.0)  # seconds between two, each of which stops as many as 160 uploads
-# Seconds until midnight. A credit that is given back at the cap is used after a pause, a reopening and a full fleet.
-MIDNIGHT = 200.0
 USED = 99.0  # percent of the cap, where no environment is killed
 NOT_GIVEN_BACK = "A credit of the cap could not be given back"
 FAILURES = ("service_unavailable", "storage_unavailable", "result_unavailable", "unexpected_error")
@@ -52,7 +50,8 @@ def main() -> int:
     options_of = parser(__doc__ or "", uploads=600)
     options_of.add_argument("--seed", type=int, default=1)
     options_of.add_argument("--cap", type=int, default=200, help="credits a day")
-    options_of.add_argument("--midnight", type=float, default=MIDNIGHT, help="seconds until midnight")
+    # A credit that is given back at the cap is used after a pause, a reopening and a full fleet.
+    options_of.add_argument("--midnight", type=float, default=200, help="seconds until midnight")
     options_of.add_argument("--kill", action="store_true", help="environments are killed as well")
     options_of.add_argument("--bound", type=float, default=400, help="seconds after which the run is given up")
     options = options_of.parse_args()
@@ -82,7 +81,7 @@ def main() -> int:
                 with ThreadPoolExecutor(8) as uploaders:
                     list(uploaders.map(lambda n: testbed.upload(f"{n}.jpg", picture(str(n))), range(count)))
                 await_end(lambda: time.time() > midnight, options.bound)
-                kept = testbed.times_logged(NOT_GIVEN_BACK)
+                in_vain = testbed.times_logged(NOT_GIVEN_BACK)
                 held = await_end(lambda: testbed.day.ends != midnight and testbed.day.credits >= cap, options.bound)
             waiting, allowed = testbed.waiting, time.time()
             testbed.allow(3 * count)
@@ -103,8 +102,8 @@ def main() -> int:
                 Figure("charged before midnight, by the stand-in", today, most=cap),
                 Figure("charged after midnight, before more was allowed", tomorrow, most=cap),
                 Figure("failed before midnight: whether it is charged is not known", unknown),
-                Figure("reserved in vain before midnight: DynamoDB did not take them back", kept),
                 Figure("of the first day's cap used for either, in percent", 100 * (today + unknown) / cap, least=used),
+                Figure("reserved in vain before midnight: DynamoDB did not take them back", in_vain),
                 Figure("messages that waited at the second day's cap", waiting if held else 0, least=1),
                 Figure("with a cutout", len(cutouts)),
                 Figure("with a letter", len(letters)),

@@ -202,7 +202,7 @@ def test_it_gives_up_when_others_are_always_faster(
 def test_some_threads_get_slots_when_there_are_too_few(clock: Clock, limiter: RateLimiter) -> None:
     with ThreadPoolExecutor(10) as threads:
         slots = list(threads.map(lambda _: take(limiter, 1.5), range(10)))
-    assert sum(slot is not None for slot in slots) == 1 + int((1.5 * (1 - RESERVE) - LEAD) * RATE / MARGIN)
+    assert sum(slot is not None for slot in slots) == 5  # those that begin within two thirds of the 1.5 s
     assert (limiter._wanted, list(limiter._reserved)) == (0, [])
 
 
@@ -230,7 +230,7 @@ def test_threads_that_want_a_slot_at_the_same_time_share_a_call(
 
     def wait_for_all(call: dict[str, Any]) -> None:
         calls.append(call)
-        assert all_wait.wait(60)
+        assert all_wait.wait(10)
 
     before_update(wait_for_all)
     with ThreadPoolExecutor(10) as threads:
