@@ -4,6 +4,8 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from urllib3.exceptions import HTTPError
+
 from .aws_errors import AwsError, NotRepeatedError, error_code, http_status
 from .errors import StorageUnavailable
 from .models import Cutout, Result, Source, cutout_metadata
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 # Enough for the size in the header of nearly every image; the API judges the rest.
 HEAD_BYTES = 65_536
 CHUNK_BYTES = 65_536
+# While a body is read, botocore lets through what it does not translate, such as a broken TLS record.
+READ_FAILURES = (*AwsError, HTTPError, OSError)
 
 
 class Storage:
@@ -58,7 +62,7 @@ class Storage:
                 Bucket=upload.bucket, Key=upload.key, IfMatch=f'"{upload.etag}"', Range=f"bytes=0-{HEAD_BYTES - 1}"
             )
             head = answer["Body"].read()
-        except AwsError as error:
+        except READ_FAILURES as error:
             match http_status(error):
                 case 404:
                     return Outcome.DELETED
@@ -84,7 +88,7 @@ class Storage:
         try:
             answer = self._s3.get_object(**_address(source), IfMatch=f'"{source.upload.etag}"')
             yield from answer["Body"].iter_chunks(CHUNK_BYTES)
-        except AwsError as error:
+        except READ_FAILURES as error:
             raise _unavailable("read the upload", error, of_upload=True) from None
 
     def write_cutout(self, key: str, result: Result, upload: Upload, replaces: Cutout | None) -> bool:

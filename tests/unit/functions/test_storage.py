@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
+from urllib3.exceptions import SSLError
 
 from remove_background.aws import Clients
 from remove_background.errors import StorageUnavailable
@@ -280,3 +281,23 @@ def test_a_concurrent_write_is_not_a_failure(clients: Clients, make_upload: Make
     with Stubber(clients.s3) as stub:
         stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)
         assert not Storage(clients.s3, "output").write_cutout("k", result_of(b"png"), make_upload(), None)
+
+
+@pytest.mark.parametrize("error", [SSLError("bad record mac"), OSError("reset")])
+def test_a_body_that_breaks_off_in_a_way_that_the_sdk_does_not_know_is_an_error_of_s3(
+    clients: Clients, make_upload: MakeUpload, error: Exception
+) -> None:
+    class Broken(io.BytesIO):
+        def read(self, *_: object, **__: object) -> bytes:
+            raise error
+
+    storage = Storage(clients.s3, "output")
+    answer = {"ContentRange": "bytes 0-4/5", "LastModified": datetime.now(UTC)}
+    with Stubber(clients.s3) as stub:
+        for _ in range(2):
+            stub.add_response("get_object", {**answer, "Body": StreamingBody(Broken(), 5)})
+        said = rf"^S3 did not let the function read the upload \({type(error).__name__}\)\.$"
+        with pytest.raises(StorageUnavailable, match=said):
+            storage.look_at(make_upload())
+        with pytest.raises(StorageUnavailable, match=said):
+            list(storage.read(Source(make_upload(), b"", 5)))
