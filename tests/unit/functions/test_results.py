@@ -267,6 +267,7 @@ def test_redirects_end(host: responses.RequestsMock, results: Results) -> None:
         "http://127.0.0.1:8081/a.png",
         "http://127.0.0.1:80801/a.png",
         "http://127.0.0.1:8080@evil.example.com/a.png",
+        "http://10.0.0.7\\@127.0.0.1:8080/a.png",  # urllib3 connects to the first host
         "http://[::1/a.png",
         "file:///etc/passwd",
         "",
