@@ -48,16 +48,28 @@ class PrivateAddressError(OSError):
 
 
 class Call:
-    """What a thread is fetching: `sent` once the server may have received any of its request."""
+    """What a thread is fetching: `sent` once the server may have received any of its request.
 
-    def __init__(self, deadline: Deadline, reserve: float) -> None:
+    `is_late`: nothing was sent, as the connection was there only after `send_by`, in seconds since the epoch.
+    """
+
+    def __init__(self, deadline: Deadline, reserve: float, send_by: float | None) -> None:
         self._deadline = deadline
         self._reserve = reserve
+        self._send_by = send_by
         self.sent = False
+        self.is_late = False
 
     @property
     def is_over(self) -> bool:
         return self._deadline.left(reserve=self._reserve) <= 0
+
+    def begin(self) -> None:
+        """Call before anything is sent. Raises TimeoutError when that may not begin any more."""
+        if not self.sent and self._send_by is not None and time.time() >= self._send_by:
+            self.is_late = True
+            raise TimeoutError("The request may not be sent any more.")
+        self.sent = True
 
     def limit(self, seconds: float | None) -> float:
         """The seconds that a step may take. Raises TimeoutError when the deadline has passed."""
@@ -75,9 +87,9 @@ _CALL: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
 @contextmanager
-def call(deadline: Deadline, *, reserve: float) -> Iterator[Call]:
-    """Hold what this thread sends and receives to a deadline."""
-    current = Call(deadline, reserve)
+def call(deadline: Deadline, *, reserve: float, send_by: float | None = None) -> Iterator[Call]:
+    """Hold what this thread sends and receives to a deadline, and the moment at which it begins to send."""
+    current = Call(deadline, reserve, send_by)
     token = _CALL.set(current)
     try:
         yield current
@@ -173,7 +185,7 @@ class _Connection(HTTPConnection):
         if self.sock is None:
             self.connect()
         if current := _CALL.get():
-            current.sent = True
+            current.begin()
         left = memoryview(data)
         while left:
             # Not the timeout of the connection: it is the one for connecting.

@@ -26,6 +26,7 @@ from .errors import (
     InsufficientCredits,
     InvalidApiKey,
     MalformedImage,
+    OutOfTime,
     RateLimitExceeded,
     Rejected,
     RequestRefused,
@@ -71,12 +72,13 @@ class Pixelcut:
         session: requests.Session,
         api_url: str,
         api_key: Callable[[bool], str],
-        slot: Callable[[Deadline], AbstractContextManager[None]],
+        slot: Callable[[Deadline], AbstractContextManager[float | None]],
     ) -> None:
         """`api_key(fresh)` returns the key, read again from its source when `fresh`.
 
         `slot(deadline)` is entered for each request that may cost something, when everything is ready: work between the
-        slot and the request would make requests bunch.
+        slot and the request would make requests bunch. It gives the moment before which the request must begin to be
+        sent, in seconds since the epoch.
         """
         self._slot = slot
         self._session = session
@@ -133,14 +135,22 @@ class Pixelcut:
         return self._post_with(fresh_key, body, content_type, deadline)
 
     def _post_with(self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
-        with self._slot(deadline):
-            return self._send(key, body, content_type, deadline)
+        with self._slot(deadline) as send_by:
+            return self._send(key, body, content_type, deadline, send_by)
 
-    def _send(self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
+    def _send(
+        self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline, send_by: float | None
+    ) -> str:
         if not isinstance(body, bytes):
             body.seek(0)
         status, headers, answer = self._request(
-            "POST", self._url, {"X-API-KEY": key, "Content-Type": content_type}, deadline, body, reserve=RESERVE
+            "POST",
+            self._url,
+            {"X-API-KEY": key, "Content-Type": content_type},
+            deadline,
+            body,
+            reserve=RESERVE,
+            send_by=send_by,
         )
         if _is_success(status):
             return _result_url(status, answer)
@@ -155,10 +165,11 @@ class Pixelcut:
         body: bytes | IO[bytes] | None = None,
         *,
         reserve: float = 0,
+        send_by: float | None = None,
     ) -> tuple[int, Mapping[str, str], dict[str, Any]]:
         """Status, headers and JSON object of the answer. Raises OutOfTime before it is sent, and ServiceUnavailable."""
         seconds = deadline.remaining(reserve=reserve)
-        with call(deadline, reserve=reserve) as current:
+        with call(deadline, reserve=reserve, send_by=send_by) as current:
             try:
                 with self._session.request(
                     method,
@@ -216,7 +227,9 @@ def _result_url(status: int, answer: Mapping[str, Any]) -> str:
     raise error
 
 
-def _no_answer(error: Exception, current: Call) -> ServiceUnavailable:
+def _no_answer(error: Exception, current: Call) -> CutoutError:
+    if current.is_late:
+        return OutOfTime("The day in which the request was to be sent has ended.")
     in_time = not (current.is_over or isinstance(error, requests.Timeout | TimeoutError | Urllib3TimeoutError))
     unavailable = ServiceUnavailable(
         "The connection to Pixelcut failed." if in_time else "Pixelcut did not answer in time."

@@ -90,9 +90,10 @@ class RateLimiter:
         self._reserved: deque[Slot] = deque()
 
     @contextmanager
-    def slot(self, deadline: Deadline) -> Iterator[None]:
+    def slot(self, deadline: Deadline) -> Iterator[float]:
         """Waits for the slot of one request, and learns from its end: a 429 lowers the rate, successes raise it.
 
+        Gives the moment before which the request must begin to be sent, in seconds since the epoch.
         Raises OutOfTime when the slot would come too late, StorageUnavailable when DynamoDB fails, and IntakePaused.
         """
         slot = self._take(deadline)
@@ -110,7 +111,7 @@ class RateLimiter:
             self._admission.check_again(0)
             if time.time() >= slot.ends:
                 raise OutOfTime("The day in which the request was to be sent has ended.")
-            yield
+            yield slot.ends
         except CutoutError as error:
             if isinstance(error, RateLimitExceeded):
                 self._interval.lengthen()

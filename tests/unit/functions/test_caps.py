@@ -329,6 +329,12 @@ def test_an_upload_that_comes_alone_is_sent_in_the_day_it_counts_for(
         assert midnight <= clock.now < midnight + LEAD
 
 
+def test_a_request_must_begin_to_be_sent_two_seconds_before_midnight(limiter: RateLimiter, clock: Clock) -> None:
+    clock.now = moment("2026-11-30") - 60
+    with limiter.slot(Deadline(100)) as send_by:
+        assert send_by == moment("2026-11-30") - 2
+
+
 def test_slots_behind_a_backlog_count_for_the_day_in_which_they_begin(
     limiter: RateLimiter, clients: Clients, clock: Clock
 ) -> None:
