@@ -45,6 +45,7 @@ class Engine:
     def at_rest(self, state: State) -> str | None:
         """What is broken where nothing can happen any more."""
         faulted = (state.faults, state.jumps) != (self.world.faults, self.world.jumps)
+        faulted |= state.killed and (self.world.daily is None or not self.world.eager)
         return promises.at_rest(state, self.world.expected, watched=self.world.watched, faulted=faulted)
 
     def apply(self, state: State, choice: Choice) -> State:
@@ -110,6 +111,8 @@ class Engine:
         for running in state.running:
             if running.ends <= clock:
                 self._end(state, running, killed=True)
+                # A jump of an exhaustive world is counted; else it is told only here that one has outlived its timeout.
+                state.killed |= not (self.world.eager and self.world.jumps)
 
     # Calls
 
@@ -242,7 +245,7 @@ class Engine:
         self.tree.drop(running.node)
         if killed:
             promises.on_kill(state, running)
-            state.killed = self.world.daily is not None
+            state.killed |= self.world.daily is not None
         state.messages = tuple(
             sorted(
                 message._replace(holder="") if message.holder == running.serial else message

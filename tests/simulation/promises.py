@@ -84,7 +84,7 @@ def on_decision(state: State, running: Running, thread: int) -> None:
 
 
 def on_refused(state: State, most: int) -> None:
-    """Without a fault, each environment that was at work may learn for itself that the account has no credits."""
+    """Without a fault or a jump, each environment at work may learn for itself that the account has no credits."""
     state.refused += 1
     if state.refused > most:
         broken(state, "safe: calls that the account has no credits for go on")

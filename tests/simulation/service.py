@@ -51,7 +51,8 @@ def _post(world: World, state: State, running: Running, call: Call, what: str) -
     if version.content is None:
         outcome = "400"  # the service cannot fetch it
     if outcome == "credits":
-        promises.on_refused(state, world.workers * world.batch + world.faults - state.faults)
+        learning = world.workers * world.batch * (1 + world.jumps - state.jumps)  # a jump ends those that know
+        promises.on_refused(state, learning + world.faults - state.faults)
     if outcome == "ok" or pixelcut.OUTCOMES[outcome]:
         etag = version.etag.strip('"') if version_id else _claimed(state, running, key)
         number = promises.on_charge(state, running, key, etag, flying=outcome == "ok")
