@@ -14,8 +14,9 @@ the conflict before it is paid for. Times are in seconds since the epoch.
     charges                  its calls that were or may have been charged, of which none has become a cutout
     failed_as                the error code with which the last of them failed, or its result did
     reuses                   how often its paid result was handed out again
-    ended_at                 when its letter was written: what was sent to the queue later is a replay, and may pay
-    ended_events, ended_as   the sequencers of the uploads that have a letter, and the error code of the first of them
+    ended_at, ended_as       when its first letter was written, and its error code: what was sent later may pay again
+    letter_...               the same of one event, whichever upload the item is about by now: what was sent before the
+                             letter has ended, what was sent later is a replay
     expires                  when DynamoDB may delete the item
 
 Every claim but the first is conditional on the item being just as it was seen (optimistic locking), and every write
@@ -25,6 +26,7 @@ Powertools' idempotency is not used: it deletes its record when the call fails, 
 cannot forget one that turned out to be gone.
 """
 
+import hashlib
 import logging
 import time
 import uuid
@@ -54,7 +56,7 @@ UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
 MAX_REUSES = 10
 
-_Value: TypeAlias = str | float | set[str]
+_Value: TypeAlias = str | float
 
 log = logging.getLogger(__name__)
 
@@ -156,22 +158,36 @@ class Ledger:
         # If another delivery has forgotten it, the call of that delivery may be running.
         return seen.is_about(upload) and seen.lease is None and seen.charges >= MAX_CHARGES
 
-    def close(self, output_key: str, upload: Upload, account: "Account", written: float, code: str) -> None:
+    def close(self, output_key: str, upload: Upload, account: "Account", written: float, error: CutoutError) -> None:
         """Record that the upload's letter is written: events sent before have ended, and a later one may pay.
 
         `written` is when the letter was about to be written: one that is sent back at once is sent later than that, as
         AWS's clocks agree.
-        `code` is its error code. Of several letters the first one counts: that one may have been sent back since.
+        `error` is what it says. Of several letters the first one counts: that one may have been sent back since.
         Nothing is closed if the upload has been claimed since its account was read.
         """
+        names, values = {"#letter": _letter_of(upload)}, {":now": written}
         if account.holder:
-            self._write(
+            item = self._update(
                 output_key,
-                "SET ended_at = if_not_exists(ended_at, :now), ended_as = if_not_exists(ended_as, :code)"
-                " ADD ended_events :event",
-                {":now": written, ":code": code, ":event": {_event(upload)}},
-                holder=account.holder,
+                "SET ended_at = if_not_exists(ended_at, :now), ended_as = if_not_exists(ended_as, :code),"
+                " #letter = if_not_exists(#letter, :now)",
+                {**values, ":code": error.code, ":holder": account.holder},
+                condition="holder = :holder",
+                names=names,
             )
+            if not item or Seen.read(item).is_about(upload):
+                return
+        elif error.billed is Billed.NO:
+            return
+        # Another upload has claimed the item, which then says nothing else about this one.
+        self._update(
+            output_key,
+            "SET #letter = if_not_exists(#letter, :now)",
+            {**values, ":source": upload.uri, ":etag": upload.etag},
+            condition="attribute_exists(holder) AND (#source <> :source OR etag <> :etag)",
+            names={**names, "#source": "source"},
+        )
 
     def check_nothing_in_flight(self, output_key: str) -> None:
         """Raises InProgress while a delivery that began earlier may still write a cutout under the key.
@@ -218,15 +234,14 @@ class Ledger:
         seen = self._try(output_key, upload, first, deadline, _NOTHING_TO_LOSE, values)
         if seen is None or seen.holder == holder:  # the second: it was applied, and the SDK repeated it
             return first
+        if sent <= seen.letters.get(_letter_of(upload), 0.0):
+            return Outcome.DUPLICATE
         mine = seen.is_about(upload)
         replayed = seen.ended_at is not None and sent > seen.ended_at
-        if mine and seen.ended_at is not None and not replayed:
-            if _event(upload) in seen.ended_events:
-                return Outcome.DUPLICATE
-            if seen.charges and not seen.is_valid(now):
-                raise ChargedInVain(_LETTER_BEFORE, seen.ended_as)
+        if mine and seen.ended_at is not None and not replayed and seen.charges and not seen.is_valid(now):
+            raise ChargedInVain(_LETTER_BEFORE, seen.ended_as)
         if mine and seen.is_valid(now):
-            return self._reuse(output_key, seen, deadline, replayed=replayed)
+            return self._reuse(output_key, upload, seen, deadline, replayed=replayed)
         if seen.is_leased(now) or (not seen.is_of_key(upload) and (seen.is_valid(now) or seen.is_unsettled(now))):
             raise InProgress("Another upload or delivery for this output key is in flight.")
         if mine:
@@ -235,7 +250,7 @@ class Ledger:
             claim = _Claim(holder, Billed.NO, 1, seen.writing_until)
             if seen.is_of_key(upload) and (ended := self._give_way(seen, now, confirm, standing)):
                 return ended
-        again = self._try(output_key, upload, claim, deadline, *seen.unchanged())
+        again = self._try(output_key, upload, claim, deadline, *seen.unchanged(upload))
         if again is not None and again.holder != holder:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         return claim
@@ -268,7 +283,7 @@ class Ledger:
             raise _in_vain(seen)
         return _Claim(holder, seen.worst_billed, charges, seen.writing_until)
 
-    def _reuse(self, output_key: str, seen: "Seen", deadline: Deadline, *, replayed: bool) -> Paid:
+    def _reuse(self, output_key: str, upload: Upload, seen: "Seen", deadline: Deadline, *, replayed: bool) -> Paid:
         until = max(seen.writing_until, _end_of(deadline))
         item = self._update(
             output_key,
@@ -276,11 +291,14 @@ class Ledger:
             if replayed
             else "SET writing_until = :until ADD reuses :one",
             {":until": until, ":one": 1, ":url": seen.result_url},
-            condition="result_url = :url",
+            # Another delivery may have taken it up meanwhile, and may write for longer than this one.
+            condition="result_url = :url AND writing_until <= :until",
+            names={"#letter": _letter_of(upload)} if replayed else None,
         )
         if not item:  # no delivery would know that this one may still write; the result stays paid for
             raise StorageUnavailable("DynamoDB did not let the function take up the paid result.")
-        if Seen.read(item).result_url != seen.result_url:
+        after = Seen.read(item)
+        if after.result_url != seen.result_url or after.writing_until > until:
             raise InProgress("Another upload or delivery for this output key is in flight.")
         if _number(item, "reuses") > MAX_REUSES:
             raise _stopped("had made this upload's cutout", Billed.YES)
@@ -318,7 +336,7 @@ class Ledger:
                 " lease = :lease, writing_until = :until, others_until = :others, billed = :billed, charges = :charges,"
                 f" expires = :expires REMOVE result_url, valid_until, reuses, failed_as, {_OF_A_LETTER}",
                 ConditionExpression=condition,
-                ExpressionAttributeNames=_NAMES,
+                ExpressionAttributeNames={"#source": "source", "#letter": _letter_of(upload)},
                 ExpressionAttributeValues=_values(values),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
@@ -337,9 +355,16 @@ class Ledger:
         self._update(output_key, expression, values | {":holder": holder}, condition="holder = :holder")
 
     def _update(
-        self, output_key: str, expression: str, values: Mapping[str, _Value], condition: str
+        self,
+        output_key: str,
+        expression: str,
+        values: Mapping[str, _Value],
+        *,
+        condition: str,
+        names: Mapping[str, str] | None = None,
     ) -> Mapping[str, Any]:
         """The item after the update, or as it is where the condition fails; empty where DynamoDB does."""
+        optional: dict[str, Any] = {"ExpressionAttributeNames": names} if names else {}
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
@@ -349,6 +374,7 @@ class Ledger:
                 ExpressionAttributeValues=_values(values),
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **optional,
             )
         except AwsError as error:
             if (item := refused_item(error)) is not None:
@@ -394,8 +420,8 @@ class Seen(NamedTuple):
     reuses: int
     sequencer: str
     ended_at: float | None
-    ended_events: frozenset[str]
     ended_as: str
+    letters: Mapping[str, float]
     expires: float
 
     @classmethod
@@ -415,8 +441,8 @@ class Seen(NamedTuple):
             reuses=int(_number(item, "reuses")),
             sequencer=item.get("sequencer", {}).get("S", ""),
             ended_at=_number(item, "ended_at") if "ended_at" in item else None,
-            ended_events=frozenset(item.get("ended_events", {}).get("SS", ())),
             ended_as=item.get("ended_as", {}).get("S", ""),
+            letters={name: _number(item, name) for name in item if name.startswith(_LETTER)},
             expires=_number(item, "expires"),
         )
 
@@ -451,10 +477,15 @@ class Seen(NamedTuple):
         """The holder of the lease is paying, or was killed during the call."""
         return self.billed if self.lease is None else self.billed.or_worse(Billed.MAYBE)
 
-    def unchanged(self) -> tuple[str, dict[str, str | float]]:
-        """The condition that the item is unchanged since it was read, and its values."""
-        conditions = ["holder = :seen_holder", f"attribute_{'not_' * (self.lease is None)}exists(lease)"]
-        values: dict[str, str | float] = {":seen_holder": self.holder or ""}
+    def unchanged(self, upload: Upload) -> tuple[str, dict[str, str | float]]:
+        """The condition that what concerns the upload is unchanged since the item was read, and its values."""
+        conditions = [
+            "holder = :seen_holder",
+            "writing_until = :seen_until",
+            f"attribute_{'not_' * (self.lease is None)}exists(lease)",
+            f"attribute_{'not_' * (_letter_of(upload) not in self.letters)}exists(#letter)",
+        ]
+        values: dict[str, str | float] = {":seen_holder": self.holder or "", ":seen_until": self.writing_until}
         if self.result_url:
             conditions.append("result_url = :seen_url")
             values[":seen_url"] = self.result_url
@@ -472,14 +503,15 @@ class Seen(NamedTuple):
 # deliveries that looked at the source before have ended.
 _NOTHING_TO_LOSE = (
     "attribute_not_exists(holder) OR"
-    " ((#source <> :source OR etag <> :etag) AND attribute_not_exists(lease) AND expires < :settled)"
+    " ((#source <> :source OR etag <> :etag) AND attribute_not_exists(lease) AND expires < :settled"
+    " AND attribute_not_exists(#letter))"
 )
-_OF_A_LETTER = "ended_at, ended_events, ended_as"
+_LETTER = "letter_"
+_OF_A_LETTER = "ended_at, ended_as, #letter"
 _LETTER_BEFORE = (
     "The same image was uploaded under this key before, was charged for, and became a letter. "
     "Send either letter back to try again."
 )
-_NAMES = {"#source": "source"}  # a reserved word of DynamoDB
 
 
 def _is_charge(error: CutoutError) -> bool:
@@ -494,8 +526,8 @@ def _end_of(deadline: Deadline) -> float:
 
 def _stopped(after: str, billed: Billed) -> UnexpectedError:
     error = UnexpectedError(
-        f"Each time after Pixelcut {after}, the function was stopped before it was written. "
-        "Its log says why: look for `Task timed out`, `OutOfMemory` or `Runtime.ExitError`."
+        f"Each time after Pixelcut {after}, the function was stopped before it was written, or DynamoDB failed. "
+        "Its log says why: look for `Task timed out`, `OutOfMemory`, `Runtime.ExitError` or `ledger`."
     )
     error.billed, error.is_final = billed, True
     return error
@@ -532,8 +564,10 @@ def key_of(output_key: str) -> dict[str, Any]:
     return {"id": {"S": f"cutout:{output_key}"}}
 
 
-def _event(upload: Upload) -> str:
-    return upload.sequencer or "none"
+def _letter_of(upload: Upload) -> str:
+    """The attribute that says when the letter of this upload was written."""
+    event = "\n".join((upload.uri, upload.etag, upload.sequencer or "none"))
+    return _LETTER + hashlib.sha256(event.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _values(values: Mapping[str, _Value]) -> dict[str, Any]:
@@ -541,6 +575,4 @@ def _values(values: Mapping[str, _Value]) -> dict[str, Any]:
 
 
 def _value(value: _Value) -> dict[str, Any]:
-    if isinstance(value, set):
-        return {"SS": sorted(value)}
     return {"S": str(value)} if isinstance(value, str) else {"N": str(value)}

@@ -179,8 +179,8 @@ class Worker:
         except StorageUnavailable as failure:
             logger.error("letter not written", extra=fields | {"letter_error": failure.message})
             return Ending("unavailable", comes_back=True, stays=True)
-        if key and upload and account and error.billed is not Billed.NO:
-            self.ledger.close(key, upload, account, written, error.code)
+        if key and upload and account:
+            self.ledger.close(key, upload, account, written, error)
         if upload and isinstance(error, Rejected) and error.is_about_image:
             self.rejections.note(upload, error)
         logger.warning("letter", extra=fields)

@@ -61,9 +61,12 @@ def has_hours(state: State) -> bool:
 def _moments(item: dict[str, Value], clock: float) -> list[Decimal]:
     """What the code compares the time with at which a message was sent: an hour after the claim, and the letter."""
     moments = [item["expires"][1] - KEPT_SECONDS + 3600] if "expires" in item else []
-    if "ended_at" in item:
-        moments.append(item["ended_at"][1])
+    moments += [value[1] for name, value in item.items() if _is_of_letter(name)]
     return sorted(moment for moment in moments if moment < Decimal(str(clock)))
+
+
+def _is_of_letter(name: str) -> bool:
+    return name == "ended_at" or name.startswith("letter_")
 
 
 def _placed(moment: Decimal, moments: list[Decimal]) -> int:
@@ -80,10 +83,10 @@ def _attribute(name: str, value: Value, passed: Decimal, moments: list[Decimal])
         case "expires":
             claimed = value[1] - KEPT_SECONDS + 3600
             return "N", Decimal(START if claimed not in moments else _placed(claimed, moments) - 3600) + KEPT_SECONDS
-        case "ended_at":
-            return "N", Decimal(_placed(value[1], moments)) if value[1] in moments else value[1] - passed
         case "switching":
             return "SS", frozenset(_token(token, passed, at) for at, token in enumerate(sorted(value[1])))
+    if _is_of_letter(name):
+        return "N", Decimal(_placed(value[1], moments)) if value[1] in moments else value[1] - passed
     if name not in _TIMES:
         return value
     over = value[1] - passed < START - _REMEMBERED.get(name, 0)

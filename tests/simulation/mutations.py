@@ -39,6 +39,8 @@ OCCUPIED = "somebody else writes under the output key"
 SHARED = "two uploads of one output key"
 DELETED = "delete and upload again"
 LETTER = "a letter is replayed at once"
+AFTER_LETTER = "another upload of the output key, after a letter"
+LATER = "A, B three times, A while the last of them writes"
 SAME = "the same bytes twice, and no cutout of them"
 OPERATOR = "an operator pauses and resumes"
 CREDITS = "no credits, a reopening, and an operator"
@@ -141,15 +143,15 @@ MUTATIONS = [
     Mutation(
         "the second claim whatever the item is by now",
         _LEDGER,
-        "*seen.unchanged())",
+        "*seen.unchanged(upload))",
         '"attribute_exists(holder)", {})',
         (ONE, TWO),
     ),
     Mutation(
         "a replay is a duplicate",
         _LEDGER,
-        "replayed = seen.ended_at is not None and sent > seen.ended_at",
-        "replayed = False",
+        "if sent <= seen.letters.get(_letter_of(upload), 0.0):",
+        "if _letter_of(upload) in seen.letters:",
         (LETTER,),
     ),
     Mutation(
@@ -169,9 +171,30 @@ MUTATIONS = [
     Mutation(
         "an upload of the same bytes shares another one's letter",
         _LEDGER,
-        "if _event(upload) in seen.ended_events:",
-        "if seen.ended_at:",
+        "if sent <= seen.letters.get(_letter_of(upload), 0.0):",
+        "if sent <= (seen.ended_at or 0.0):",
         (SAME,),
+    ),
+    Mutation(
+        "a letter ends its upload only until another upload has claimed the item",
+        _LEDGER,
+        "if sent <= seen.letters.get(_letter_of(upload), 0.0):",
+        "if seen.is_about(upload) and sent <= seen.letters.get(_letter_of(upload), 0.0):",
+        (AFTER_LETTER,),
+    ),
+    Mutation(
+        "a claim that has nothing to lose forgets letters",
+        _LEDGER,
+        " AND attribute_not_exists(#letter))",
+        ")",
+        (AFTER_LETTER,),
+    ),
+    Mutation(
+        "who takes a result up again shortens how long others may write",
+        _LEDGER,
+        "result_url = :url AND writing_until <= :until",
+        "result_url = :url",
+        (LATER,),
     ),
     Mutation(
         "without versions: nobody looks whether the upload was replaced",

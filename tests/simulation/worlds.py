@@ -36,6 +36,15 @@ WORLDS = [
         jumps=0,
     ),
     World(
+        "A, B three times, A while the last of them writes",
+        setup=(("put", "a.jpg", "A"),),
+        actors=((("rest", "put", "a.jpg", "B", "3"), ("at", "15"), ("at", "130"), ("put", "a.jpg", "A")),),
+        calm=True,
+        workers=3,
+        faults=0,
+        jumps=0,
+    ),
+    World(
         "A, B, A without versions",
         setup=(("put", "a.jpg", "A"),),
         actors=((("put", "a.jpg", "B"), ("put", "a.jpg", "A")),),
@@ -51,6 +60,16 @@ WORLDS = [
         expected={"a.jpg": "any", "a.gif": "any"},
         faults=1,
         jumps=1,
+    ),
+    World(
+        "another upload of the output key, after a letter",
+        setup=(("block", "no_url"), ("put", "a.gif", "A", "2")),
+        actors=((("letter", "a.gif"), ("unblock",), ("put", "a.jpg", "B"), ("at", "4000"), ("at", "4000")),),
+        service={"a.jpg": "rejected"},
+        calm=True,
+        expected={"a.gif": "letter", "a.jpg": "letter"},
+        faults=0,
+        jumps=0,
     ),
     World(
         "somebody else writes under the output key",

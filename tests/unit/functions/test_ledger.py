@@ -78,9 +78,11 @@ class Network:
     meanwhile: Callable[[], object] = lambda: None  # what happens before the call is repeated
     before_call: Callable[[int], object] = lambda _: None
     calls: list[str] = field(default_factory=list)
+    conditions: list[str] = field(default_factory=list)
 
     def update_item(self, **call: Any) -> Any:  # noqa: ANN401
         self.calls.append(call["UpdateExpression"])
+        self.conditions.append(call["ConditionExpression"])
         self.before_call(len(self.calls))
         if self.loses_answer_to and self.loses_answer_to in call["UpdateExpression"]:
             self.loses_answer_to = None
@@ -166,10 +168,10 @@ class Desk:
             self.pay(upload, sent=sent)
         self.till.error = None
 
-    def close(self, upload: Upload) -> None:
+    def close(self, upload: Upload, error: CutoutError | None = None) -> None:
         """Its letter is written now."""
         account = self.ledger.read(KEY, upload, retried=True)
-        self.ledger.close(KEY, upload, account, self.clock.now, "unexpected_answer")
+        self.ledger.close(KEY, upload, account, self.clock.now, error or no_result_url())
 
     def item(self) -> dict[str, Any]:
         found = self.network.client.get_item(TableName="ledger", Key={"id": {"S": f"cutout:{KEY}"}})
@@ -700,8 +702,8 @@ def test_a_function_that_is_killed_each_time_pays_twice(desk: Desk, make_upload:
         desk.pay(make_upload())
     assert str(stopped.value) == (
         "Each time after Pixelcut was asked for this upload's cutout, or was about to be, the function was stopped "
-        "before it was written."
-        " Its log says why: look for `Task timed out`, `OutOfMemory` or `Runtime.ExitError`."
+        "before it was written, or DynamoDB failed. "
+        "Its log says why: look for `Task timed out`, `OutOfMemory`, `Runtime.ExitError` or `ledger`."
     )
     assert (stopped.value.is_final, stopped.value.billed) == (True, Billed.MAYBE)
     assert desk.till.calls == 2
@@ -959,7 +961,7 @@ def test_a_letter_that_is_sent_back_at_once_is_a_replay(desk: Desk, make_upload:
     desk.pay_in_vain(make_upload(), no_result_url())
     desk.clock.move(10)
     account = desk.ledger.read(KEY, make_upload(), retried=True)
-    desk.ledger.close(KEY, make_upload(), account, START + 8, "unexpected_answer")
+    desk.ledger.close(KEY, make_upload(), account, START + 8, no_result_url())
     assert desk.pay(make_upload(), sent=START + 9) == "https://result/2"
 
 
@@ -1132,7 +1134,7 @@ def test_nothing_is_left_of_a_letter_that_was_replayed(desk: Desk, make_upload: 
         desk.pay_in_vain(make_upload(), no_result_url())
     desk.close(make_upload())
     desk.pay(make_upload(), sent=START + 1)
-    assert not {"ended_at", "ended_events", "ended_as"} & desk.item().keys()
+    assert not [name for name in desk.item() if name.startswith(("ended_", "letter_"))]
 
 
 def test_the_letter_of_an_upload_does_not_end_another_one(desk: Desk, make_upload: MakeUpload) -> None:
@@ -1381,9 +1383,9 @@ def test_a_letter_is_not_closed_again_once_its_replay_has_claimed(desk: Desk, ma
     for _ in range(2):
         desk.pay_in_vain(make_upload(), answer_lost())
     account = desk.ledger.read(KEY, make_upload(), retried=True)
-    desk.ledger.close(KEY, make_upload(), account, START, "service_unavailable")
+    desk.ledger.close(KEY, make_upload(), account, START, answer_lost())
     desk.pay_in_vain(make_upload(), answer_lost(), sent=START + 1)
-    desk.ledger.close(KEY, make_upload(), account, START, "service_unavailable")
+    desk.ledger.close(KEY, make_upload(), account, START, answer_lost())
     assert "ended_at" not in desk.item()
     assert desk.pay_in_vain(make_upload(), answer_lost(), sent=START + 1).is_final
 
@@ -1450,4 +1452,132 @@ def test_other_bytes_do_not_claim_over_a_result_that_a_duplicate_has_just_reused
     desk.cutout = Cutout.from_metadata('"etag"', cutout_metadata(old))
     with pytest.raises(InProgress, match=IN_FLIGHT):
         desk.pay(new, confirm=lambda: desk.pay(old))
+    assert desk.till.calls == 1
+
+
+def test_who_takes_a_result_up_again_does_not_shorten_how_long_another_may_write(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    """The update of the first delivery arrives after that of a second one, which began later."""
+    desk.pay(make_upload())
+    until = []
+
+    def take_it_up_later(_: int) -> None:
+        if "result_url = :url" not in desk.network.conditions[-1]:
+            return
+        desk.network.before_call = lambda _: None
+        desk.clock.move(15)
+        desk.pay(make_upload())
+        until.append(float(desk.item()["writing_until"]["N"]))
+        desk.clock.move(-15)
+
+    desk.network.before_call = take_it_up_later
+    with pytest.raises(InProgress, match=IN_FLIGHT):
+        desk.pay(make_upload())
+    assert until == [float(desk.item()["writing_until"]["N"])]
+    assert until[0] == pytest.approx(START + 15 + 60 + 5, abs=1)
+
+
+def test_a_claim_does_not_pass_over_a_delivery_that_takes_the_result_up_meanwhile(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    """`reuses` begins anew with a replay, and may be what it was: until when it may write is not."""
+    old, new = make_upload(etag="old"), make_upload(etag="new")
+    desk.pay(old)
+    desk.pay(old)
+    desk.clock.move(100)
+
+    def take_it_up(_: int) -> None:
+        if ":seen_until" not in desk.network.conditions[-1]:
+            return
+        desk.network.before_call = lambda _: None
+        desk.network.client.update_item(
+            TableName="ledger",
+            Key={"id": {"S": f"cutout:{KEY}"}},
+            UpdateExpression="SET writing_until = :until",
+            ExpressionAttributeValues={":until": {"N": str(START + 165)}},
+        )
+
+    desk.network.before_call = take_it_up
+    with pytest.raises(InProgress, match=IN_FLIGHT):
+        desk.pay(new)
+    assert desk.till.calls == 1
+
+
+@pytest.mark.parametrize("hours", [0, 2])
+def test_the_letter_of_an_upload_ends_it_though_another_upload_has_claimed_the_item_since(
+    desk: Desk, make_upload: MakeUpload, hours: int
+) -> None:
+    """Two uploads of one output key; a second delivery of the first one has waited in a closed intake."""
+    first, second = make_upload("photo.gif"), make_upload("photo.jpg")
+    for _ in range(2):
+        desk.pay_in_vain(first, no_result_url())
+    desk.clock.move(10)
+    desk.close(first)
+    desk.clock.move(3700)
+    desk.pay_in_vain(second, refused())
+    desk.clock.move(3600 * hours)
+    assert desk.pay(first, sent=START) is Outcome.DUPLICATE
+    assert desk.till.calls == 3
+
+
+@pytest.mark.parametrize("hours", [0, 2])
+def test_a_replay_pays_though_another_upload_has_claimed_the_item_since(
+    desk: Desk, make_upload: MakeUpload, hours: int
+) -> None:
+    first, second = make_upload("photo.gif"), make_upload("photo.jpg")
+    desk.pay_in_vain(first, no_result_url())
+    desk.close(first)
+    desk.clock.move(3700)
+    desk.pay_in_vain(second, refused())
+    desk.clock.move(3600 * hours)
+    assert desk.pay(first, sent=desk.clock.now) == "https://result/3"
+
+
+def test_a_letter_is_recorded_though_another_upload_claims_the_item_meanwhile(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    first, second = make_upload("photo.gif"), make_upload("photo.jpg")
+    desk.pay_in_vain(first, no_result_url())
+    account = desk.ledger.read(KEY, first, retried=True)
+    desk.clock.move(3700)
+    desk.pay_in_vain(second, refused())
+    desk.ledger.close(KEY, first, account, desk.clock.now, no_result_url())
+    assert "ended_at" not in desk.item()  # which would be about the second one
+    assert desk.pay(first, sent=START) is Outcome.DUPLICATE
+    assert desk.pay(second, sent=START) == "https://result/3"
+
+
+def test_a_letter_is_recorded_though_another_upload_had_claimed_the_item(desk: Desk, make_upload: MakeUpload) -> None:
+    first, second = make_upload("photo.gif"), make_upload("photo.jpg")
+    desk.pay_in_vain(second, refused())
+    desk.close(first, answer_lost())
+    assert desk.pay(first, sent=START) is Outcome.DUPLICATE
+
+
+def test_a_letter_that_cost_nothing_writes_nothing_into_the_item_of_another_upload(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    """Else a pattern that gives all uploads one output key would make an item of any size."""
+    desk.pay_in_vain(make_upload("photo.jpg"), refused())
+    before = desk.item()
+    desk.close(make_upload("photo.gif"), refused())
+    assert desk.item() == before
+
+
+def test_a_delivery_whose_letter_another_one_writes_meanwhile_does_not_claim(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay_in_vain(make_upload(), failed())
+    account = desk.ledger.read(KEY, make_upload(), retried=True)
+
+    def write_letter(_: int) -> None:
+        if desk.network.conditions[-1].startswith("holder = :seen_holder"):
+            desk.network.before_call = lambda _: None
+            desk.ledger.close(KEY, make_upload(), account, desk.clock.now, failed())
+
+    desk.network.before_call = write_letter
+    with pytest.raises(InProgress, match=IN_FLIGHT):
+        desk.pay(make_upload())
+    assert desk.pay(make_upload()) is Outcome.DUPLICATE
     assert desk.till.calls == 1

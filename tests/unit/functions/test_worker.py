@@ -536,9 +536,7 @@ def test_billed_is_maybe_for_a_retry_that_finds_another_uploads_item(
     assert attributes["Billed"] == billed
 
 
-def test_the_letter_of_an_upload_that_cost_nothing_keeps_no_other_delivery_from_paying(
-    shop: Shop, make_record: MakeRecord
-) -> None:
+def test_the_letter_of_an_upload_that_cost_nothing_ends_it_too(shop: Shop, make_record: MakeRecord) -> None:
     shop.clients.dynamodb.put_item(
         TableName="ledger",
         Item={
@@ -552,7 +550,7 @@ def test_the_letter_of_an_upload_that_cost_nothing_keeps_no_other_delivery_from_
     shop.remover.fates = {"a.jpg": ServiceUnavailable("Later.")}
     shop.handle({"Records": [make_record("a.jpg")]}, 5)
     item = shop.clients.dynamodb.get_item(TableName="ledger", Key={"id": {"S": "cutout:a.png"}})["Item"]
-    assert "ended_at" not in item
+    assert item["ended_as"] == {"S": "service_unavailable"}
 
 
 def test_an_upload_whose_output_key_is_too_long_becomes_a_letter(shop: Shop, make_record: MakeRecord) -> None:
