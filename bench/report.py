@@ -31,7 +31,8 @@ class Goal:
     def verdict(self) -> str:
         if self.met:
             return "met"
-        missed = f"missed by {abs(self.value - self.bound) / self.bound:.0%}"
+        share = abs(self.value - self.bound) / self.bound
+        missed = f"missed by {share:.0%}" if share >= 0.01 else "missed by less than 1%"
         return f"{missed}: {self.stands_in_the_way}" if self.stands_in_the_way else missed
 
 

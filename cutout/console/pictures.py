@@ -20,8 +20,7 @@ from cutout.console.streams import CHUNK_BYTES, disposition, stream
 from cutout.operations.deployment import Deployment
 from cutout.presentation import preview
 from remove_background.aws_errors import error_code, http_status
-from remove_background.preflight import Header, read_header
-from remove_background.storage import HEAD_BYTES
+from remove_background.preflight import HEAD_BYTES, Header, read_header
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef

@@ -33,8 +33,7 @@ from cutout.presentation import sending as words
 from cutout.presentation.advice import advise
 from cutout.presentation.caps import word_plan
 from cutout.presentation.intake import word_pause
-from remove_background.preflight import MAX_BYTES
-from remove_background.storage import HEAD_BYTES
+from remove_background.preflight import HEAD_BYTES, MAX_BYTES
 
 MOST_FILES = 100_000
 MOST_LIST_BYTES = 67_108_864

@@ -10,8 +10,7 @@ from cutout.operations.files import File
 from cutout.operations.progress import Progress
 from cutout.operations.threads import work_through
 from remove_background.errors import Rejected
-from remove_background.preflight import check
-from remove_background.storage import HEAD_BYTES
+from remove_background.preflight import HEAD_BYTES, check
 from remove_background.uploads import Upload
 
 # Each file costs a request, so for more files than this the check for existing cutouts is skipped.

@@ -4,8 +4,7 @@ import io
 from pathlib import Path
 from typing import IO, Any
 
-from remove_background.preflight import read_header
-from remove_background.storage import HEAD_BYTES
+from remove_background.preflight import HEAD_BYTES, read_header
 
 # What every browser shows as it is, by `read_header`'s name, with its media type.
 SHOWN = {

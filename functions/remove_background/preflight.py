@@ -22,6 +22,8 @@ MAX_BYTES = 26_214_400  # "25MB" may mean 25,000,000 bytes, too: between the two
 MIN_PIXELS = 64
 MAX_PIXELS = 6000
 
+# Enough for the size in the header of nearly every image; the API judges the rest.
+HEAD_BYTES = 65_536
 LARGEST_SIDE = 2**31 - 1  # of a PNG or a BMP; in any format, a larger number is a broken one
 
 Size = tuple[int, int]

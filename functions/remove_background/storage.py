@@ -9,13 +9,12 @@ from urllib3.exceptions import HTTPError
 from .aws_errors import AwsError, NotRepeatedError, error_code, http_status
 from .errors import StorageUnavailable
 from .models import Cutout, Result, Source, cutout_metadata
+from .preflight import HEAD_BYTES
 from .uploads import Outcome, Upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# Enough for the size in the header of nearly every image; the API judges the rest.
-HEAD_BYTES = 65_536
 CHUNK_BYTES = 65_536
 # While a body is read, botocore lets through what it does not translate, such as a broken TLS record.
 READ_FAILURES = (*AwsError, HTTPError, OSError)

@@ -26,7 +26,7 @@ from cutout.operations.files import Became, File
 from cutout.operations.intake import Intake
 from cutout.operations.send import FAILURES_IN_A_ROW
 from remove_background.intake import IntakeItem, State
-from remove_background.storage import HEAD_BYTES
+from remove_background.preflight import HEAD_BYTES
 
 PORT = 1234
 URL = f"http://127.0.0.1:{PORT}"

@@ -44,6 +44,7 @@ def test_a_number_has_three_significant_digits(value: float, text: str) -> None:
         (Goal("", 180, 150, "MB", stands_in_the_way="the images"), "missed by 20%: the images"),
         (Goal("", 0.96, 0.95, at_least=True), "met"),
         (Goal("", 0.76, 0.95, at_least=True), "missed by 20%"),
+        (Goal("", 98.9, 99, at_least=True), "missed by less than 1%"),
     ],
 )
 def test_a_goal_is_judged(goal: Goal, verdict: str) -> None:

@@ -15,7 +15,8 @@ from urllib3.exceptions import SSLError
 from remove_background.aws import Clients
 from remove_background.errors import StorageUnavailable
 from remove_background.models import Result, Source
-from remove_background.storage import HEAD_BYTES, Storage
+from remove_background.preflight import HEAD_BYTES
+from remove_background.storage import Storage
 from remove_background.uploads import Outcome, Upload
 
 MakeUpload = Callable[..., Upload]
