@@ -81,7 +81,10 @@ def all_ends(deployed: Any, make_picture: Callable[..., bytes]) -> Any:  # noqa:
         "holder": "an earlier delivery",
         "billed": "maybe",
     }
-    item = {name: {"S": text} for name, text in texts.items()} | {"charges": {"N": "1"}}
+    numbers = {"charges": "1", "writing_until": "0"}
+    item = {name: {"S": text} for name, text in texts.items()} | {
+        name: {"N": number} for name, number in numbers.items()
+    }
     cloud.client("dynamodb").put_item(TableName=ledger, Item=item)
     stack.upload("again.png", again)
     cloud.set_delivery_faults(DeliveryFault("repeated", contains="again.png", times=1))  # a duplicate
