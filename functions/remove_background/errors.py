@@ -249,6 +249,11 @@ class OutOfTime(Unavailable):
 
     code = "out_of_time"
 
+    @classmethod
+    def of_the_day(cls) -> "OutOfTime":
+        """Of a request whose credit is reserved for a day of a cap."""
+        return cls("The day in which the request was to be sent has ended.")
+
 
 class UnexpectedError(Unavailable):
     """A fault of ours: the log has the traceback."""

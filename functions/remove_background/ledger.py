@@ -15,8 +15,8 @@ the conflict before it is paid for. Times are in seconds since the epoch.
     failed_as                the error code with which the last of them failed, or its result did
     reuses                   how often its paid result was handed out again
     ended_at, ended_as       when its first letter was written, and its error code: what was sent later may pay again
-    letter_...               the same of one event, whichever upload the item is about by now: what was sent before the
-                             letter has ended, what was sent later is a replay
+    letter_...               when the letter of one event was written, whichever upload the item is about by now: what
+                             was sent before it has ended, what was sent later is a replay
     expires                  when DynamoDB may delete the item
 
 Every claim but the first is conditional on the item being just as it was seen (optimistic locking), and every write

@@ -229,7 +229,7 @@ def _result_url(status: int, answer: Mapping[str, Any]) -> str:
 
 def _no_answer(error: Exception, current: Call) -> CutoutError:
     if current.is_late:
-        return OutOfTime("The day in which the request was to be sent has ended.")
+        return OutOfTime.of_the_day()
     in_time = not (current.is_over or isinstance(error, requests.Timeout | TimeoutError | Urllib3TimeoutError))
     unavailable = ServiceUnavailable(
         "The connection to Pixelcut failed." if in_time else "Pixelcut did not answer in time."

@@ -110,7 +110,7 @@ class RateLimiter:
             _sleep_until(slot.at)
             self._admission.check_again(0)
             if time.time() >= slot.ends:
-                raise OutOfTime("The day in which the request was to be sent has ended.")
+                raise OutOfTime.of_the_day()
             yield slot.ends
         except CutoutError as error:
             if isinstance(error, RateLimitExceeded):

@@ -45,6 +45,7 @@ class Engine:
     def at_rest(self, state: State) -> str | None:
         """What is broken where nothing can happen any more."""
         faulted = (state.faults, state.jumps) != (self.world.faults, self.world.jumps)
+        # An exhaustive world with a cap notes every such end, and the promises hold after each of them.
         faulted |= state.killed and (self.world.daily is None or not self.world.eager)
         return promises.at_rest(state, self.world.expected, watched=self.world.watched, faulted=faulted)
 

@@ -20,7 +20,7 @@ TOO_LARGE = {
     mutations.AFTER_LETTER,
     mutations.LATER,
 }
-BROKE = (27_174, 52_431, 91_895)  # a promise, before it was mended
+BROKE = (27_174, 52_431, 91_895)  # a promise, before that was fixed
 FEW = ("no If-None-Match", "no lease", "reopened without asking who paused")
 
 

@@ -1504,6 +1504,14 @@ def test_a_claim_does_not_pass_over_a_delivery_that_takes_the_result_up_meanwhil
     assert desk.till.calls == 1
 
 
+def lose_the_item(desk: Desk, first: Upload, second: Upload, hours: int) -> None:
+    """The first gets its letter; an hour later the second claims the item, so many hours ago."""
+    desk.close(first)
+    desk.clock.move(3700)
+    desk.pay_in_vain(second, refused())
+    desk.clock.move(3600 * hours)
+
+
 @pytest.mark.parametrize("hours", [0, 2])
 def test_the_letter_of_an_upload_ends_it_though_another_upload_has_claimed_the_item_since(
     desk: Desk, make_upload: MakeUpload, hours: int
@@ -1513,10 +1521,7 @@ def test_the_letter_of_an_upload_ends_it_though_another_upload_has_claimed_the_i
     for _ in range(2):
         desk.pay_in_vain(first, no_result_url())
     desk.clock.move(10)
-    desk.close(first)
-    desk.clock.move(3700)
-    desk.pay_in_vain(second, refused())
-    desk.clock.move(3600 * hours)
+    lose_the_item(desk, first, second, hours)
     assert desk.pay(first, sent=START) is Outcome.DUPLICATE
     assert desk.till.calls == 3
 
@@ -1527,10 +1532,7 @@ def test_a_replay_pays_though_another_upload_has_claimed_the_item_since(
 ) -> None:
     first, second = make_upload("photo.gif"), make_upload("photo.jpg")
     desk.pay_in_vain(first, no_result_url())
-    desk.close(first)
-    desk.clock.move(3700)
-    desk.pay_in_vain(second, refused())
-    desk.clock.move(3600 * hours)
+    lose_the_item(desk, first, second, hours)
     assert desk.pay(first, sent=desk.clock.now) == "https://result/3"
 
 
