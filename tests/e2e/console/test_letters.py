@@ -158,6 +158,21 @@ def test_some_letters_are_chosen_and_discarded_by_keyboard(
     assert group.get_attribute("open") is not None  # the renewed list is as open as it was
 
 
+@pytest.mark.parametrize("fake", [100], indirect=True)
+def test_what_is_in_a_dialog_works_as_soon_as_it_is_there(
+    fake: FakeAws, console_of_letters: list[str], open_browser: "Callable[..., BrowserContext]"
+) -> None:
+    from playwright.sync_api import expect  # noqa: PLC0415
+
+    page = enter(open_browser(), console_of_letters[-1], "/letters")
+    page.evaluate(
+        """document.addEventListener("htmx:afterSwap", () => setTimeout(() => document.getElementById("confirm")?.click()))"""
+    )
+    page.get_by_role("form", name="All letters").get_by_role("button", name="Discard…", exact=True).click()
+    expect(page.locator("#job")).to_contain_text("100 of 100 letters were discarded.")
+    assert not fake.letters
+
+
 def test_what_happened_to_uploads(page: "Page", console: Any, stack: Any, make_picture: Callable[..., bytes]) -> None:  # noqa: ANN401
     from playwright.sync_api import expect  # noqa: PLC0415
 
