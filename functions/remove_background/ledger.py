@@ -16,7 +16,7 @@ the conflict before it is paid for. Times are in seconds since the epoch.
     reuses                   how often its paid result was handed out again
     ended_at, ended_as       when its first letter was written, and its error code: what was sent later may pay again
     letter_...               when the letter of one event was written, whichever upload the item is about by now: what
-                             was sent before it has ended, what was sent later is a replay
+                             was sent before it has ended, what was sent later is a replay; of the latest events
     expires                  when DynamoDB may delete the item
 
 Every claim but the first is conditional on the item being just as it was seen (optimistic locking), and every write
@@ -55,6 +55,9 @@ MAX_CHARGES = 2
 UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
 MAX_REUSES = 10
+# Letters that an item keeps the times of. Each takes about 35 bytes, and one whose output key gets them without an end
+# would outgrow DynamoDB's 400 KB. Beyond these the older half goes, as deliveries of it have long ended.
+MOST_LETTERS = 50
 
 _Value: TypeAlias = str | float
 
@@ -158,36 +161,50 @@ class Ledger:
         # If another delivery has forgotten it, the call of that delivery may be running.
         return seen.is_about(upload) and seen.lease is None and seen.charges >= MAX_CHARGES
 
-    def close(self, output_key: str, upload: Upload, account: "Account", written: float, error: CutoutError) -> None:
+    def close(
+        self, output_key: str, upload: Upload, account: "Account", error: CutoutError, *, sent: float, written: float
+    ) -> None:
         """Record that the upload's letter is written: events sent before have ended, and a later one may pay.
 
+        `error` is what the letter says. `sent` is when the upload was first sent to the queue, as a replay anew.
         `written` is when the letter was about to be written: one that is sent back at once is sent later than that, as
         AWS's clocks agree.
-        `error` is what it says. Of several letters the first one counts: that one may have been sent back since.
+        Of several letters for what was sent once the first one counts: that one may have been sent back since.
         Nothing is closed if the upload has been claimed since its account was read.
         """
-        names, values = {"#letter": _letter_of(upload)}, {":now": written}
+        names, values = {"#letter": _letter_of(upload)}, {":now": written, ":sent": sent}
+        is_first = "(attribute_not_exists(#letter) OR #letter < :sent)"
         if account.holder:
             item = self._update(
                 output_key,
                 "SET ended_at = if_not_exists(ended_at, :now), ended_as = if_not_exists(ended_as, :code),"
-                " #letter = if_not_exists(#letter, :now)",
+                " #letter = :now",
                 {**values, ":code": error.code, ":holder": account.holder},
-                condition="holder = :holder",
+                condition=f"holder = :holder AND {is_first}",
                 names=names,
             )
             if not item or Seen.read(item).is_about(upload):
+                self._drop_letters(output_key, Seen.read(item))
                 return
         elif error.billed is Billed.NO:
             return
         # Another upload has claimed the item, which then says nothing else about this one.
-        self._update(
+        item = self._update(
             output_key,
-            "SET #letter = if_not_exists(#letter, :now)",
+            "SET #letter = :now",
             {**values, ":source": upload.uri, ":etag": upload.etag},
-            condition="attribute_exists(holder) AND (#source <> :source OR etag <> :etag)",
+            condition=f"attribute_exists(holder) AND (#source <> :source OR etag <> :etag) AND {is_first}",
             names={**names, "#source": "source"},
         )
+        self._drop_letters(output_key, Seen.read(item))
+
+    def _drop_letters(self, output_key: str, seen: "Seen") -> None:
+        """Keep the newest: an item may have 400 KB, and each write costs by its size."""
+        if len(seen.letters) <= MOST_LETTERS:
+            return
+        oldest = sorted(seen.letters, key=seen.letters.__getitem__)[: -(MOST_LETTERS // 2)]
+        names = {f"#letter{number}": name for number, name in enumerate(oldest)}
+        self._write(output_key, f"REMOVE {', '.join(names)}", {}, holder=seen.holder or "", names=names)
 
     def check_nothing_in_flight(self, output_key: str) -> None:
         """Raises InProgress while a delivery that began earlier may still write a cutout under the key.
@@ -350,9 +367,17 @@ class Ledger:
         answer = self._dynamodb.get_item(TableName=self._table, Key=key_of(output_key), ConsistentRead=True)
         return answer.get("Item", {})
 
-    def _write(self, output_key: str, expression: str, values: dict[str, _Value], *, holder: str) -> None:
+    def _write(
+        self,
+        output_key: str,
+        expression: str,
+        values: dict[str, _Value],
+        *,
+        holder: str,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         """Fenced: nothing is written once another claim has been made."""
-        self._update(output_key, expression, values | {":holder": holder}, condition="holder = :holder")
+        self._update(output_key, expression, values | {":holder": holder}, condition="holder = :holder", names=names)
 
     def _update(
         self,

@@ -128,10 +128,10 @@ def _join(url: str, location: str) -> str:
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
-    if "\\" in url:  # urllib3 takes it for a slash, and so would connect to another host than `urlsplit` finds
-        raise _unreadable()
     try:
         parts = urlsplit(url)
+        if "\\" in parts.netloc:  # urllib3 takes it for a slash, and so would connect to another host
+            raise _unreadable()
         return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
         raise _unreadable() from None

@@ -180,7 +180,7 @@ class Worker:
             logger.error("letter not written", extra=fields | {"letter_error": failure.message})
             return Ending("unavailable", comes_back=True, stays=True)
         if key and upload and account:
-            self.ledger.close(key, upload, account, written, error)
+            self.ledger.close(key, upload, account, error, sent=delivery.first_sent / 1000, written=written)
         if upload and isinstance(error, Rejected) and error.is_about_image:
             self.rejections.note(upload, error)
         logger.warning("letter", extra=fields)

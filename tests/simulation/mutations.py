@@ -39,6 +39,7 @@ OCCUPIED = "somebody else writes under the output key"
 SHARED = "two uploads of one output key"
 DELETED = "delete and upload again"
 LETTER = "a letter is replayed at once"
+REPLAYED = "a replayed letter is delivered twice, and S3 fails at first"
 AFTER_LETTER = "another upload of the output key, after a letter"
 LATER = "A, B three times, A while the last of them writes"
 SAME = "the same bytes twice, and no cutout of them"
@@ -65,8 +66,8 @@ MUTATIONS = [
     Mutation(
         "what follows a claim is not fenced",
         _LEDGER,
-        'condition="holder = :holder")',
-        'condition="attribute_exists(id) OR holder = :holder")',
+        'condition="holder = :holder", names=names)',
+        'condition="attribute_exists(id) OR holder = :holder", names=names)',
         (LETTER, ONE),
     ),
     Mutation("no lease", _LEDGER, "return self.lease is not None and self.lease >= now", "return False", (ONE,)),
@@ -153,6 +154,13 @@ MUTATIONS = [
         "if sent <= seen.letters.get(_letter_of(upload), 0.0):",
         "if _letter_of(upload) in seen.letters:",
         (LETTER,),
+    ),
+    Mutation(
+        "the letter of a replay does not end its second delivery",
+        _LEDGER,
+        "OR #letter < :sent)",
+        "OR (#letter < :sent AND #letter > :sent))",
+        (REPLAYED,),
     ),
     Mutation(
         "A, B, A: nobody asks whether B is in flight",

@@ -85,7 +85,7 @@ def _send_event(state: State, key: str, deliveries: int) -> None:
         aws.serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, body, 0.0, ())))
 
 
-def _replay(state: State, key: str) -> None:
+def _replay(state: State, key: str, deliveries: str = "1") -> None:
     """An operator sends the letters of a key back, and the event of what stands there now where it has none."""
     letters = [
         letter
@@ -95,7 +95,8 @@ def _replay(state: State, key: str) -> None:
     etags = [promises.letter_of(letter.body)[1] for letter in letters]
     for letter in letters:
         aws.replace_message(state, letter)
-        aws.serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, letter.body, 0.0, ())))
+        for _ in range(int(deliveries)):
+            aws.serve(state, Call("sqs", "send_message", (UPLOAD_QUEUE, letter.body, 0.0, ())))
     if aws.current(state, INPUT, key) and promises.current_etag(state, key) not in etags:
         _send_event(state, key, 1)
         etags.append(promises.current_etag(state, key))

@@ -15,7 +15,8 @@ class World:
     `setup` is done first. Each of `actors` then takes its steps in order, whenever the scheduler lets it; a step that
     begins with "rest" waits until nothing else goes on ("rest at", until nothing runs). Steps:
         put KEY BYTES [DELIVERIES], delete KEY, rollback KEY (to the version before),
-        letter KEY (waits until there is one), replay KEY (its letters, or the event of what stands there now),
+        letter KEY (waits until there is one),
+        replay KEY [DELIVERIES] (its letters, or the event of what stands there now),
         occupy KEY (somebody else's object under its output key),
         block CODE (the service refuses all, or S3 each "put" or "head"), unblock, pause, resume, watch,
         disable (the mapping, by hand),

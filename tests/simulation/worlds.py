@@ -107,6 +107,24 @@ WORLDS = [
         jumps=1,
     ),
     World(
+        "a replayed letter is delivered twice, and S3 fails at first",
+        setup=(("block", "no_url"), ("put", "a.jpg", "A")),
+        actors=(
+            (
+                ("letter", "a.jpg"),
+                ("block", "head"),
+                ("replay", "a.jpg", "2"),
+                ("letter", "a.jpg"),
+                ("unblock",),
+            ),
+        ),
+        calm=True,
+        workers=1,  # a letter and the record of it are two calls: between them another delivery may still pay
+        expected={"a.jpg": "any"},
+        faults=1,
+        jumps=1,
+    ),
+    World(
         "the same bytes twice, and no cutout of them",
         setup=(("put", "a.jpg", "A"), ("put", "a.jpg", "A")),
         service={"a.jpg": "no_url"},

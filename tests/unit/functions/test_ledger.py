@@ -28,7 +28,7 @@ from remove_background.errors import (
     UnexpectedAnswer,
     UnexpectedError,
 )
-from remove_background.ledger import Ledger
+from remove_background.ledger import Account, Ledger
 from remove_background.models import Cutout, Paid, cutout_metadata
 from remove_background.uploads import Outcome, Upload
 
@@ -168,10 +168,12 @@ class Desk:
             self.pay(upload, sent=sent)
         self.till.error = None
 
-    def close(self, upload: Upload, error: CutoutError | None = None) -> None:
+    def close(
+        self, upload: Upload, error: CutoutError | None = None, account: Account | None = None, *, sent: float = START
+    ) -> None:
         """Its letter is written now."""
-        account = self.ledger.read(KEY, upload, retried=True)
-        self.ledger.close(KEY, upload, account, self.clock.now, error or no_result_url())
+        account = account or self.ledger.read(KEY, upload, retried=True)
+        self.ledger.close(KEY, upload, account, error or no_result_url(), sent=sent, written=self.clock.now)
 
     def item(self) -> dict[str, Any]:
         found = self.network.client.get_item(TableName="ledger", Key={"id": {"S": f"cutout:{KEY}"}})
@@ -961,7 +963,7 @@ def test_a_letter_that_is_sent_back_at_once_is_a_replay(desk: Desk, make_upload:
     desk.pay_in_vain(make_upload(), no_result_url())
     desk.clock.move(10)
     account = desk.ledger.read(KEY, make_upload(), retried=True)
-    desk.ledger.close(KEY, make_upload(), account, START + 8, no_result_url())
+    desk.ledger.close(KEY, make_upload(), account, no_result_url(), sent=START, written=START + 8)
     assert desk.pay(make_upload(), sent=START + 9) == "https://result/2"
 
 
@@ -1124,6 +1126,58 @@ def test_a_second_letter_does_not_hold_up_a_replay_of_the_first(desk: Desk, make
     desk.clock.move(10)
     desk.close(second)
     assert desk.pay(first, sent=START + 5) == "https://result/2"
+
+
+def test_the_letter_of_a_replay_ends_its_second_delivery(desk: Desk, make_upload: MakeUpload) -> None:
+    """The first one failed at S3 until it became a letter again, and claimed nothing."""
+    desk.pay_in_vain(make_upload(), no_result_url())
+    desk.close(make_upload())
+    desk.clock.move(10)
+    desk.close(make_upload(), sent=START + 5)
+    assert desk.pay(make_upload(), sent=START + 5) is Outcome.DUPLICATE
+    assert desk.pay(make_upload(), sent=START + 11) == "https://result/2"
+
+
+def test_the_letter_of_a_replay_ends_its_second_delivery_though_another_upload_has_claimed_the_item(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    first, second = make_upload("photo.gif"), make_upload("photo.jpg")
+    desk.pay_in_vain(first, no_result_url())
+    lose_the_item(desk, first, second, 0)
+    desk.clock.move(10)
+    sent = desk.clock.now - 5
+    desk.close(first, sent=sent)
+    assert desk.pay(first, sent=sent) is Outcome.DUPLICATE
+    assert desk.pay(first, sent=desk.clock.now + 1) == "https://result/3"
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_second_letter_of_what_was_sent_once_does_not_end_its_replay(
+    desk: Desk, make_upload: MakeUpload, *, taken: bool
+) -> None:
+    first, second = make_upload("photo.gif"), make_upload("photo.jpg")
+    desk.pay_in_vain(first, no_result_url())
+    desk.close(first)
+    if taken:
+        lose_the_item(desk, first, second, 0)
+    replayed = desk.clock.now + 5
+    desk.clock.move(10)
+    desk.close(first)
+    assert desk.pay(first, sent=replayed) == f"https://result/{2 + taken}"
+
+
+@pytest.mark.parametrize("of", ["one upload", "another upload"])
+def test_an_item_keeps_the_newest_of_many_letters(desk: Desk, make_upload: MakeUpload, of: str) -> None:
+    """An output key whose uploads become letters without an end would have an item too large to be written."""
+    uploads = [make_upload(sequencer=f"{number:02}") for number in range(51)]
+    desk.pay_in_vain(make_upload("photo.gif") if of == "another upload" else uploads[0], no_result_url())
+    for number, upload in enumerate(uploads):
+        desk.clock.move(1)
+        desk.close(upload)
+        kept = sorted(float(value["N"]) for name, value in desk.item().items() if name.startswith("letter_"))
+        assert len(kept) == (number + 1 if number < 50 else 25)
+    assert kept == [desk.clock.now - seconds for seconds in reversed(range(25))]
+    assert desk.item()["holder"]
 
 
 @pytest.mark.parametrize("reused", [True, False])
@@ -1383,9 +1437,9 @@ def test_a_letter_is_not_closed_again_once_its_replay_has_claimed(desk: Desk, ma
     for _ in range(2):
         desk.pay_in_vain(make_upload(), answer_lost())
     account = desk.ledger.read(KEY, make_upload(), retried=True)
-    desk.ledger.close(KEY, make_upload(), account, START, answer_lost())
+    desk.close(make_upload(), answer_lost(), account)
     desk.pay_in_vain(make_upload(), answer_lost(), sent=START + 1)
-    desk.ledger.close(KEY, make_upload(), account, START, answer_lost())
+    desk.close(make_upload(), answer_lost(), account)
     assert "ended_at" not in desk.item()
     assert desk.pay_in_vain(make_upload(), answer_lost(), sent=START + 1).is_final
 
@@ -1544,7 +1598,7 @@ def test_a_letter_is_recorded_though_another_upload_claims_the_item_meanwhile(
     account = desk.ledger.read(KEY, first, retried=True)
     desk.clock.move(3700)
     desk.pay_in_vain(second, refused())
-    desk.ledger.close(KEY, first, account, desk.clock.now, no_result_url())
+    desk.close(first, account=account)
     assert "ended_at" not in desk.item()  # which would be about the second one
     assert desk.pay(first, sent=START) is Outcome.DUPLICATE
     assert desk.pay(second, sent=START) == "https://result/3"
@@ -1576,7 +1630,7 @@ def test_a_delivery_whose_letter_another_one_writes_meanwhile_does_not_claim(
     def write_letter(_: int) -> None:
         if desk.network.conditions[-1].startswith("holder = :seen_holder"):
             desk.network.before_call = lambda _: None
-            desk.ledger.close(KEY, make_upload(), account, desk.clock.now, failed())
+            desk.close(make_upload(), account=account)
 
     desk.network.before_call = write_letter
     with pytest.raises(InProgress, match=IN_FLIGHT):
