@@ -25,7 +25,7 @@ else
 	$(PYTEST) --numprocesses 2 tests/e2e --cov --cov-append --cov-report=term
 endif
 # The end-to-end tests start many processes, whose times are real: they run apart from the others.
-PYTEST = $(BIN)/pytest --dist loadfile
+PYTEST = $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 
 .PHONY: unit
 unit: .venv/dev  ## Run the unit tests

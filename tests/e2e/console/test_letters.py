@@ -166,7 +166,8 @@ def test_what_is_in_a_dialog_works_as_soon_as_it_is_there(
 
     page = enter(open_browser(), console_of_letters[-1], "/letters")
     page.evaluate(
-        """document.addEventListener("htmx:afterSwap", () => setTimeout(() => document.getElementById("confirm")?.click()))"""
+        "document.addEventListener('htmx:afterSwap',"
+        " () => setTimeout(() => document.getElementById('confirm')?.click()))"
     )
     page.get_by_role("form", name="All letters").get_by_role("button", name="Discard…", exact=True).click()
     expect(page.locator("#job")).to_contain_text("100 of 100 letters were discarded.")
