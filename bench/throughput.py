@@ -3,21 +3,15 @@
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple, Self
 
 from bench import pictures
+from bench.limiter import Environments
 from bench.report import Goal, Part, Table, as_text, number
 from cutout.local.pixelcut.limits import RequestLimit
-from remove_background.caps import Caps
-from remove_background.deadline import Deadline
-from remove_background.intake import Intake
-from remove_background.rate_limiter import RateLimiter
 from testbed.backlog import backlog, drain, most_in_a_second
 from testbed.harness import Testbed, await_end
 from testbed.witness import Removal
@@ -113,25 +107,11 @@ def _await_charges(testbed: Testbed, count: int) -> None:
 
 
 def measure_alone() -> Use:
-    """The rate limiters of some environments, in one process, with nothing to do besides; DynamoDB is moto's."""
+    """The rate limiters of some environments, with nothing to do besides; DynamoDB is moto's."""
     with backlog(0, rate=RATE, latency=0) as testbed:
-        clients = SimpleNamespace(dynamodb=testbed.dynamodb, dynamodb_once=testbed.dynamodb)
-        sent: list[float] = []
-        left = threading.Semaphore(ALONE)
-
-        def work(limiter: RateLimiter) -> None:
-            while left.acquire(blocking=False):
-                with limiter.slot(Deadline(100)):
-                    sent.append(time.time())
-                    time.sleep(LATENCY_SECONDS)
-
-        with ThreadPoolExecutor(10 * BATCHES) as threads:
-            for _ in range(BATCHES):
-                intake = Intake(testbed.dynamodb, testbed.table, failures_in_a_row=10)
-                limiter = RateLimiter(clients, testbed.table, RATE, intake, Caps(None, None, "UTC"))
-                for _ in range(10):
-                    threads.submit(work, limiter)
-    limit, times = RequestLimit(), sorted(sent)
+        environments = Environments(BATCHES, ALONE, LATENCY_SECONDS, RATE)
+        times = environments.run_apart(testbed.cloud.endpoint_url, testbed.cloud.region, testbed.table)
+    limit = RequestLimit()
     counted = [(moment, limit.admits(RATE, "sliding_window", moment)) for moment in times]
     return Use.of(counted[10 * BATCHES :], RATE)
 
@@ -279,8 +259,8 @@ def measure() -> Part:
                 "start all at once, and share this machine's cores."
             ),
             (
-                f"The limiter alone: the threads of {BATCHES} environments in one process, each with an answer of "
-                f"{LATENCY_SECONDS} s; its requests are counted by a sliding window."
+                f"The limiter alone: the threads of {BATCHES} environments in a process apart from moto's, each with "
+                f"an answer of {LATENCY_SECONDS} s; its requests are counted by a sliding window."
             ),
             "What bounds the local cloud is moto: it is one process, and answers S3 and DynamoDB one call at a time.",
         ],
