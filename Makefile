@@ -5,6 +5,7 @@ BIN := .venv/bin
 IMAGES ?=
 ARGS ?=
 SEEDS ?=
+COVERAGE ?=
 include functions/install.mk
 
 .PHONY: help
@@ -17,14 +18,15 @@ run: .venv/run  ## Remove the background of the samples on this machine (or of I
 	@if test -e "$$IMAGES"; then set -- "$$IMAGES"; else eval "set -- $$IMAGES"; fi; $(BIN)/cutout demo "$$@"
 
 .PHONY: test
-test: .venv/dev  ## Run the tests (or some: ARGS="-k ledger")
+test: .venv/dev  ## Run the tests (or some: ARGS="-k ledger"; COVERAGE=1 also reports what they do not cover)
 ifdef ARGS
 	$(PYTEST) --numprocesses 3 $(ARGS)
 else
-	$(PYTEST) --numprocesses 3 --ignore tests/e2e --cov --cov-report= --cov-fail-under=0
-	$(PYTEST) --numprocesses 2 tests/e2e --cov --cov-append --cov-report=term
+	$(PYTEST) --numprocesses 3 --ignore tests/e2e $(if $(COVERAGE),--cov --cov-report= --cov-fail-under=0)
+	$(PYTEST) --numprocesses $(if $(COVERAGE),2,3) tests/e2e $(if $(COVERAGE),--cov --cov-append --cov-report=term)
 endif
-# The end-to-end tests start many processes, whose times are real: they run apart from the others.
+# The end-to-end tests start many processes, whose times are real: they run apart from the others, and fewer at once
+# while it is measured what they cover, which slows them.
 PYTEST = $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 
 .PHONY: unit

@@ -17,7 +17,7 @@ from moto.s3.models import s3_backends
 from remove_background.aws import Clients
 from remove_background.uploads import Upload
 
-SLOWEST_FIRST = ("chaos", "e2e", "integration", "simulation", "unit")
+SLOWEST_FIRST = ("chaos/", "e2e/test_fault_matrix.py", "e2e/", "integration/", "simulation/", "unit/")
 
 # A test's time says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile("cutout", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -26,9 +26,14 @@ hypothesis.settings.load_profile("cutout")
 
 @pytest.hookimpl(trylast=True)  # once they are in a random order
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the folders, so that no process has a slow file left when the others have ended."""
+    """Begin with what is slow, so that no process has such a file left when the others have ended."""
     root = Path(__file__).parent
-    items.sort(key=lambda item: SLOWEST_FIRST.index(item.path.relative_to(root).parts[0]))
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(root).as_posix()
+        return next(at for at, start in enumerate(SLOWEST_FIRST) if path.startswith(start))
+
+    items.sort(key=place)
 
 
 @pytest.fixture
