@@ -55,8 +55,8 @@ MAX_CHARGES = 2
 UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
 MAX_REUSES = 10
-# Letters that an item keeps the times of. Each takes about 35 bytes, and one whose output key gets them without an end
-# would outgrow DynamoDB's 400 KB. Beyond these the older half goes, as deliveries of it have long ended.
+# An item keeps the times of so many letters, about 35 bytes each: an output key whose uploads become letters without an
+# end would outgrow DynamoDB's 400 KB. Beyond them the older half is dropped, whose deliveries have long ended.
 MOST_LETTERS = 50
 
 _Value: TypeAlias = str | float
@@ -166,7 +166,7 @@ class Ledger:
     ) -> None:
         """Record that the upload's letter is written: events sent before have ended, and a later one may pay.
 
-        `error` is what the letter says. `sent` is when the upload was first sent to the queue, as a replay anew.
+        `error` is what the letter says. `sent` is when the upload was first sent to the queue; a replay sends it anew.
         `written` is when the letter was about to be written: one that is sent back at once is sent later than that, as
         AWS's clocks agree.
         Of several letters for what was sent once the first one counts: that one may have been sent back since.
