@@ -29,6 +29,7 @@ from remove_background.errors import (
     UnexpectedError,
 )
 from remove_background.ledger import Account, Ledger
+from remove_background.ledger import _letter_of as letter_of
 from remove_background.models import Cutout, Paid, cutout_metadata
 from remove_background.uploads import Outcome, Upload
 
@@ -1609,6 +1610,34 @@ def test_a_letter_is_recorded_though_another_upload_had_claimed_the_item(desk: D
     desk.pay_in_vain(second, refused())
     desk.close(first, answer_lost())
     assert desk.pay(first, sent=START) is Outcome.DUPLICATE
+
+
+def test_a_letter_is_not_recorded_once_a_delivery_has_claimed_the_item_of_another_upload(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    """That delivery may be of its replay."""
+    first, second = make_upload("photo.gif"), make_upload("photo.jpg")
+    desk.pay_in_vain(second, refused())
+    account = desk.ledger.read(KEY, first, retried=True)
+    desk.clock.move(3700)
+    desk.pay_in_vain(first, refused())
+    before = desk.item()
+    desk.close(first, answer_lost(), account)
+    assert desk.item() == before
+
+
+def test_any_key_has_a_letter(make_upload: MakeUpload) -> None:
+    """EventBridge's events may have a lone surrogate."""
+    names = {letter_of(make_upload(key)) for key in ("a.jpg", "\ud800.jpg", "\ud801.jpg")}
+    assert len(names) == 3
+
+
+def test_a_letter_is_recorded_by_one_call(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_in_vain(make_upload(), no_result_url())
+    account = desk.ledger.read(KEY, make_upload(), retried=True)
+    before = len(desk.network.conditions)
+    desk.close(make_upload(), account=account)
+    assert len(desk.network.conditions) == before + 1
 
 
 def test_a_letter_that_cost_nothing_writes_nothing_into_the_item_of_another_upload(

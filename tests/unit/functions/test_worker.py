@@ -34,10 +34,11 @@ from remove_background.errors import (
 )
 from remove_background.intake import FUNCTION, ITEM, Intake, IntakeItem, new_token
 from remove_background.ledger import Ledger
+from remove_background.ledger import _letter_of as letter_of
 from remove_background.letters import Letters
 from remove_background.output_key import OutputKey
 from remove_background.rejections import Rejections, item_id
-from remove_background.uploads import Outcome, Upload
+from remove_background.uploads import Outcome, Upload, read_upload
 from remove_background.worker import Delivery, Ending, Worker
 from tests.unit.fakes import Clock, refusal
 
@@ -551,6 +552,31 @@ def test_the_letter_of_an_upload_that_cost_nothing_ends_it_too(shop: Shop, make_
     shop.handle({"Records": [make_record("a.jpg")]}, 5)
     item = shop.clients.dynamodb.get_item(TableName="ledger", Key={"id": {"S": "cutout:a.png"}})["Item"]
     assert item["ended_as"] == {"S": "service_unavailable"}
+
+
+@pytest.mark.parametrize("seconds", [-1, 1])
+def test_a_letter_ends_its_upload_anew_if_that_was_sent_after_the_letter_before(
+    shop: Shop, make_record: MakeRecord, seconds: int
+) -> None:
+    """Else that one may have been sent back since."""
+    upload = read_upload(make_record("a.jpg"))
+    assert upload
+    name, before = letter_of(upload), FIRST_SENT / 1000 + seconds
+    shop.clients.dynamodb.put_item(
+        TableName="ledger",
+        Item={
+            "id": {"S": "cutout:a.png"},
+            "source": {"S": upload.uri},
+            "etag": {"S": upload.etag},
+            "holder": {"S": "holder"},
+            name: {"N": str(before)},
+        },
+    )
+    shop.remover.fates = {"a.jpg": ServiceUnavailable("Later.")}
+    shop.handle({"Records": [make_record("a.jpg")]}, 5)
+    item = shop.clients.dynamodb.get_item(TableName="ledger", Key={"id": {"S": "cutout:a.png"}})["Item"]
+    after = float(item[name]["N"])
+    assert after == (before if seconds > 0 else pytest.approx(time.time(), abs=60))
 
 
 def test_an_upload_whose_output_key_is_too_long_becomes_a_letter(shop: Shop, make_record: MakeRecord) -> None:
