@@ -17,7 +17,19 @@ from moto.s3.models import s3_backends
 from remove_background.aws import Clients
 from remove_background.uploads import Upload
 
-SLOWEST_FIRST = ("chaos/", "e2e/test_fault_matrix.py", "e2e/", "integration/", "simulation/", "unit/")
+SLOWEST_FIRST = (
+    "chaos/",
+    "e2e/test_fault_matrix.py",
+    "e2e/test_local",
+    "e2e/console/",
+    "e2e/",
+    "integration/test_intake_owner.py",
+    "integration/test_bad_answers.py",
+    "integration/test_locks.py",
+    "simulation/",
+    "integration/",
+    "unit/",
+)
 
 # A test's time says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile("cutout", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
