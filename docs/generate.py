@@ -143,6 +143,9 @@ def pages() -> Iterator[tuple[Path, str]]:
         if not end:
             sys.exit(f"docs/{name} has no place for its {marker}.")
         yield page, "".join([before, begin, "\n", "\n".join(make()).rstrip("\n"), "\n\n", end, after])
+    readme = ROOT / "README.md"
+    cents = 100 * float(_find("\n".join(costs()), r"\| all \| \| ([\d.]+) \|"))
+    yield readme, re.sub(r"[\d.]+(?= cents for 1,000 images)", f"{cents:.1f}", readme.read_text(encoding="utf-8"))
 
 
 def broken_links() -> Iterator[str]:
