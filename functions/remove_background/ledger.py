@@ -204,7 +204,13 @@ class Ledger:
             return
         oldest = sorted(seen.letters, key=seen.letters.__getitem__)[: -(MOST_LETTERS // 2)]
         names = {f"#letter{number}": name for number, name in enumerate(oldest)}
-        self._write(output_key, f"REMOVE {', '.join(names)}", {}, holder=seen.holder or "", names=names)
+        self._update(
+            output_key,
+            f"REMOVE {', '.join(names)}",
+            {":holder": seen.holder or ""},
+            condition="holder = :holder",
+            names=names,
+        )
 
     def check_nothing_in_flight(self, output_key: str) -> None:
         """Raises InProgress while a delivery that began earlier may still write a cutout under the key.
@@ -367,17 +373,9 @@ class Ledger:
         answer = self._dynamodb.get_item(TableName=self._table, Key=key_of(output_key), ConsistentRead=True)
         return answer.get("Item", {})
 
-    def _write(
-        self,
-        output_key: str,
-        expression: str,
-        values: dict[str, _Value],
-        *,
-        holder: str,
-        names: Mapping[str, str] | None = None,
-    ) -> None:
+    def _write(self, output_key: str, expression: str, values: dict[str, _Value], *, holder: str) -> None:
         """Fenced: nothing is written once another claim has been made."""
-        self._update(output_key, expression, values | {":holder": holder}, condition="holder = :holder", names=names)
+        self._update(output_key, expression, values | {":holder": holder}, condition="holder = :holder")
 
     def _update(
         self,

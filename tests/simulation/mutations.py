@@ -66,8 +66,8 @@ MUTATIONS = [
     Mutation(
         "what follows a claim is not fenced",
         _LEDGER,
-        'condition="holder = :holder", names=names)',
-        'condition="attribute_exists(id) OR holder = :holder", names=names)',
+        'condition="holder = :holder")',
+        'condition="attribute_exists(id) OR holder = :holder")',
         (LETTER, ONE),
     ),
     Mutation("no lease", _LEDGER, "return self.lease is not None and self.lease >= now", "return False", (ONE,)),

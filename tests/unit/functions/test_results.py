@@ -199,7 +199,7 @@ def test_a_result_is_not_fetched_again_after_its_deadline(
         ("/b.png", "https://assets.example.com/b.png"),
         ("https://cdn.example.com/\u00e9%20a.png?x=[1]", "https://cdn.example.com/%E9%20a.png?x=[1]"),
         ("https://cdn.example.com/\u00c3\u00a9.png", "https://cdn.example.com/%C3%A9.png"),
-        ("https://cdn.example.com/a\\b.png", "https://cdn.example.com/a%5Cb.png"),  # one that is no part of the host
+        ("https://cdn.example.com/a\\b.png", "https://cdn.example.com/a%5Cb.png"),  # the backslash is after the host
     ],
 )
 def test_the_bytes_of_a_redirects_location_are_kept(
