@@ -273,7 +273,7 @@ class Intake:
         return False
 
     def _pause(self, reason: str) -> None:
-        """Does not take over an operator's pause."""
+        """Does not take over an operator's pause, nor its own but one at a cap."""
         try:
             paused = self._item.pause(FUNCTION, reason)
         except AwsError as error:
@@ -372,16 +372,25 @@ class IntakeItem:
     def pause(self, by: str, reason: str, token: str | None = None) -> bool:
         """Pause it unless it is paused; an operator takes over a pause of the function. Returns whether it was done.
 
+        The function takes over its own pause at a cap, during which calls with a credit go on. It leaves `since` and
+        `closed`, as the mapping may follow that pause already.
+
         With a token the caller goes on to `settle`.
         """
         values = {":by": {"S": by}, ":reason": {"S": reason}, ":now": _time(time.time())}
-        expression, condition = _PAUSED, "attribute_not_exists(paused_by)"
+        condition = "attribute_not_exists(paused_by) OR "
         if by == FUNCTION:
-            expression += ", fruitless = if_not_exists(fruitless, :none) + :one"
+            expression = (
+                "SET paused_by = :by, reason = :reason, since = if_not_exists(since, :now),"
+                f" fruitless = if_not_exists(fruitless, :none) + :one REMOVE {_OF_A_PROBATION}"
+            )
+            condition += "(paused_by = :by AND reason IN (:of_the_day, :of_the_month))"
             values |= {":none": {"N": "0"}, ":one": {"N": "1"}}
+            values |= {":of_the_day": {"S": REASONS[DAY]}, ":of_the_month": {"S": REASONS[MONTH]}}
         else:
-            condition += " OR paused_by <> :by"
-        return self._apply(f"{expression} REMOVE closed, {_OF_A_PROBATION}", values, condition, token)
+            expression = f"{_PAUSED} REMOVE closed, {_OF_A_PROBATION}"
+            condition += "paused_by <> :by"
+        return self._apply(expression, values, condition, token)
 
     def pause_at_cap(self, reason: str, condition: str, values: Mapping[str, Any]) -> tuple[bool, State]:
         """Pause it unless it is paused, if the condition holds. Whether that was done, and the state after it.
@@ -450,6 +459,9 @@ class IntakeItem:
         if seen.since is not None:
             condition += " AND since = :since"
             values[":since"] = _time(seen.since)
+        if seen.reason is not None:
+            condition += " AND reason = :reason"
+            values[":reason"] = {"S": seen.reason}
         forget = ", fruitless" if seen.paused_by == OPERATOR else ""
         return self._apply(
             # Uploads that were in flight at the pause have failed since: that says nothing about now.

@@ -300,8 +300,8 @@ MUTATIONS = [
     Mutation(
         "the function takes an operator's pause over",
         _INTAKE,
-        'expression, condition = _PAUSED, "attribute_not_exists(paused_by)"',
-        'expression, condition = _PAUSED, "attribute_not_exists(paused_by) OR attribute_exists(id)"',
+        'condition = "attribute_not_exists(paused_by) OR "',
+        'condition = "attribute_not_exists(paused_by) OR attribute_exists(id) OR "',
         (CREDITS,),
     ),
     Mutation(

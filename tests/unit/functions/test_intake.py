@@ -853,6 +853,38 @@ def test_only_an_operator_takes_over_a_pause_and_only_the_functions(
     assert seen.since == (began if owner[1] == "first" else clock.now)
 
 
+@pytest.mark.parametrize("reason", ["daily_cap", "monthly_cap"])
+def test_the_function_takes_over_its_pause_at_a_cap(
+    item: IntakeItem, clients: Clients, clock: Clock, reason: str
+) -> None:
+    """The mapping may be disabled for that pause already: it must not seem to have been disabled by hand."""
+    item.pause_at_cap(reason, "attribute_not_exists(failing)", {})
+    item.update("SET closed = since", {}, None)
+    before, since = attributes(clients), clock.now
+    clock.sleep(60)
+    assert item.pause(FUNCTION, "invalid_auth_token")
+    assert attributes(clients) == before | {"reason": {"S": "invalid_auth_token"}, "fruitless": {"N": "1"}}
+    assert not item.pause(FUNCTION, "service_unavailable")
+    seen = item.read()
+    assert (seen.reason, seen.since, seen.closed, seen.is_at_cap) == ("invalid_auth_token", since, True, False)
+
+
+def test_a_pause_at_a_cap_is_not_reopened_once_another_reason_was_found(item: IntakeItem, clients: Clients) -> None:
+    item.pause_at_cap("daily_cap", "attribute_not_exists(failing)", {})
+    seen = item.read()
+    item.pause(FUNCTION, "invalid_auth_token")
+    before = attributes(clients)
+    assert not item.reopen(seen, new_token())
+    assert attributes(clients) == before
+
+
+def test_an_operators_pause_for_a_cap_is_not_taken_over(item: IntakeItem) -> None:
+    """Somebody has written what the function writes."""
+    item.pause(OPERATOR, "daily_cap")
+    assert not item.pause(FUNCTION, "invalid_auth_token")
+    assert item.read().paused_by == OPERATOR
+
+
 def test_a_reopening_keeps_only_how_often_it_was_in_vain(item: IntakeItem, clients: Clients, clock: Clock) -> None:
     put(clients, failing={"SS": ["a"]}, failed_at={"N": "1"}, paused_by={"S": FUNCTION}, fruitless={"N": "1"})
     assert item.reopen(item.read(), "1-token")
