@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,27 +48,22 @@ class PrivateAddressError(OSError):
 
 
 class Call:
-    """What a thread is fetching: `sent` once the server may have received any of its request.
+    """What a thread is fetching: `sent` once the server may have received any of its request."""
 
-    `is_late`: nothing was sent, as the connection was there only after `send_by`, in seconds since the epoch.
-    """
-
-    def __init__(self, deadline: Deadline, reserve: float, send_by: float | None) -> None:
+    def __init__(self, deadline: Deadline, reserve: float, check: Callable[[], object] | None) -> None:
         self._deadline = deadline
         self._reserve = reserve
-        self._send_by = send_by
+        self._check = check
         self.sent = False
-        self.is_late = False
 
     @property
     def is_over(self) -> bool:
         return self._deadline.left(reserve=self._reserve) <= 0
 
     def begin(self) -> None:
-        """Call before anything is sent. Raises TimeoutError when that may not begin any more."""
-        if not self.sent and self._send_by is not None and time.time() >= self._send_by:
-            self.is_late = True
-            raise TimeoutError("The request may not be sent any more.")
+        """Call before anything is sent. Raises what `check` does."""
+        if not self.sent and self._check:
+            self._check()
         self.sent = True
 
     def limit(self, seconds: float | None) -> float:
@@ -87,9 +82,12 @@ _CALL: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
 @contextmanager
-def call(deadline: Deadline, *, reserve: float, send_by: float | None = None) -> Iterator[Call]:
-    """Hold what this thread sends and receives to a deadline, and the moment at which it begins to send."""
-    current = Call(deadline, reserve, send_by)
+def call(deadline: Deadline, *, reserve: float, check: Callable[[], object] | None = None) -> Iterator[Call]:
+    """Hold what this thread sends and receives to a deadline.
+
+    `check` is called when it is connected and about to send: it raises if the request may not begin any more.
+    """
+    current = Call(deadline, reserve, check)
     token = _CALL.set(current)
     try:
         yield current

@@ -10,7 +10,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import requests
 from urllib3.exceptions import DecodeError
@@ -26,7 +26,6 @@ from .errors import (
     InsufficientCredits,
     InvalidApiKey,
     MalformedImage,
-    OutOfTime,
     RateLimitExceeded,
     Rejected,
     RequestRefused,
@@ -37,6 +36,8 @@ from .errors import (
     UnsupportedImageFormat,
     redact,
 )
+
+Check: TypeAlias = Callable[[], object]
 
 # Share of an invocation's time that is reserved for what follows the call.
 RESERVE = 1 / 6
@@ -72,13 +73,13 @@ class Pixelcut:
         session: requests.Session,
         api_url: str,
         api_key: Callable[[bool], str],
-        slot: Callable[[Deadline], AbstractContextManager[float | None]],
+        slot: Callable[[Deadline], AbstractContextManager[Check | None]],
     ) -> None:
         """`api_key(fresh)` returns the key, read again from its source when `fresh`.
 
         `slot(deadline)` is entered for each request that may cost something, when everything is ready: work between the
-        slot and the request would make requests bunch. It gives the moment before which the request must begin to be
-        sent, in seconds since the epoch.
+        slot and the request would make requests bunch. It gives what is to be called when the request is about to be
+        sent, however long its connection took: it raises a CutoutError where that may not begin any more.
         """
         self._slot = slot
         self._session = session
@@ -135,11 +136,11 @@ class Pixelcut:
         return self._post_with(fresh_key, body, content_type, deadline)
 
     def _post_with(self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
-        with self._slot(deadline) as send_by:
-            return self._send(key, body, content_type, deadline, send_by)
+        with self._slot(deadline) as check:
+            return self._send(key, body, content_type, deadline, check)
 
     def _send(
-        self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline, send_by: float | None
+        self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline, check: Check | None
     ) -> str:
         if not isinstance(body, bytes):
             body.seek(0)
@@ -150,7 +151,7 @@ class Pixelcut:
             deadline,
             body,
             reserve=RESERVE,
-            send_by=send_by,
+            check=check,
         )
         if _is_success(status):
             return _result_url(status, answer)
@@ -165,11 +166,14 @@ class Pixelcut:
         body: bytes | IO[bytes] | None = None,
         *,
         reserve: float = 0,
-        send_by: float | None = None,
+        check: Check | None = None,
     ) -> tuple[int, Mapping[str, str], dict[str, Any]]:
-        """Status, headers and JSON object of the answer. Raises OutOfTime before it is sent, and ServiceUnavailable."""
+        """Status, headers and JSON object of the answer.
+
+        Raises OutOfTime and what `check` does before it is sent, and ServiceUnavailable.
+        """
         seconds = deadline.remaining(reserve=reserve)
-        with call(deadline, reserve=reserve, send_by=send_by) as current:
+        with call(deadline, reserve=reserve, check=check) as current:
             try:
                 with self._session.request(
                     method,
@@ -228,8 +232,6 @@ def _result_url(status: int, answer: Mapping[str, Any]) -> str:
 
 
 def _no_answer(error: Exception, current: Call) -> CutoutError:
-    if current.is_late:
-        return OutOfTime.of_the_day()
     in_time = not (current.is_over or isinstance(error, requests.Timeout | TimeoutError | Urllib3TimeoutError))
     unavailable = ServiceUnavailable(
         "The connection to Pixelcut failed." if in_time else "Pixelcut did not answer in time."

@@ -6,11 +6,12 @@ slot is reserved only while the intake is open, and with it a credit of the caps
 own.
 """
 
+import functools
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -90,10 +91,11 @@ class RateLimiter:
         self._reserved: deque[Slot] = deque()
 
     @contextmanager
-    def slot(self, deadline: Deadline) -> Iterator[float]:
+    def slot(self, deadline: Deadline) -> Iterator[Callable[[], None]]:
         """Waits for the slot of one request, and learns from its end: a 429 lowers the rate, successes raise it.
 
-        Gives the moment before which the request must begin to be sent, in seconds since the epoch.
+        Gives what is to be called when the request is about to be sent: it raises a CutoutError if the intake was
+        paused meanwhile, or the day has ended that a credit was reserved for.
         Raises OutOfTime when the slot would come too late, StorageUnavailable when DynamoDB fails, and IntakePaused.
         """
         slot = self._take(deadline)
@@ -108,10 +110,8 @@ class RateLimiter:
                 _sleep_until(slot.at - LEAD)
                 self._admission.check_again(LEAD)
             _sleep_until(slot.at)
-            self._admission.check_again(0)
-            if time.time() >= slot.ends:
-                raise OutOfTime.of_the_day()
-            yield slot.ends
+            self._check(slot)
+            yield functools.partial(self._check, slot)
         except CutoutError as error:
             if isinstance(error, RateLimitExceeded):
                 self._interval.lengthen()
@@ -119,6 +119,11 @@ class RateLimiter:
                 self._give_back(slot.reserved)
             raise
         self._interval.shorten()
+
+    def _check(self, slot: Slot) -> None:
+        self._admission.check_again(0)
+        if time.time() >= slot.ends:
+            raise OutOfTime.of_the_day()
 
     def _give_back(self, reserved: Reserved) -> None:
         try:

@@ -19,7 +19,15 @@ from remove_background import tls
 from remove_background.aws import Clients
 from remove_background.connections import IDLE_SECONDS, Connections
 from remove_background.deadline import Deadline
-from remove_background.errors import Billed, OutOfTime, ResultInvalid, ResultUnavailable, ServiceUnavailable
+from remove_background.errors import (
+    Billed,
+    CutoutError,
+    IntakePaused,
+    OutOfTime,
+    ResultInvalid,
+    ResultUnavailable,
+    ServiceUnavailable,
+)
 from remove_background.pixelcut import Pixelcut
 from remove_background.results import FETCH_ATTEMPTS, Results
 
@@ -217,48 +225,52 @@ def test_a_service_that_does_not_answer_in_time_may_have_billed(server: Server, 
     assert caught.value.billed is Billed.MAYBE
 
 
-@pytest.mark.parametrize(("late", "requests"), [(False, 1), (True, 0)])
-def test_a_request_whose_connection_comes_after_midnight_is_not_sent(
-    server: Server, connections: Connections, monkeypatch: pytest.MonkeyPatch, *, late: bool, requests: int
+@pytest.mark.parametrize("error", [None, OutOfTime.of_the_day(), IntakePaused("The intake is paused.")])
+def test_a_request_that_may_not_begin_once_it_is_connected_is_not_sent(
+    server: Server, connections: Connections, monkeypatch: pytest.MonkeyPatch, error: CutoutError | None
 ) -> None:
-    """Its credit is reserved for the day before."""
+    """The day has ended for which its credit is reserved, or the intake was paused, while the name was resolved."""
     server.answers = [OK % (19, b'{"result_url": "u"}')]
-    midnight = time.time() + 3600
-    resolve = connections_module._resolve
+    resolve, errors = connections_module._resolve, []
 
     def resolve_slowly(*asked: Any) -> Any:  # noqa: ANN401
-        if late:
-            monkeypatch.setattr(time, "time", lambda: midnight)
+        if error:
+            errors.append(error)
         return resolve(*asked)
+
+    def check() -> None:
+        for found in errors:
+            raise found
 
     monkeypatch.setattr(connections_module, "_resolve", resolve_slowly)
     pixelcut = Pixelcut(
-        connections.api, f"http://127.0.0.1:{server.port}", lambda _: "key", lambda _: nullcontext(midnight)
+        connections.api, f"http://127.0.0.1:{server.port}", lambda _: "key", lambda _: nullcontext(check)
     )
-    if late:
-        with pytest.raises(OutOfTime, match=r"^The day in which the request was to be sent has ended\.$") as caught:
+    if error:
+        with pytest.raises(type(error)) as caught:
             pixelcut.remove_background_of_url("https://x", Deadline(60))
-        assert (caught.value.billed, caught.value.counts_as_charge) == (Billed.NO, False)
+        assert caught.value is error
     else:
         assert pixelcut.remove_background_of_url("https://x", Deadline(60)) == "u"
-    assert len(server.requests) == requests
+    assert len(server.requests) == (error is None)
 
 
-def test_a_request_that_has_begun_before_midnight_is_sent_to_its_end(
+def test_a_request_that_has_begun_is_sent_to_its_end(
     server: Server, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answers = [OK % (19, b'{"result_url": "u"}')]
-    midnight = time.time() + 3600
     send, sent = socket.socket.send, []
 
     def send_slowly(connection: socket.socket, data: bytes, *flags: int) -> int:
         sent.append(len(data))
-        monkeypatch.setattr(time, "time", lambda: midnight + 1)
         return send(connection, data[: max(1, len(data) // 2)], *flags)
+
+    def check() -> None:
+        assert not sent
 
     monkeypatch.setattr(socket.socket, "send", send_slowly)
     pixelcut = Pixelcut(
-        connections.api, f"http://127.0.0.1:{server.port}", lambda _: "key", lambda _: nullcontext(midnight)
+        connections.api, f"http://127.0.0.1:{server.port}", lambda _: "key", lambda _: nullcontext(check)
     )
     assert pixelcut.remove_background_of_url("https://x", Deadline(60)) == "u"
     assert len(sent) > 1

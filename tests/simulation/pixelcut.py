@@ -64,7 +64,7 @@ _ANSWERS: dict[str, tuple[int, dict[str, str]]] = {
 def _error(code: str) -> errors.CutoutError:
     """What the client itself makes of such an answer."""
     if code in ("failed", "lost"):
-        current: Any = SimpleNamespace(sent=code == "lost", is_over=False, is_late=False)
+        current: Any = SimpleNamespace(sent=code == "lost", is_over=False)
         return pixelcut._no_answer(requests.Timeout(), current)
     if code == "no_url":
         try:
@@ -78,7 +78,7 @@ def _error(code: str) -> errors.CutoutError:
 class Service:
     """`slot` is entered for each request that may cost something, as remove_background.pixelcut does."""
 
-    def __init__(self, slot: Callable[[Deadline], AbstractContextManager[float | None]]) -> None:
+    def __init__(self, slot: Callable[[Deadline], AbstractContextManager[object]]) -> None:
         self._slot = slot
 
     def remove_background_of_url(self, image_url: str, deadline: Deadline) -> str:

@@ -22,9 +22,11 @@ from remove_background.caps import (
 )
 from remove_background.deadline import Deadline
 from remove_background.errors import (
+    Billed,
     CutoutError,
     InsufficientCredits,
     IntakePaused,
+    InvalidApiKey,
     MalformedImage,
     OutOfTime,
     RateLimitExceeded,
@@ -330,9 +332,15 @@ def test_an_upload_that_comes_alone_is_sent_in_the_day_it_counts_for(
 
 
 def test_a_request_must_begin_to_be_sent_two_seconds_before_midnight(limiter: RateLimiter, clock: Clock) -> None:
-    clock.now = moment("2026-11-30") - 60
-    with limiter.slot(Deadline(100)) as send_by:
-        assert send_by == moment("2026-11-30") - 2
+    midnight = moment("2026-11-30")
+    clock.now = midnight - 60
+    with limiter.slot(Deadline(100)) as check:
+        clock.now = midnight - 2.001
+        check()
+        clock.now = midnight - 2
+        with pytest.raises(OutOfTime, match=r"^The day in which the request was to be sent has ended\.$") as caught:
+            check()
+    assert caught.value.billed is Billed.NO
 
 
 def test_slots_behind_a_backlog_count_for_the_day_in_which_they_begin(
@@ -548,6 +556,25 @@ def test_a_pause_at_the_cap_that_dynamodb_does_not_take_is_tried_again(
     assert counts(clients).day.credits == 3
     with pytest.raises(IntakePaused):
         pay(limiter)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_key_that_is_refused_at_a_cap_stops_calls_whose_credit_is_reserved(
+    limiter: RateLimiter, clients: Clients, clock: Clock, *, own: bool
+) -> None:
+    intakes = [Intake(clients.dynamodb, "ledger", failures_in_a_row=10) for _ in range(2)]
+    item = IntakeItem(clients.dynamodb, "ledger")
+    for _ in range(3):
+        pay(limiter)
+    for intake in intakes:
+        with pytest.raises(IntakePaused):
+            intake.pause_at_cap("daily_cap", *Caps(3, None, BERLIN).is_reached(item.read().counts, "daily_cap"))
+        intake.check_again(0)
+    intakes[0].report_failure(InvalidApiKey("Put the right one there."), None)
+    clock.sleep(0 if own else 5.001)
+    with pytest.raises(IntakePaused):
+        intakes[not own].check_again(0)
+    assert item.read().reason == "invalid_auth_token"
 
 
 def test_a_failure_that_pauses_after_a_cap_stops_a_call_that_waits_for_its_slot(

@@ -350,6 +350,20 @@ def test_a_pause_that_is_learnt_of_shortly_before_the_slot_ends_the_call(
     assert checked == [LEAD, 0]
 
 
+def test_a_pause_while_the_request_is_being_connected_ends_the_call(
+    limiter: RateLimiter, clients: Clients, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("remove_background.intake.time", clock)
+    with limiter.slot(Deadline(100)) as check:
+        check()
+        pause(clients)
+        clock.sleep(4)
+        check()  # nobody asks DynamoDB again within five seconds
+        clock.sleep(2)
+        with pytest.raises(IntakePaused):
+            check()
+
+
 class Admission:
     """Decides as configured, and records its calls."""
 
