@@ -55,9 +55,11 @@ MAX_CHARGES = 2
 UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
 MAX_REUSES = 10
-# An item keeps the times of so many letters, about 35 bytes each: an output key whose uploads become letters without an
-# end would outgrow DynamoDB's 400 KB. Beyond them the older half is dropped, whose deliveries have long ended.
-MOST_LETTERS = 50
+# An item keeps the times of letters, of about 35 bytes each: an output key whose uploads become letters without an end
+# would outgrow DynamoDB's 400 KB. Of more than MANY_LETTERS those older than LETTER_SECONDS are dropped, as deliveries
+# that were sent before them have ended; of more than MOST_LETTERS the oldest, however old.
+MANY_LETTERS, MOST_LETTERS = 50, 300
+LETTER_SECONDS = 3600
 
 _Value: TypeAlias = str | float
 
@@ -172,16 +174,28 @@ class Ledger:
         Of several letters for what was sent once the first one counts: that one may have been sent back since.
         Nothing is closed if the upload has been claimed since its account was read.
         """
-        names, values = {"#letter": _letter_of(upload)}, {":now": written, ":sent": sent}
+        letter, source = {"#letter": _letter_of(upload)}, {"#source": "source"}
+        # By this clock, which may be behind that of SQS.
+        values: dict[str, _Value] = {":now": max(written, sent), ":sent": sent}
+        of_upload: dict[str, _Value] = {":source": upload.uri, ":etag": upload.etag}
         is_first = "(attribute_not_exists(#letter) OR #letter < :sent)"
-        if account.holder:
+        if account.holder or not account.is_known:
+            names: dict[str, str] = {}
+            of_claim: dict[str, _Value] = {":holder": account.holder or ""}
+            unclaimed = "holder = :holder"
+            if not account.holder:
+                names, of_claim = source, of_upload
+                unclaimed = (
+                    "#source = :source AND etag = :etag AND attribute_not_exists(lease)"
+                    " AND attribute_not_exists(result_url)"
+                )
             item = self._update(
                 output_key,
                 "SET ended_at = if_not_exists(ended_at, :now), ended_as = if_not_exists(ended_as, :code),"
                 " #letter = :now",
-                {**values, ":code": error.code, ":holder": account.holder},
-                condition=f"holder = :holder AND {is_first}",
-                names=names,
+                {**values, **of_claim, ":code": error.code},
+                condition=f"{unclaimed} AND {is_first}",
+                names=letter | names,
             )
             if not item or Seen.read(item).is_about(upload):
                 self._drop_letters(output_key, Seen.read(item))
@@ -192,18 +206,25 @@ class Ledger:
         item = self._update(
             output_key,
             "SET #letter = :now",
-            {**values, ":source": upload.uri, ":etag": upload.etag},
+            values | of_upload,
             condition=f"attribute_exists(holder) AND (#source <> :source OR etag <> :etag) AND {is_first}",
-            names={**names, "#source": "source"},
+            names=letter | source,
         )
         self._drop_letters(output_key, Seen.read(item))
 
     def _drop_letters(self, output_key: str, seen: "Seen") -> None:
-        """Keep the newest: an item may have 400 KB, and each write costs by its size."""
-        if len(seen.letters) <= MOST_LETTERS:
+        """An item may have 400 KB, and each write costs by its size."""
+        if len(seen.letters) <= MANY_LETTERS:
             return
-        oldest = sorted(seen.letters, key=seen.letters.__getitem__)[: -(MOST_LETTERS // 2)]
-        names = {f"#letter{number}": name for number, name in enumerate(oldest)}
+        by_age = sorted(seen.letters, key=seen.letters.__getitem__)
+        # The others of very many go with the next letters: an expression has its limits, too.
+        dropped = by_age[: -MANY_LETTERS // 2][:MANY_LETTERS]
+        if len(by_age) <= MOST_LETTERS:
+            long_ago = time.time() - LETTER_SECONDS
+            dropped = [name for name in dropped if seen.letters[name] < long_ago]
+        if not dropped:
+            return
+        names = {f"#letter{number}": name for number, name in enumerate(dropped)}
         self._update(
             output_key,
             f"REMOVE {', '.join(names)}",
@@ -234,7 +255,7 @@ class Ledger:
             item = self._get(output_key)
         except AwsError as error:
             log.error("The ledger could not be read (%s).", error_code(error))
-            return Account(Billed.MAYBE, None)
+            return Account(Billed.MAYBE, None, is_known=False)
         seen = Seen.read(item)
         if seen.is_about(upload):
             return Account(seen.worst_billed, seen.holder)
@@ -408,10 +429,14 @@ class Ledger:
 
 
 class Account(NamedTuple):
-    """The worst that the calls for an upload have cost, and the fencing token of the last of its claims."""
+    """The worst that the calls for an upload have cost, and the fencing token of the last of its claims.
+
+    Where the ledger could not be read, it is not known whether there was a claim.
+    """
 
     billed: Billed
     holder: str | None
+    is_known: bool = True
 
 
 class _Claim(NamedTuple):
@@ -506,9 +531,13 @@ class Seen(NamedTuple):
             "holder = :seen_holder",
             "writing_until = :seen_until",
             f"attribute_{'not_' * (self.lease is None)}exists(lease)",
-            f"attribute_{'not_' * (_letter_of(upload) not in self.letters)}exists(#letter)",
         ]
         values: dict[str, str | float] = {":seen_holder": self.holder or "", ":seen_until": self.writing_until}
+        if letter := self.letters.get(_letter_of(upload)):
+            conditions.append("#letter = :seen_letter")
+            values[":seen_letter"] = letter
+        else:
+            conditions.append("attribute_not_exists(#letter)")
         if self.result_url:
             conditions.append("result_url = :seen_url")
             values[":seen_url"] = self.result_url

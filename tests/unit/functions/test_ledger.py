@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from botocore.stub import Stubber
 
 from remove_background.aws import Clients
@@ -1173,12 +1173,40 @@ def test_an_item_keeps_the_newest_of_many_letters(desk: Desk, make_upload: MakeU
     uploads = [make_upload(sequencer=f"{number:02}") for number in range(51)]
     desk.pay_in_vain(make_upload("photo.gif") if of == "another upload" else uploads[0], no_result_url())
     for number, upload in enumerate(uploads):
-        desk.clock.move(1)
+        desk.clock.move(200)
         desk.close(upload)
-        kept = sorted(float(value["N"]) for name, value in desk.item().items() if name.startswith("letter_"))
-        assert len(kept) == (number + 1 if number < 50 else 25)
-    assert kept == [desk.clock.now - seconds for seconds in reversed(range(25))]
+        assert len(letter_times(desk)) == (number + 1 if number < 50 else 25)
+    assert letter_times(desk) == [desk.clock.now - 200 * number for number in reversed(range(25))]
     assert desk.item()["holder"]
+
+
+def test_letters_of_the_last_hour_are_kept(desk: Desk, make_upload: MakeUpload) -> None:
+    """Deliveries that were sent before them may still come."""
+    desk.pay_in_vain(make_upload("photo.gif"), no_result_url())
+    for number in range(51):
+        desk.clock.move(80)
+        desk.close(make_upload(sequencer=f"{number:02}"))
+    # They span 4,000 s: the first five are older than an hour.
+    assert letter_times(desk) == [desk.clock.now - 80 * number for number in reversed(range(46))]
+
+
+def test_an_item_has_no_more_than_300_letters(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_in_vain(make_upload("photo.gif"), no_result_url())
+    for number in range(301):
+        desk.clock.move(1)
+        desk.close(make_upload(sequencer=f"{number:03}"))
+    assert letter_times(desk) == [desk.clock.now - number for number in reversed(range(251))]
+
+
+def test_many_letters_that_are_all_kept_cost_no_call(desk: Desk, make_upload: MakeUpload) -> None:
+    desk.pay_in_vain(make_upload("photo.gif"), no_result_url())
+    for number in range(60):
+        desk.close(make_upload(sequencer=f"{number:02}"))
+    assert not [call for call in desk.network.calls if call.startswith("REMOVE #letter")]
+
+
+def letter_times(desk: Desk) -> list[float]:
+    return sorted(float(value["N"]) for name, value in desk.item().items() if name.startswith("letter_"))
 
 
 @pytest.mark.parametrize("reused", [True, False])
@@ -1624,6 +1652,84 @@ def test_a_letter_is_not_recorded_once_a_delivery_has_claimed_the_item_of_anothe
     before = desk.item()
     desk.close(first, answer_lost(), account)
     assert desk.item() == before
+
+
+def read_in_vain(desk: Desk, upload: Upload) -> Account:
+    """DynamoDB fails: what the calls for the upload have cost is not known."""
+
+    def fail(**_: Any) -> None:  # noqa: ANN401
+        raise EndpointConnectionError(endpoint_url="https://dynamodb")
+
+    broken = SimpleNamespace(get_item=fail)
+    return Ledger(cast("DynamoDBClient", broken), "ledger", desk.noted.append, desk.stopped.append).read(
+        KEY, upload, retried=True
+    )
+
+
+def test_a_letter_whose_account_could_not_be_read_ends_its_upload(desk: Desk, make_upload: MakeUpload) -> None:
+    for _ in range(2):
+        desk.pay_in_vain(make_upload(), answer_lost())
+    desk.clock.move(10)
+    account = read_in_vain(desk, make_upload())
+    assert account.billed is Billed.MAYBE
+    desk.close(make_upload(), answer_lost(), account)
+    assert desk.pay(make_upload()) is Outcome.DUPLICATE
+    assert desk.pay(make_upload(), sent=START + 11) == "https://result/3"  # its replay
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_a_letter_whose_account_could_not_be_read_leaves_a_delivery_alone_that_pays_or_has_paid(
+    desk: Desk, make_upload: MakeUpload, *, paid: bool
+) -> None:
+    if paid:
+        desk.pay(make_upload())
+    else:
+        desk.be_killed(make_upload())
+    before = desk.item()
+    desk.close(make_upload(), answer_lost(), read_in_vain(desk, make_upload()))
+    assert desk.item() == before
+
+
+@pytest.mark.parametrize("other", [{"key": "photo.gif"}, {"etag": "other"}])
+def test_a_letter_whose_account_could_not_be_read_is_recorded_in_the_item_of_another_upload(
+    desk: Desk, make_upload: MakeUpload, other: dict[str, str]
+) -> None:
+    desk.pay_in_vain(make_upload(**other), refused())
+    before = desk.item()
+    desk.clock.move(10)
+    desk.close(make_upload(), answer_lost(), read_in_vain(desk, make_upload()))
+    assert desk.item() == before | {letter_of(make_upload()): {"N": str(START + 10)}}
+
+
+def test_a_replay_is_not_paid_for_once_the_letter_of_its_other_delivery_was_recorded(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    """That one failed at S3 until it became a letter again, and claimed nothing; this one has seen the first letter."""
+    desk.pay_in_vain(make_upload(), failed())
+    desk.close(make_upload())
+    desk.clock.move(60)
+    sent = desk.clock.now
+    account = desk.ledger.read(KEY, make_upload(), retried=True)
+
+    def record(_: int) -> None:
+        if desk.network.conditions[-1].startswith("holder = :seen_holder"):
+            desk.network.before_call = lambda _: None
+            desk.close(make_upload(), account=account, sent=sent)
+
+    desk.network.before_call = record
+    with pytest.raises(InProgress, match=IN_FLIGHT):
+        desk.pay(make_upload(), sent=sent)
+    assert desk.pay(make_upload(), sent=sent) is Outcome.DUPLICATE
+
+
+def test_a_letter_ends_its_upload_though_the_clock_of_the_function_is_behind(
+    desk: Desk, make_upload: MakeUpload
+) -> None:
+    desk.pay_in_vain(make_upload(), failed())
+    desk.clock.move(-1)
+    desk.close(make_upload())
+    assert desk.pay(make_upload()) is Outcome.DUPLICATE
+    assert desk.pay(make_upload(), sent=START + 0.001) == "https://result/2"
 
 
 def test_any_key_has_a_letter(make_upload: MakeUpload) -> None:
