@@ -82,8 +82,8 @@ def cap(
 
 
 def _read_number(text: str, option: str) -> int:
-    digits = text.removeprefix("+")
-    if not (digits.isascii() and digits.isdecimal() and 0 < int(digits[:20]) <= MOST):
+    digits = text.removeprefix("+").lstrip("0")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= len(str(MOST)) and int(digits) <= MOST):
         raise typer.BadParameter(f"must be a whole number from 1 to {MOST}, not {text!r}.", param_hint=option)
     return int(digits)
 
