@@ -38,6 +38,13 @@ def test_the_environment_names_the_stack(
     assert "no stack production" in cutout("status").err
 
 
+def test_cloudtrail_sees_which_calls_are_the_commands(deployed: Deployment) -> None:
+    agents = []
+    deployed.sqs.meta.events.register("before-send", lambda request, **_: agents.append(request.headers["User-Agent"]))
+    deployed.sqs.list_queues()
+    assert [agent.split()[0] for agent in agents] == [b"cutout"]
+
+
 @pytest.mark.parametrize(("name", "used"), [("AWS_REGION", "sa-east-1"), ("AWS_DEFAULT_REGION", "sa-east-1")])
 def test_either_variable_names_the_region(monkeypatch: pytest.MonkeyPatch, name: str, used: str) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
