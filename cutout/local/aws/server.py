@@ -21,7 +21,7 @@ from waitress.task import WSGITask
 from cutout.local.aws.middleware import Application, Environ, FunctionCalls
 
 # moto checks a condition (If-None-Match, a ConditionExpression) and then writes; these services do both atomically.
-ONE_CALL_AT_A_TIME = {"s3", "dynamodb"}
+ONE_CALL_AT_A_TIME = ("s3", "dynamodb")
 THREADS = 32
 CONNECTIONS = 2000  # environments keep theirs open: ten threads, each with one connection per service
 CALL_ENDS_SECONDS = 1  # grace for a call that runs when the server stops
@@ -95,11 +95,11 @@ class _Channel(HTTPChannel):
 
 def _application(calls: FunctionCalls) -> Application:
     dispatcher = DomainDispatcherApplication(create_backend_app)
-    turn = threading.Lock()
+    turns = {service: threading.Lock() for service in ONE_CALL_AT_A_TIME}
 
     def serve(environ: Environ, start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
         service: Any = dispatcher.get_application(environ)
-        with turn if service.service in ONE_CALL_AT_A_TIME else nullcontext():
+        with turns.get(service.service, nullcontext()):
             answer: Iterable[bytes] = service(environ, start_response)
         return answer
 
