@@ -3,9 +3,11 @@
 A request that is noticed late would seem too close to the next one, which would be refused.
 """
 
+import gc
 import hashlib
 import logging
 import multiprocessing
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from cutout.local.pixelcut.trickle import SLOW
 # Longer than the function waits for the paid call.
 PAST_PATIENCE_SECONDS = 16.0
 OK = 200  # also of an answer that was dropped
+SWITCH_SECONDS = 0.0005  # after which a thread leaves the interpreter to the next one
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,12 @@ class WitnessedStandIn(StandIn):
     def start(self) -> str:
         """Returns its URL."""
         logging.getLogger("waitress").setLevel(logging.ERROR)  # an answer cut short on purpose is not worth a log line
-        return self.__enter__().url
+        url = self.__enter__().url
+        # A request must not wait to be noticed until another is worked on for 5 ms, or garbage is collected for 100.
+        sys.setswitchinterval(SWITCH_SECONDS)
+        gc.collect()
+        gc.freeze()
+        return url
 
     def stop(self) -> None:
         self.__exit__()
