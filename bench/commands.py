@@ -27,10 +27,12 @@ CODES = ("service_unavailable", "storage_unavailable")  # by turns
 ACCESS_KEY = "bench"  # tells the calls of the command from those of the local cloud
 REPLAYED = LETTERS // len(CODES)
 STATUS, LIST, REPLAY = "status", "letters list", f"letters replay, {REPLAYED:,} of them"
+PLAIN = "its calls, by boto3 alone"
 COMMANDS: Mapping[str, tuple[str, ...]] = {
-    STATUS: ("status",),
-    LIST: ("letters", "list"),
-    REPLAY: ("letters", "replay", "--code", CODES[0], "--yes"),
+    STATUS: ("cutout", "status"),
+    LIST: ("cutout", "letters", "list"),
+    PLAIN: ("bench.plain_list",),
+    REPLAY: ("cutout", "letters", "replay", "--code", CODES[0], "--yes"),
 }
 STATUS_SECONDS = 2
 
@@ -63,7 +65,8 @@ class Run:
 def measure_runs() -> dict[str, Run]:
     with deployed({ENABLED: False}, parameters={}) as testbed:
         fill(testbed)
-        return {name: call(testbed, *arguments) for name, arguments in COMMANDS.items()}
+        queue = {PLAIN: (testbed.outputs["DeadLetterQueueUrl"],)}
+        return {name: call(testbed, *arguments, *queue.get(name, ())) for name, arguments in COMMANDS.items()}
 
 
 def fill(testbed: Testbed) -> None:
@@ -112,13 +115,14 @@ def call(testbed: Testbed, *arguments: str) -> Run:
         "PYTHONPATH": os.pathsep.join(sys.path),
         "AWS_ENDPOINT_URL": testbed.cloud.endpoint_url,
         "AWS_REGION": testbed.cloud.region,
+        "AWS_DEFAULT_REGION": testbed.cloud.region,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
     }
     with _counted() as calls:
         begun, own, cloud = time.monotonic(), _cpu(resource.RUSAGE_CHILDREN), _cpu(resource.RUSAGE_SELF)
         done = subprocess.run(  # noqa: S603 ours
-            [sys.executable, "-m", "cutout", *arguments],
+            [sys.executable, "-m", *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -157,7 +161,7 @@ def measure() -> Part:
     runs = measure_runs()
     rows = [row for name, run in runs.items() for row in _rows(name, run)]
     head = ("", "seconds", "CPU of the command, s", "CPU of the local cloud, s", "calls to AWS")
-    status, listed, replayed = runs[STATUS], runs[LIST], runs[REPLAY]
+    status, listed, plain, replayed = runs[STATUS], runs[LIST], runs[PLAIN], runs[REPLAY]
     return Part(
         "Commands on a full stack",
         [Table(f"{LETTERS:,} letters and {WAITING:,} uploads waiting:", head, rows)],
@@ -177,6 +181,7 @@ def measure() -> Part:
                 stands_in_the_way="SQS gives and takes back ten letters a call, and boto3 computes two to three ms for "
                 "each call",
             ),
+            Goal("`letters list`: CPU of the command, over that of boto3 alone", listed.cpu / plain.cpu, 1.25),
             Goal("`letters replay`: CPU of both, over that before", _both(replayed) / _both(BEFORE[REPLAY]), 0.5),
             Goal(
                 "`letters replay`: CPU of the command, over that before",
@@ -195,6 +200,10 @@ def measure() -> Part:
             f"`letters list` calls {_word(listed.calls)}.",
             f"`letters replay` calls {_word(replayed.calls)}.",
             "`status` reads some of the letters, and says that the rest is SQS's approximate count.",
+            (
+                "What was before was measured once, on another day: its CPU is that of this kind of machine at that "
+                "time. What boto3 alone takes is measured in the same run."
+            ),
         ],
     )
 
@@ -207,8 +216,8 @@ def _rows(name: str, run: Run) -> Iterator[tuple[str, ...]]:
         report.number(run.cloud_cpu),
         f"{run.calls.total():,}",
     )
-    before = BEFORE[name]
-    yield f"{name}, before", "", report.number(before.cpu), report.number(before.cloud_cpu), f"{before.calls:,}"
+    if before := BEFORE.get(name):
+        yield f"{name}, before", "", report.number(before.cpu), report.number(before.cloud_cpu), f"{before.calls:,}"
 
 
 def _both(run: Run | Before) -> float:

@@ -27,21 +27,37 @@ class Drained:
 
 @contextmanager
 def backlog(
-    uploads: int, *, rate: int, latency: float, batches: int | None = None, limits: Mapping[str, object] = NONE
+    uploads: int,
+    *,
+    rate: int,
+    latency: float,
+    batches: int | None = None,
+    limits: Mapping[str, object] = NONE,
+    warm: bool = False,
 ) -> Iterator[Testbed]:
     """A stack with that many uploads in its queue; `batches` are worked on at the same time, by default the template's.
 
-    The stand-in allows `rate` requests a second, or has the `limits` of its settings.
+    The stand-in allows `rate` requests a second, or has the `limits` of its settings. Where it is `warm`, a batch of
+    ten other uploads for each environment was worked off before.
     """
     parameters = {"RequestsPerSecond": str(rate)} | ({"MaximumConcurrency": str(batches)} if batches else {})
     with deployed({ENABLED: False}, parameters=parameters) as testbed:
-        testbed.stand_in.change_settings(latency_seconds=latency, **(limits or {"requests_per_second": rate}))
         # The event by which S3 tests a notification.
         testbed.sqs.purge_queue(QueueUrl=testbed.outputs["UploadQueueUrl"])
-        with ThreadPoolExecutor(8) as uploaders:
-            list(uploaders.map(lambda n: testbed.upload(f"{n}.jpg", picture(str(n))), range(uploads)))
+        if warm:
+            _fill(testbed, "first", 10 * testbed.batches)
+            testbed.open_intake()
+            await_end(lambda: testbed.waiting == 0, 60)
+            testbed.close_intake()
+        testbed.stand_in.change_settings(latency_seconds=latency, **(limits or {"requests_per_second": rate}))
+        _fill(testbed, "upload", uploads)
         with _no_long_collections():
             yield testbed
+
+
+def _fill(testbed: Testbed, name: str, uploads: int) -> None:
+    with ThreadPoolExecutor(8) as uploaders:
+        list(uploaders.map(lambda n: testbed.upload(f"{name}-{n}.jpg", picture(f"{name} {n}")), range(uploads)))
 
 
 @contextmanager

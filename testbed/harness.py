@@ -68,10 +68,20 @@ class Testbed:
         self.dynamodb.update_item(**self._intake, UpdateExpression="REMOVE paused_by, reason, since")
         self.functions.update_event_source_mapping(UUID=self._mapping["UUID"], Enabled=True)
 
+    def close_intake(self) -> None:
+        """By hand, as its item does not know; a poll that has begun may bring another batch."""
+        self.functions.update_event_source_mapping(UUID=self._mapping["UUID"], Enabled=False)
+        await_end(lambda: self._state == "Disabled", 30)
+
     def allow(self, credits_: int) -> None:
         """So many more today, as `cutout cap` does; the day that is counted ends when it was to."""
         item = IntakeItem(self.dynamodb, self.table)
         item.allow(Caps(1, None, "UTC"), DAY, credits_, "the rest")
+
+    @property
+    def batches(self) -> int:
+        """As many are worked on at the same time, at most."""
+        return int(self._mapping["ScalingConfig"]["MaximumConcurrency"])
 
     @property
     def day(self) -> Period:
@@ -86,8 +96,11 @@ class Testbed:
     @property
     def intake_is_open(self) -> bool:
         """By its item, and the mapping has followed."""
-        state: str = self.functions.get_event_source_mapping(UUID=self._mapping["UUID"])["State"]
-        return state == "Enabled" and not self.intake_is_paused
+        return self._state == "Enabled" and not self.intake_is_paused
+
+    @property
+    def _state(self) -> str:
+        return str(self.functions.get_event_source_mapping(UUID=self._mapping["UUID"])["State"])
 
     @property
     def waiting(self) -> int:

@@ -57,7 +57,7 @@ from cutout.local.pixelcut.trickle import SLOW, Slow, SlowChannel
 API_KEY = "local-api-key"
 
 _MULTIPART_OVERHEAD = 1_048_576  # bytes of a body that are not its image
-_THREADS = 200  # each slow answer occupies one: twenty batches of ten
+_THREADS = 100  # each slow answer occupies one: ten batches of ten
 _CONNECTIONS = 1000  # clients keep theirs open; waitress would stop at 100
 _JSON_OBJECT = TypeAdapter(dict[str, Any])
 
