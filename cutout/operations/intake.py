@@ -94,7 +94,7 @@ def reopen_from_cap(deployed: Deployment) -> Change | None:
 
     def write(item: IntakeItem, token: str) -> bool:
         seen = item.read()
-        is_same = (seen.paused_by, seen.since) == (found.paused_by, found.since)
+        is_same = (seen.paused_by, seen.reason, seen.since) == (found.paused_by, found.reason, found.since)
         return is_same and item.reopen(seen, token)
 
     changed = change(deployed, write)

@@ -61,9 +61,10 @@ class Call:
         return self._deadline.left(reserve=self._reserve) <= 0
 
     def begin(self) -> None:
-        """Call before anything is sent. Raises what `check` does."""
+        """Call before anything is sent. Raises what `check` does, and TimeoutError when the deadline has passed."""
         if not self.sent and self._check:
             self._check()
+            self.limit(None)
         self.sent = True
 
     def limit(self, seconds: float | None) -> float:

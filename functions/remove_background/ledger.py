@@ -184,9 +184,9 @@ class Ledger:
             of_claim: dict[str, _Value] = {":holder": account.holder or ""}
             unclaimed = "holder = :holder"
             if not account.holder:
-                names, of_claim = source, of_upload
+                names, of_claim = source, of_upload | {":claimed": int(written + KEPT_SECONDS)}
                 unclaimed = (
-                    "#source = :source AND etag = :etag AND attribute_not_exists(lease)"
+                    "#source = :source AND etag = :etag AND expires <= :claimed AND attribute_not_exists(lease)"
                     " AND attribute_not_exists(result_url)"
                 )
             item = self._update(

@@ -95,8 +95,8 @@ class Watch:
         if (trouble := self._trouble(seen)) is not None:
             return STILL_PAUSED + trouble
         token = new_token()
-        if not self.item.reopen(seen, token):  # it was changed meanwhile
-            return BY_OPERATOR
+        if not self.item.reopen(seen, token):
+            return BY_OPERATOR if self.item.read().paused_by == OPERATOR else CHANGED
         self._settle(token)
         return REOPENED
 
@@ -135,6 +135,7 @@ class Watch:
 
 # The results of a run: the intake is not paused, or must stay paused.
 IS_OPEN, REOPENED, BY_OPERATOR, STILL_PAUSED = "open", "reopened", "paused by an operator", "still paused: "
+CHANGED = f"{STILL_PAUSED}it was changed a moment ago"
 AT_CAP = {STILL_PAUSED + reason for reason in REASONS.values()}
 CAP_METRICS = {DAY: "DailyCapUsed", MONTH: "MonthlyCapUsed"}
 # Share of the function's 60 seconds; settling may take it twice.

@@ -255,6 +255,24 @@ def test_a_request_that_may_not_begin_once_it_is_connected_is_not_sent(
     assert len(server.requests) == (error is None)
 
 
+def test_a_request_whose_deadline_passes_before_it_begins_is_not_sent(
+    server: Server, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DynamoDB was slow to say whether the intake is open."""
+    monotonic = time.monotonic
+
+    def check() -> None:
+        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 60)
+
+    pixelcut = Pixelcut(
+        connections.api, f"http://127.0.0.1:{server.port}", lambda _: "key", lambda _: nullcontext(check)
+    )
+    with pytest.raises(ServiceUnavailable, match=r"^Pixelcut did not answer in time\.$") as caught:
+        pixelcut.remove_background_of_url("https://x", Deadline(60))
+    assert (caught.value.billed, caught.value.counts_as_charge) == (Billed.NO, False)
+    assert not server.requests
+
+
 def test_a_request_that_has_begun_is_sent_to_its_end(
     server: Server, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ REFUSED = "the output bucket refuses"
 BY_HAND = "disabled by hand"
 HEAD = "S3 fails before anything is paid"
 SLOTS = "paused and reopened while an upload waits for its slot"
+CONNECTED = "paused while a request is being connected"
 MIDNIGHT, ALONE, ALLOWED = "a cap, and midnight", "a cap, and one environment that fails", "more is allowed at the cap"
 GIVEN_BACK, AT_PROBATION = "a credit is given back", "on probation at a cap"
 GONE, NO_URL, ODD, BROKEN, FORBIDDEN, KILLED = (
@@ -288,6 +289,13 @@ MUTATIONS = [
         'f"{condition} AND {IS_OPEN}{part.condition}"',
         'f"{condition}{part.condition}"',
         (OPERATOR, CREDITS),
+    ),
+    Mutation(
+        "nobody asks whether a request may begin once it is connected",
+        _LIMITER,
+        "yield functools.partial(self._check, slot)",
+        "yield lambda: None",
+        (CONNECTED,),
     ),
     Mutation(
         "the function pauses only in its memory",

@@ -76,14 +76,21 @@ def _error(code: str) -> errors.CutoutError:
 
 
 class Service:
-    """`slot` is entered for each request that may cost something, as remove_background.pixelcut does."""
+    """`slot` is entered for each request that may cost something, as remove_background.pixelcut does.
 
-    def __init__(self, slot: Callable[[Deadline], AbstractContextManager[object]]) -> None:
+    It takes so many `seconds` until a request is connected.
+    """
+
+    def __init__(self, slot: Callable[[Deadline], AbstractContextManager[Any]], seconds: float = 0.0) -> None:
         self._slot = slot
+        self._seconds = seconds
 
     def remove_background_of_url(self, image_url: str, deadline: Deadline) -> str:
         call("secrets", "get_secret_value")
-        with self._slot(deadline):
+        with self._slot(deadline) as check:
+            if self._seconds:
+                call("clock", "sleep", self._seconds)
+            check()
             answer = call("pixelcut", "post", image_url)
             if answer.error:
                 raise _error(answer.error)

@@ -1,6 +1,7 @@
 """The code under test, wired as its Lambda functions and the command wire it: the only module that knows how."""
 
 import contextlib
+import functools
 import importlib
 import logging
 import types
@@ -94,7 +95,10 @@ def builder(world: World) -> Callable[[str, Process], Work]:
     settings = ENVIRONMENT
     if world.daily is not None:
         settings = settings | {"DAILY_CREDITS": str(world.daily), "CAP_TIME_ZONE": ZONE}
-    kinds = {"worker": _build_worker, "watch": _build_watch}
+    kinds: dict[str, Callable[..., Work]] = {
+        "worker": functools.partial(_build_worker, world.connects),
+        "watch": _build_watch,
+    }
     return lambda kind, process: kinds.get(kind, _build_command)(process, kind, settings)
 
 
@@ -116,7 +120,7 @@ class _Connections:
         pass
 
 
-def _build_worker(process: Process, kind: str, settings: Mapping[str, str]) -> Work:
+def _build_worker(connects: float, process: Process, kind: str, settings: Mapping[str, str]) -> Work:
     from remove_background.config import Config  # noqa: PLC0415  # after a mutation may have changed it
     from remove_background.deadline import Deadline  # noqa: PLC0415
     from remove_background.intake import Intake  # noqa: PLC0415
@@ -136,7 +140,7 @@ def _build_worker(process: Process, kind: str, settings: Mapping[str, str]) -> W
     ledger = Ledger(clients.dynamodb, config.ledger_table, credits_charged.append, intake.report_stopped)
     remover = BackgroundRemover(
         storage=Storage(clients.s3, config.output_bucket),
-        service=pixelcut.Service(limiter.slot),
+        service=pixelcut.Service(limiter.slot, connects),
         results=pixelcut.Results(),
         ledger=ledger,
         output_key=OutputKey(config.output_key),

@@ -46,3 +46,4 @@ class World:
     eager: bool = True  # calls that concern nobody else are made at once, and states get their one form
     tempo: float = 0.0  # seconds that each call takes
     daily: int | None = None  # the cap, in credits
+    connects: float = 0.0  # seconds until a paid request is connected

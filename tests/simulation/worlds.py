@@ -150,6 +150,15 @@ WORLDS = [
         jumps=0,
     ),
     World(
+        "paused while a request is being connected",
+        setup=(("put", "a.jpg", "A"),),
+        actors=((("pause",), ("rest", "resume")),),
+        connects=6.0,
+        watched=True,
+        faults=1,
+        jumps=0,
+    ),
+    World(
         "no credits, a reopening, and an operator",
         setup=(("block", "credits"), ("put", "a.jpg", "A"), ("put", "b.jpg", "B")),
         actors=((("unblock",),), (("pause",), ("rest", "resume"))),

@@ -364,7 +364,7 @@ def test_any_other_pause_stays(
     assert after.counts.day.extra == 500
 
 
-@pytest.mark.parametrize("other", ["pauses", "resumes"])
+@pytest.mark.parametrize("other", ["pauses", "resumes", "finds trouble"])
 def test_what_another_does_meanwhile_is_not_undone(
     deployed: Deployment,
     cutout: Cutout,
@@ -377,7 +377,13 @@ def test_what_another_does_meanwhile_is_not_undone(
 
     def act(deployed: Deployment, write: Any) -> stack_intake.Change:  # noqa: ANN401
         monkeypatch.setattr(stack_intake, "change", change)
-        stack_intake.pause(deployed, "mine") if other == "pauses" else stack_intake.resume(deployed)
+        match other:
+            case "pauses":
+                stack_intake.pause(deployed, "mine")
+            case "resumes":
+                stack_intake.resume(deployed)
+            case _:
+                assert item.pause(FUNCTION, "invalid_auth_token")
         return change(deployed, write)
 
     monkeypatch.setattr(stack_intake, "change", act)
@@ -385,7 +391,7 @@ def test_what_another_does_meanwhile_is_not_undone(
     assert call.code == 0
     assert "is open again" not in call.out
     assert ("The intake is paused by the operator (mine)" in call.out) == (other == "pauses")
-    assert item.read().paused_by == (OPERATOR if other == "pauses" else None)
+    assert item.read().paused_by == {"pauses": OPERATOR, "resumes": None, "finds trouble": FUNCTION}[other]
 
 
 def test_what_another_allows_at_the_same_moment_is_told(

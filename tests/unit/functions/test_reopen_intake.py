@@ -393,7 +393,7 @@ def test_a_resume_and_a_new_pause_while_the_credits_are_asked_for_stand(
         return 200, {}, '{"credits_remaining": 42}'
 
     service.add_callback(responses.GET, CREDITS, pause_anew)
-    look()
+    assert look() == "still paused: it was changed a moment ago"
     assert (item.read().paused_by, item.read().reason) == (FUNCTION, "insufficient_api_credits")
     assert mapping.updates == []
 
@@ -766,6 +766,30 @@ def test_the_alarm_of_a_pause_for_trouble_rings_at_a_cap_too(
     spend(item, 10, 50)
     assert look() == "still paused: daily_cap"
     assert read_metrics()["IntakePaused"] == 1
+
+
+def test_trouble_that_is_met_at_a_cap_while_the_credits_are_asked_for_is_not_forgotten(
+    look: Callable[[], str],
+    capped: Callable[..., None],
+    mapping: EventSourceMapping,
+    item: IntakeItem,
+    clock: Clock,
+    service: responses.RequestsMock,
+) -> None:
+    """The day has ended, and a call of the day before is answered now: its mapping was not disabled by hand."""
+    spend(item, 10, 50)
+    pause_at_cap(item, mapping)
+    clock.now = DAY_ENDS
+
+    def refuse_the_key(_: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        item.pause(FUNCTION, "invalid_auth_token")
+        return 200, {}, '{"credits_remaining": 42}'
+
+    service.add_callback(responses.GET, CREDITS, refuse_the_key)
+    assert look() == "still paused: it was changed a moment ago"
+    assert (item.read().paused_by, item.read().reason) == (FUNCTION, "invalid_auth_token")
+    assert look() == "reopened"
+    assert mapping.state == "Enabled"
 
 
 @pytest.mark.parametrize("by", [OPERATOR, "by hand"])
