@@ -384,7 +384,7 @@ class IntakeItem:
                 "SET paused_by = :by, reason = :reason, since = if_not_exists(since, :now),"
                 f" fruitless = if_not_exists(fruitless, :none) + :one REMOVE {_OF_A_PROBATION}"
             )
-            condition += "(paused_by = :by AND reason IN (:of_the_day, :of_the_month))"
+            condition += "(paused_by = :by AND (reason = :of_the_day OR reason = :of_the_month))"
             values |= {":none": {"N": "0"}, ":one": {"N": "1"}}
             values |= {":of_the_day": {"S": REASONS[DAY]}, ":of_the_month": {"S": REASONS[MONTH]}}
         else:

@@ -166,6 +166,8 @@ class Engine:
         before = state.items
         replaced = aws.current(state, *call.args[:2]) if call.method == "put_object" else None
         answer = aws.serve(state, call)
+        if answer.error == "ValidationException":  # a fault of the code or of this simulation, and never an outage
+            promises.broken(state, f"DynamoDB refuses the call: {answer.value}")
         if state.items is not before:
             running = self._on_item(state, running, before, call.args[0])
         elif call.method == "update_mapping":

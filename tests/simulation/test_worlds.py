@@ -89,3 +89,17 @@ def test_every_mutation_changes_the_source_that_it_names() -> None:
     for mutation in mutations.MUTATIONS:
         with mutations.mutated(mutation):
             pass
+
+
+def test_a_call_that_dynamodb_refuses_is_no_outage() -> None:
+    mutation = mutations.Mutation(
+        "a condition that is not one",
+        "remove_background.intake",
+        'condition = "attribute_not_exists(paused_by) OR "',
+        'condition = "attribute_not_exists(paused_by) AND OR "',
+        (mutations.CREDITS,),
+    )
+    found, _ = mutations.find(mutation, most_seconds=60)
+
+    assert found.violation
+    assert found.violation.startswith("DynamoDB refuses the call: ")
