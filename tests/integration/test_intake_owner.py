@@ -2,6 +2,7 @@
 
 Each external call of ReopenIntake, `cutout pause` and `cutout resume` is a point at which it may be killed, or at which
 another of them may run from start to end. The state that is left must be consistent after one more run of ReopenIntake.
+DynamoDB is that of the simulation, which answers as moto does, and sooner.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 
 from cutout.commands import intake as intake_command
-from remove_background.aws import Clients
 from remove_background.caps import Caps
 from remove_background.config import ReopenConfig
-from remove_background.intake import FUNCTION, ITEM, OPERATOR, IntakeItem, State
+from remove_background.intake import FUNCTION, OPERATOR, IntakeItem, State
 from reopen_intake.handler import Watch
+from tests.simulation import aws, processes
+from tests.simulation import state as simulation
+from tests.simulation.clients import DynamoDB
 from tests.unit.fakes import Clock, EventSourceMapping
 
 pytestmark = pytest.mark.no_cover  # measuring would slow its many calls, and other tests cover the same lines
@@ -59,14 +62,18 @@ class Calls:
 class World:
     """One intake, and all who switch it."""
 
-    def __init__(self, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._dynamodb = clients.dynamodb
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._patch = monkeypatch
-        self.item = IntakeItem(clients.dynamodb, "ledger")
+        self._items = simulation.State()
+        dynamodb: Any = DynamoDB(
+            lambda service, method, *given: aws.serve(self._items, processes.Call(service, method, given))
+        )
+        self._dynamodb = dynamodb
+        self.item = IntakeItem(dynamodb, "ledger")
         self.mapping = EventSourceMapping()
 
     def begin(self, name: str) -> None:
-        self._dynamodb.delete_item(TableName="ledger", Key=ITEM)
+        self._items.items = {}
         self.mapping = EventSourceMapping(
             "Enabled" if name in ("open", "paused, not closed yet") else "Disabled", reads=1
         )
@@ -115,11 +122,11 @@ LONGEST = 30  # calls of one run; more would be a loop
 
 
 @pytest.fixture
-def world(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
     clock = Clock()
     monkeypatch.setattr("remove_background.intake.time", clock)
     monkeypatch.setattr("reopen_intake.handler.time", clock)
-    return World(clients, monkeypatch)
+    return World(monkeypatch)
 
 
 def interrupt(world: World, one: str, other: str, how: str, before: int) -> bool:
