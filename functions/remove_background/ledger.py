@@ -56,8 +56,8 @@ UNSETTLED_SECONDS = 3600
 # How often a paid result is handed out again: failures end an upload sooner, but a function may be killed each time.
 MAX_REUSES = 10
 # An item keeps the times of letters, of about 35 bytes each: an output key whose uploads become letters without an end
-# would outgrow DynamoDB's 400 KB. Of more than MANY_LETTERS those older than LETTER_SECONDS are dropped, as deliveries
-# that were sent before them have ended; of more than MOST_LETTERS the oldest, however old.
+# would outgrow DynamoDB's 400 KB. Of more than MANY_LETTERS those older than LETTER_SECONDS are dropped, as second
+# deliveries of their uploads hardly come any more; of more than MOST_LETTERS the oldest, however old.
 MANY_LETTERS, MOST_LETTERS = 50, 300
 LETTER_SECONDS = 3600
 
@@ -172,7 +172,7 @@ class Ledger:
         `written` is when the letter was about to be written: one that is sent back at once is sent later than that, as
         AWS's clocks agree.
         Of several letters for what was sent once the first one counts: that one may have been sent back since.
-        Nothing is closed if the upload has been claimed since its account was read.
+        Nothing is closed if the upload has been claimed since its account was read; where that failed, since `written`.
         """
         letter, source = {"#letter": _letter_of(upload)}, {"#source": "source"}
         # By this clock, which may be behind that of SQS.
