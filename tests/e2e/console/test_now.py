@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import APIResponse, BrowserContext, Page, Route, expect
 
 from tests.e2e.console.conftest import PHONE, Console
 
@@ -96,6 +96,30 @@ def test_the_intake_is_paused_and_resumed_in_all_windows(
         ("resume", None, None),
         ("resume", None, False),
     ]
+
+
+def test_a_look_that_is_answered_late_does_not_take_a_question_away(page: Page) -> None:
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+            return
+        # Of a page that shows another state of the intake than the stack has.
+        held.append((route, route.fetch(url=re.sub("intake=[^&]*", "intake=other", route.request.url))))
+
+    with page.expect_request("**/now?*"):
+        page.route("**/now?*", hold_the_first)
+    page.get_by_role("button", name="Pause…").press("Enter")
+    question = page.get_by_role("heading", name="Pause the intake?")
+    expect(question).to_be_visible()
+    with page.expect_response("**/now?*"):
+        ((route, answer),) = held
+        assert "Pause…" in answer.text()
+        route.fulfill(response=answer)
+    with page.expect_response("**/now?*"):
+        pass
+    expect(question).to_be_visible()
 
 
 def test_what_was_confirmed_once_is_not_done_again(page: Page, console: Console) -> None:
