@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, TypeAlias
 
 import requests
 import urllib3
@@ -43,6 +43,9 @@ FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client
 _CONNECT_AGAIN_ONCE = urllib3.Retry(total=None, connect=1, read=False, redirect=False, status=False, other=False)
 
 
+Check: TypeAlias = Callable[[], object]
+
+
 class PrivateAddressError(OSError):
     """The host's address is not a public one."""
 
@@ -50,7 +53,7 @@ class PrivateAddressError(OSError):
 class Call:
     """What a thread is fetching: `sent` once the server may have received any of its request."""
 
-    def __init__(self, deadline: Deadline, reserve: float, check: Callable[[], object] | None) -> None:
+    def __init__(self, deadline: Deadline, reserve: float, check: Check | None) -> None:
         self._deadline = deadline
         self._reserve = reserve
         self._check = check
@@ -83,7 +86,7 @@ _CALL: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
 @contextmanager
-def call(deadline: Deadline, *, reserve: float, check: Callable[[], object] | None = None) -> Iterator[Call]:
+def call(deadline: Deadline, *, reserve: float, check: Check | None = None) -> Iterator[Call]:
     """Hold what this thread sends and receives to a deadline.
 
     `check` is called when it is connected and about to send: it raises if the request may not begin any more.

@@ -10,13 +10,13 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import IO, Any, TypeAlias
+from typing import IO, Any
 
 import requests
 from urllib3.exceptions import DecodeError
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
-from .connections import CONNECT_SECONDS, FAILURES, Call, call, read
+from .connections import CONNECT_SECONDS, FAILURES, Call, Check, call, read
 from .deadline import Deadline
 from .errors import (
     Billed,
@@ -36,8 +36,6 @@ from .errors import (
     UnsupportedImageFormat,
     redact,
 )
-
-Check: TypeAlias = Callable[[], object]
 
 # Share of an invocation's time that is reserved for what follows the call.
 RESERVE = 1 / 6

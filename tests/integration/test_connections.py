@@ -250,6 +250,7 @@ def test_a_request_that_may_not_begin_once_it_is_connected_is_not_sent(
         with pytest.raises(type(error)) as caught:
             pixelcut.remove_background_of_url("https://x", Deadline(60))
         assert caught.value is error
+        assert (caught.value.billed, caught.value.counts_as_charge) == (Billed.NO, False)
     else:
         assert pixelcut.remove_background_of_url("https://x", Deadline(60)) == "u"
     assert len(server.requests) == (error is None)
