@@ -111,7 +111,8 @@ class Pixelcut:
     def read_credits(self) -> float | None:
         """The credits left; None where the service is there, but does not say. Costs nothing."""
         key = self._api_key(True)
-        status, headers, answer = self._request("GET", self._credits_url, {"X-API-KEY": key}, Deadline(PROBE_SECONDS))
+        request = self._prepare("GET", self._credits_url, {"X-API-KEY": key})
+        status, headers, answer = self._send(request, Deadline(PROBE_SECONDS))
         if status == requests.codes.not_found:
             return None
         if status != requests.codes.ok:
@@ -134,34 +135,30 @@ class Pixelcut:
         return self._post_with(fresh_key, body, content_type, deadline)
 
     def _post_with(self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline) -> str:
-        with self._slot(deadline) as check:
-            return self._send(key, body, content_type, deadline, check)
-
-    def _send(
-        self, key: str, body: bytes | IO[bytes], content_type: str, deadline: Deadline, check: Check | None
-    ) -> str:
         if not isinstance(body, bytes):
             body.seek(0)
-        status, headers, answer = self._request(
-            "POST",
-            self._url,
-            {"X-API-KEY": key, "Content-Type": content_type},
-            deadline,
-            body,
-            reserve=RESERVE,
-            check=check,
-        )
-        if _is_success(status):
-            return _result_url(status, answer)
-        raise _error(status, headers, answer, key)
+        request = self._prepare("POST", self._url, {"X-API-KEY": key, "Content-Type": content_type}, body)
+        with self._slot(deadline) as check:
+            status, headers, answer = self._send(request, deadline, reserve=RESERVE, check=check)
+            if _is_success(status):
+                return _result_url(status, answer)
+            raise _error(status, headers, answer, key)
 
-    def _request(
+    def _prepare(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None = None
+    ) -> requests.PreparedRequest:
+        """Raises ServiceUnavailable where no request can be made of these."""
+        headers = {**headers, "Accept": "application/json", "Accept-Encoding": "identity"}
+        try:
+            return self._session.prepare_request(requests.Request(method, url, headers, data=body))
+        except FAILURES:
+            # `from None`: the text of the original holds URLs.
+            raise ServiceUnavailable("The connection to Pixelcut failed.") from None
+
+    def _send(
         self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
+        request: requests.PreparedRequest,
         deadline: Deadline,
-        body: bytes | IO[bytes] | None = None,
         *,
         reserve: float = 0,
         check: Check | None = None,
@@ -173,14 +170,8 @@ class Pixelcut:
         seconds = deadline.remaining(reserve=reserve)
         with call(deadline, reserve=reserve, check=check) as current:
             try:
-                with self._session.request(
-                    method,
-                    url,
-                    data=body,
-                    headers={**headers, "Accept": "application/json", "Accept-Encoding": "identity"},
-                    timeout=(CONNECT_SECONDS, seconds),
-                    allow_redirects=False,
-                    stream=True,
+                with self._session.send(
+                    request, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, stream=True
                 ) as response:
                     return response.status_code, response.headers, _read_answer(response)
             except FAILURES as error:

@@ -329,9 +329,25 @@ def test_everything_is_ready_before_the_slot_and_each_request_reserves_one(servi
         happened.append("request")
         return (200, {}, '{"result_url": "u"}') if request.headers["X-API-KEY"] == "new" else (401, {}, "")
 
+    def prepare(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        happened.append("prepared")
+        return request
+
     service.add_callback("POST", ENDPOINT, receive)
-    Pixelcut(requests.Session(), API, read_key, slot).remove_background_of_image(read_image(), None, Deadline(60))
-    assert happened == ["image", "key", "slot", "request", "fresh key", "slot", "request", "end"]
+    session = requests.Session()
+    session.auth = prepare
+    Pixelcut(session, API, read_key, slot).remove_background_of_image(read_image(), None, Deadline(60))
+    first, second = ["key", "prepared", "slot", "request"], ["fresh key", "prepared", "slot", "request"]
+    assert happened == ["image", *first, *second, "end"]
+
+
+def test_a_url_of_which_no_request_can_be_made_takes_no_slot() -> None:
+    def slot(_: Deadline) -> AbstractContextManager[None]:
+        pytest.fail("a slot was taken")
+
+    raised = error_of(Pixelcut(requests.Session(), "https://*.example.com", lambda _: KEY, slot))
+    assert isinstance(raised, ServiceUnavailable)
+    assert (raised.billed, raised.counts_as_charge) == (Billed.NO, False)
 
 
 @pytest.mark.parametrize("fresh", ["old", "new"])
