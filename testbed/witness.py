@@ -17,6 +17,7 @@ from typing import cast
 
 from flask import Flask, Response, g, request
 
+from cutout.local.pixelcut.arrival import ARRIVED
 from cutout.local.pixelcut.removal_request import source_of
 from cutout.local.pixelcut.server import StandIn
 from cutout.local.pixelcut.trickle import SLOW
@@ -88,7 +89,8 @@ class WitnessedStandIn(StandIn):
 
     @staticmethod
     def _begin() -> None:
-        g.came, g.charged = time.time(), (None, None)
+        g.came = time.time() - (time.monotonic() - request.environ[ARRIVED])
+        g.charged = (None, None)
 
     def _charge(self, image: bytes, source: str | None, result: bytes) -> None:
         super()._charge(image, source, result)

@@ -252,6 +252,17 @@ def test_the_request_rate_is_limited_for_the_account(stand_in: StandIn) -> None:
     assert ask(API_KEY).status_code == 200
 
 
+def test_requests_are_counted_by_when_they_arrived(post: Post, stand_in: StandIn) -> None:
+    stand_in.change_settings(requests_per_second=1)
+    stand_in.set_faults(Rule(on="removal", times=1, delay_seconds=1.5))
+    with ThreadPoolExecutor(1) as pool:
+        delayed = pool.submit(post)
+        while not sum(stand_in.state()["faults"]["fired"]):
+            time.sleep(0.01)
+        assert post().status_code == 200
+    assert refusal(delayed.result()) == (429, "rate_limit_exceeded")
+
+
 def test_removals_at_the_same_time_are_limited(post: Post, stand_in: StandIn) -> None:
     stand_in.change_settings(concurrent_requests=2, latency_seconds=0.5)
     with ThreadPoolExecutor(6) as pool:

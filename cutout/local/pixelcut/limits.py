@@ -7,14 +7,19 @@ CountedBy = Literal["sliding_window", "fixed_window", "token_bucket"]
 
 
 class RequestLimit:
-    """Of a number of requests a second; what is refused counts for nothing. Times are in seconds."""
+    """Of a number of requests a second; what is refused counts for nothing. Times are in seconds.
+
+    A request that arrived before one that is counted already counts as if they had come together.
+    """
 
     def __init__(self) -> None:
+        self._latest = float("-inf")
         self._recent: deque[float] = deque()  # when the requests of the last second came
         self._second, self._in_second = -1, 0
         self._filled_at, self._tokens = float("-inf"), 0.0
 
     def admits(self, limit: int, counted_by: CountedBy, now: float) -> bool:
+        self._latest = now = max(now, self._latest)
         match counted_by:
             case "sliding_window":
                 return self._within_the_last_second(limit, now)

@@ -46,6 +46,7 @@ from werkzeug.exceptions import BadRequest, HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from cutout.local.pixelcut import switches
+from cutout.local.pixelcut.arrival import ARRIVED
 from cutout.local.pixelcut.background import remove_background
 from cutout.local.pixelcut.errors import ApiError, answer_http_error, answer_wrong_switch, error_answer, no_credits
 from cutout.local.pixelcut.faults import Endpoint, Faults, Pause, Rule
@@ -251,7 +252,7 @@ class StandIn:
             raise no_credits()
         with self._lock:
             limit = self._settings.requests_per_second
-            if limit and not self._limit.admits(limit, self._settings.counted_by, time.monotonic()):
+            if limit and not self._limit.admits(limit, self._settings.counted_by, request.environ[ARRIVED]):
                 raise ApiError(429, "rate_limit_exceeded", "Too many requests")
         self._pause(self._settings.latency_seconds)
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator
 
 from waitress.channel import ClientDisconnected, HTTPChannel
-from waitress.task import WSGITask
 
+from cutout.local.pixelcut.arrival import TimedParser, TimedTask
 from cutout.local.pixelcut.faults import Pause, Rule
 
 SLOW = "cutout.slow"  # in the environ of a request: the Slow of its answer
@@ -49,7 +49,7 @@ class Slow:
                 return
 
 
-class SlowTask(WSGITask):
+class SlowTask(TimedTask):
     """Sends the header before any of the body."""
 
     def write(self, data: bytes) -> None:
@@ -67,6 +67,7 @@ class SlowTask(WSGITask):
 
 
 class SlowChannel(HTTPChannel):
+    parser_class = TimedParser
     task_class = SlowTask
 
 

@@ -32,3 +32,8 @@ def test_of_a_burst_the_requests_of_one_second_are_admitted(counted_by: CountedB
 @pytest.mark.parametrize(("counted_by", "count"), [("sliding_window", 5), ("fixed_window", 10), ("token_bucket", 6)])
 def test_two_bursts_at_the_turn_of_a_second(counted_by: CountedBy, count: int) -> None:
     assert admitted(counted_by, [0.9] * 10 + [1.1] * 10) == count
+
+
+@pytest.mark.parametrize("counted_by", WAYS)
+def test_a_request_that_is_counted_late_makes_no_room_for_another(counted_by: CountedBy) -> None:
+    assert admitted(counted_by, [1.001, *[0.999] * 10, *[1.002] * 10]) == 5
