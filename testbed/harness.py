@@ -69,9 +69,9 @@ class Testbed:
         self.functions.update_event_source_mapping(UUID=self._mapping["UUID"], Enabled=True)
 
     def close_intake(self) -> None:
-        """By hand, as its item does not know; a poll that has begun may bring another batch."""
+        """By hand, as its item does not know; waits for the last poll, which may bring another batch, and its end."""
         self.functions.update_event_source_mapping(UUID=self._mapping["UUID"], Enabled=False)
-        await_end(lambda: self._state == "Disabled", 30)
+        await_end(lambda: not any(thread.name.startswith("poller-") for thread in threading.enumerate()), 30)
 
     def allow(self, credits_: int) -> None:
         """So many more today, as `cutout cap` does; the day that is counted ends when it was to."""
