@@ -3,7 +3,7 @@
 Beside each patch stands what is wrong. tests/unit/cutout/local/moto_without_patches/ shows it on moto as it is: a test
 there fails when a newer moto does it right. Some patches are for speed only: `list_of_moto_modules`,
 `is_message_valid_based_on_retention_period` and `attributes`, and, without such a test, the others that sqs_patches.py
-names so.
+and dynamodb_patches.py name so.
 """
 
 import functools
@@ -24,7 +24,7 @@ from moto.events.models import EventsBackend
 from moto.iam.models import Role
 from moto.s3.exceptions import BucketNotEmpty
 
-from cutout.local.aws import change_sets, s3_patches, sqs_patches
+from cutout.local.aws import change_sets, dynamodb_patches, s3_patches, sqs_patches
 from cutout.local.aws.event_faults import EventFault
 from cutout.local.aws.mappings import MappingStates
 from cutout.local.lambda_runtime.runtime_api import Outcome
@@ -52,6 +52,7 @@ def applied(
     replacements = [
         # Speed: moto lists its modules at each call.
         (backends, "list_of_moto_modules", lambda original: functools.cache(lambda: tuple(original()))),
+        *dynamodb_patches.replacements(),
         *sqs_patches.replacements(endpoint_url),
         *s3_patches.replacements(event_faults, uploaded),
         # DynamoDB keeps the zeros at the end of a number.
