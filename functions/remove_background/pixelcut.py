@@ -152,8 +152,8 @@ class Pixelcut:
         try:
             return self._session.prepare_request(requests.Request(method, url, headers, data=body))
         except FAILURES:
-            # `from None`: the text of the original holds URLs.
-            raise ServiceUnavailable("The connection to Pixelcut failed.") from None
+            # `from None`, here and below: the text of the original holds URLs.
+            raise ServiceUnavailable("No request to Pixelcut could be made. Look at the URL of its API.") from None
 
     def _send(
         self,
@@ -167,15 +167,16 @@ class Pixelcut:
 
         Raises OutOfTime and what `check` does before it is sent, and ServiceUnavailable.
         """
+        # As `Session.request` does: the command may have to reach the API through a proxy with certificates of its own.
+        settings = self._session.merge_environment_settings(request.url, {}, True, None, None)
         seconds = deadline.remaining(reserve=reserve)
         with call(deadline, reserve=reserve, check=check) as current:
             try:
                 with self._session.send(
-                    request, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, stream=True
+                    request, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, **settings
                 ) as response:
                     return response.status_code, response.headers, _read_answer(response)
             except FAILURES as error:
-                # `from None`: the text of the original holds URLs.
                 raise _no_answer(error, current) from None
 
 

@@ -5,6 +5,7 @@ import json
 import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 import requests
@@ -339,6 +340,24 @@ def test_everything_is_ready_before_the_slot_and_each_request_reserves_one(servi
     Pixelcut(session, API, read_key, slot).remove_background_of_image(read_image(), None, Deadline(60))
     first, second = ["key", "prepared", "slot", "request"], ["fresh key", "prepared", "slot", "request"]
     assert happened == ["image", *first, *second, "end"]
+
+
+def test_the_environments_certificates_are_used_where_the_session_trusts_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificates = tmp_path / "proxy.pem"
+    certificates.touch()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates))
+    session, used = requests.Session(), []
+
+    def send(_: object, __: requests.PreparedRequest, **settings: object) -> None:
+        used.append(settings["verify"])
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    for session.trust_env in (True, False):
+        error_of(Pixelcut(session, API, lambda _: KEY, no_slot))
+    assert used == [str(certificates), True]
 
 
 def test_a_url_of_which_no_request_can_be_made_takes_no_slot() -> None:
