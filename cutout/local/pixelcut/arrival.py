@@ -1,9 +1,8 @@
-"""When a request arrived: as its first byte was read, not once a thread had the time to work on it."""
+"""When a request arrived: as the end of its header was read, not once a thread had the time to work on it."""
 
 import time
 from typing import Any
 
-from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
@@ -11,11 +10,15 @@ ARRIVED = "cutout.arrived"  # in the environ of a request: seconds of the monoto
 
 
 class TimedParser(HTTPRequestParser):
-    """A channel makes one for each request, when the first of it is there."""
+    """A channel makes one for each request, and gives it what comes."""
 
-    def __init__(self, adjustments: Adjustments) -> None:
-        super().__init__(adjustments)
-        self.arrived = time.monotonic()
+    arrived: float | None = None
+
+    def received(self, data: bytes) -> int:
+        taken: int = super().received(data)
+        if self.arrived is None and (self.headers_finished or self.completed):
+            self.arrived = time.monotonic()
+        return taken
 
 
 class TimedTask(WSGITask):

@@ -9,7 +9,8 @@ CountedBy = Literal["sliding_window", "fixed_window", "token_bucket"]
 class RequestLimit:
     """Of a number of requests a second; what is refused counts for nothing. Times are in seconds.
 
-    A request that arrived before one that is counted already counts as if they had come together.
+    A request that arrived before one that is counted already counts as if they had come together, and so may be
+    admitted where it would have been refused in its turn.
     """
 
     def __init__(self) -> None:

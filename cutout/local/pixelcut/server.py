@@ -70,7 +70,7 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     keys: dict[str, Literal["good", "forbidden"]] = {API_KEY: "good"}
     latency_seconds: float = Field(default=0, ge=0, description="added to every answer of the API but refusals")
     requests_per_second: int | None = Field(default=None, ge=1, description="of the whole account; null: no limit")
-    counted_by: CountedBy = Field(default="sliding_window", description="how these are counted")
+    counted_by: CountedBy = Field(default="sliding_window", description="how these are counted, by when they arrived")
     concurrent_requests: int | None = Field(default=None, ge=1, description="removals at the same time; null: any")
     result_seconds: float = Field(default=3600, ge=0, description="how long a result_url works; those given before too")
 
