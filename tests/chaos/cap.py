@@ -51,7 +51,7 @@ def main() -> int:
     options_of.add_argument("--seed", type=int, default=1)
     options_of.add_argument("--cap", type=int, default=200, help="credits a day")
     # A credit that is given back at the cap is used after a pause, a reopening and a full fleet.
-    options_of.add_argument("--midnight", type=float, default=200, help="seconds until midnight")
+    options_of.add_argument("--midnight", type=float, default=300, help="seconds until midnight")
     options_of.add_argument("--kill", action="store_true", help="environments are killed as well")
     options_of.add_argument("--bound", type=float, default=400, help="seconds after which the run is given up")
     options = options_of.parse_args()
