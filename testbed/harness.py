@@ -69,7 +69,7 @@ class Testbed:
         self.functions.update_event_source_mapping(UUID=self._mapping["UUID"], Enabled=True)
 
     def close_intake(self) -> None:
-        """By hand, as its item does not know; waits for the last poll, which may bring another batch, and its end."""
+        """By hand, as its item does not know. Waits until the last poll, and the batch that it may bring, are done."""
         self.functions.update_event_source_mapping(UUID=self._mapping["UUID"], Enabled=False)
         await_end(lambda: not any(thread.name.startswith("poller-") for thread in threading.enumerate()), 30)
 

@@ -1,4 +1,4 @@
-"""What moto's DynamoDB is slow at, which is updates: see moto_patches.py."""
+"""Makes moto's updates of DynamoDB's items faster: see moto_patches.py."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -17,7 +17,8 @@ def replacements() -> Sequence[tuple[object, str, Callable[[Any], object]]]:
         # Speed: each of moto's ten rules goes through the tree of an expression, and asks each node for its type by
         # isinstance, which is slow for abstract classes.
         (_AST.DepthFirstTraverser, "traverse", lambda _: _traverse),
-        # Speed: each tree is parsed for one update, and copied all the same.
+        # Speed: each tree is parsed for one update, and copied before it is checked. Where there is no item yet, it is
+        # checked twice: the second time finds nothing to do, as moto lets no expression read a key.
         (
             validators,
             "deepcopy",
@@ -27,7 +28,10 @@ def replacements() -> Sequence[tuple[object, str, Callable[[Any], object]]]:
 
 
 def _traverse(rule: Untyped, root: Untyped) -> Untyped:
-    """The tree, with each node replaced that the rule is about, from the leaves to the root."""
+    """Applies a rule to the nodes that it is about, leaves first; returns the tree.
+
+    Refuses what moto refuses; of several faults it may name another.
+    """
     rules = rule._processing_map()  # noqa: SLF001 moto has no other way
     if isinstance(rule, ActionCountValidator | OverlappingPathsValidator):
         # About the whole of an expression: moto would look at the whole of each of its parts as well.

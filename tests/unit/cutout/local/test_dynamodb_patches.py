@@ -1,4 +1,4 @@
-"""What an update does, and how moto refuses one, is the same with the patches."""
+"""What an update does, and why moto refuses one with a single fault, is the same with the patches."""
 
 import json
 from collections.abc import Iterator
