@@ -17,8 +17,8 @@ def replacements() -> Sequence[tuple[object, str, Callable[[Any], object]]]:
         # Speed: each of moto's ten rules goes through the tree of an expression, and asks each node for its type by
         # isinstance, which is slow for abstract classes.
         (_AST.DepthFirstTraverser, "traverse", lambda _: _traverse),
-        # Speed: each tree is parsed for one update, and copied before it is checked. Where there is no item yet, it is
-        # checked twice: the second time finds nothing to do, as moto lets no expression read a key.
+        # Speed: moto copies the tree that it validates, although each update parses one of its own. For a new item it
+        # validates the tree twice; the second time changes nothing, as moto does not let an expression read a key.
         (
             validators,
             "deepcopy",
