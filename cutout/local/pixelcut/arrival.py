@@ -16,7 +16,7 @@ class TimedParser(HTTPRequestParser):
 
     def received(self, data: bytes) -> int:
         taken: int = super().received(data)
-        if self.arrived is None and (self.headers_finished or self.completed):
+        if self.arrived is None and self.headers_finished:
             self.arrived = time.monotonic()
         return taken
 
