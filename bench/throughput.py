@@ -203,7 +203,9 @@ def measure() -> Part:
                 100 * many.share,
                 LEAST_USED,
                 at_least=True,
-                stands_in_the_way="the limiter's own loss is that of the row above it; the rest is this machine's",
+                stands_in_the_way="the limiter's own loss is that of the row above it; the rest is this machine's and "
+                "the opening's, as batches that began together may end together, and leave up to a second without a "
+                "request",
             ),
             Goal(
                 "The same at 5 a second, however it is counted",
