@@ -29,6 +29,7 @@ from remove_background.errors import (
     ServiceUnavailable,
 )
 from remove_background.process_upload import BackgroundRemover
+from remove_background.rate_limiter import MARGIN
 from remove_background.uploads import Outcome, Upload
 from remove_background.worker import LETTER_SECONDS, Delivery, Ending, Worker
 
@@ -420,3 +421,7 @@ def test_log_lines_of_other_modules_honour_the_log_level(level: str, logged: boo
     )
     lines = [json.loads(line) for line in (ran.stdout + ran.stderr).splitlines()]
     assert [line["error_code"] for line in lines] == ["why"] * logged
+
+
+def test_a_thread_waits_for_the_turns_of_the_others_for_less_than_a_request_may_be_late() -> None:
+    assert handler.THREADS * sys.getswitchinterval() < MARGIN - 1
