@@ -1195,6 +1195,8 @@ def test_an_item_has_no_more_than_300_letters(desk: Desk, make_upload: MakeUploa
     for number in range(301):
         desk.clock.move(1)
         desk.close(make_upload(sequencer=f"{number:03}"))
+        if number == 299:
+            assert len(letter_times(desk)) == 300
     assert letter_times(desk) == [desk.clock.now - number for number in reversed(range(251))]
 
 
